@@ -1,0 +1,322 @@
+//! Between the master and everybody else: workers, drivers and people's tools.
+
+use crate::grants::Grants;
+use crate::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
+use crate::settings::Settings;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// What an application is: all that a worker needs to launch its executors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// What the user calls it.
+    pub name: String,
+    /// Its module.
+    pub module: ModuleHash,
+    /// Arguments of `main`, the program's name first.
+    pub arguments: Vec<String>,
+    /// What it may touch.
+    pub grants: Grants,
+    /// Its settings.
+    pub settings: Settings,
+    /// What it asks of the cluster.
+    pub request: ResourceRequest,
+}
+
+/// What an application asks of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRequest {
+    /// Cores of one executor; all free cores of a worker if unset.
+    pub executor_cores: Option<u32>,
+    /// Memory of one executor.
+    pub executor_memory_bytes: u64,
+    /// Cores of the whole application; all that are free if unset.
+    pub total_cores: Option<u32>,
+}
+
+/// From a worker, on its control connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The first frame.
+    Register(WorkerInfo),
+    /// Still here.
+    Heartbeat,
+    /// An executor listens.
+    ExecutorReady {
+        /// Which.
+        executor: ExecutorId,
+        /// Where its driver reaches it.
+        address: SocketAddr,
+    },
+    /// An executor is gone; its cores and memory are free.
+    ExecutorGone {
+        /// Which.
+        executor: ExecutorId,
+        /// How it ended, for a person.
+        reason: String,
+    },
+}
+
+/// What a worker brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its id; must be that of its certificate.
+    pub id: WorkerId,
+    /// Where it serves shuffle blocks.
+    pub address: SocketAddr,
+    /// Cores that it gives, 1 to 4,096.
+    pub cores: u32,
+    /// Memory that it gives, at least 64 MiB.
+    pub memory_bytes: u64,
+    /// Executors that it still runs, after a lost connection.
+    pub executors: Vec<ExecutorId>,
+}
+
+/// To a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// It belongs to the cluster.
+    Registered {
+        /// Orders with a lower epoch are refused.
+        epoch: Epoch,
+    },
+    /// Still here.
+    Heartbeat,
+    /// Start an executor.
+    Launch(Box<LaunchExecutor>),
+    /// Stop an executor.
+    Kill(ExecutorId),
+    /// An application has ended: stop its executors and delete its files.
+    Forget(AppId),
+}
+
+/// An order to start an executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchExecutor {
+    /// Its id.
+    pub executor: ExecutorId,
+    /// Its cores: one slot each.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// Its application.
+    pub app: AppSpec,
+    /// The executor's credential (`offshoot-net`'s `Credential`, postcard), minted for this launch.
+    pub credential: Vec<u8>,
+}
+
+/// From a driver or a person's tool, on a control connection with a tenant's certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// Register an application. Sending the same key again returns the same application.
+    Register {
+        /// Chosen at random by the client.
+        idempotency_key: u128,
+        /// The application.
+        app: Box<AppSpec>,
+        /// DER certificate signing request for the driver's certificate.
+        signing_request: Vec<u8>,
+    },
+    /// The driver is still here.
+    Heartbeat,
+    /// The application has ended.
+    Finished {
+        /// Whether `main` ended with 0.
+        succeeded: bool,
+    },
+    /// List workers.
+    ListWorkers,
+    /// List applications.
+    ListApps,
+}
+
+/// To a driver or a person's tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// The answer to [`FromClient::Register`].
+    Registered {
+        /// The application's id.
+        app: AppId,
+        /// DER of the driver's certificate.
+        certificate: Vec<u8>,
+        /// The module is not known; upload it before anything can be launched.
+        wants_module: bool,
+    },
+    /// The request is refused; the connection is closed after this frame.
+    Refused {
+        /// A sentence for the person.
+        reason: String,
+    },
+    /// Still here.
+    Heartbeat,
+    /// An executor listens.
+    ExecutorAdded(ExecutorInfo),
+    /// An executor is gone.
+    ExecutorGone {
+        /// Which.
+        executor: ExecutorId,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// What the application waits for; sent again when it changes.
+    Waiting(WaitReason),
+    /// The answer to [`FromClient::ListWorkers`].
+    Workers(Vec<WorkerRow>),
+    /// The answer to [`FromClient::ListApps`].
+    Apps(Vec<AppRow>),
+}
+
+/// An executor that a driver may dial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorInfo {
+    /// Its id.
+    pub id: ExecutorId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its cores.
+    pub cores: u32,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Where its worker serves shuffle blocks.
+    pub worker_address: SocketAddr,
+}
+
+/// Why an application has no executor yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitReason {
+    /// No worker is registered.
+    NoWorkers,
+    /// Others use what it asks for.
+    Busy {
+        /// Cores that are free somewhere.
+        cores_free: u32,
+    },
+    /// No worker is large enough.
+    TooLarge {
+        /// Cores of the largest worker.
+        cores_max: u32,
+        /// Memory of the largest worker.
+        memory_bytes_max: u64,
+    },
+}
+
+/// A row of `offshoot workers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Its id.
+    pub id: WorkerId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// `alive` or `lost`.
+    pub state: WorkerState,
+    /// Cores that it gives.
+    pub cores: u32,
+    /// Cores that are granted.
+    pub cores_used: u32,
+    /// Memory that it gives.
+    pub memory_bytes: u64,
+    /// Memory that is granted.
+    pub memory_used_bytes: u64,
+}
+
+/// Whether a worker can be given work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// It can.
+    Alive,
+    /// Its lease ran out.
+    Lost,
+}
+
+/// A row of `offshoot apps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRow {
+    /// Its id.
+    pub id: AppId,
+    /// What its user calls it.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Its state.
+    pub state: AppState,
+    /// When it was submitted, in milliseconds since 1970.
+    pub submitted: u64,
+    /// Cores that it holds.
+    pub cores: u32,
+    /// Its executors.
+    pub executors: Vec<ExecutorRow>,
+}
+
+/// The life of an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppState {
+    /// It has no executor yet.
+    Waiting,
+    /// It has executors.
+    Running,
+    /// `main` ended with 0.
+    Finished,
+    /// `main` ended otherwise.
+    Failed,
+    /// Its driver was lost.
+    Lost,
+}
+
+/// An executor in a row of `offshoot apps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorRow {
+    /// Its id.
+    pub id: ExecutorId,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Its cores.
+    pub cores: u32,
+    /// Its state.
+    pub state: ExecutorState,
+}
+
+/// The life of an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorState {
+    /// Ordered, not listening yet.
+    Launching,
+    /// Listening.
+    Running,
+    /// Told to stop; its cores are still taken.
+    Stopping,
+}
+
+/// The first frame of a stream on a data connection to the master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModuleRequest {
+    /// The module follows as raw bytes; answered by [`ModuleReply`].
+    Put {
+        /// Its hash.
+        hash: ModuleHash,
+        /// Its length.
+        length: u64,
+    },
+    /// Send the module; answered by [`ModuleReply`] and raw bytes.
+    Get {
+        /// Its hash.
+        hash: ModuleHash,
+    },
+}
+
+/// The answer to a [`ModuleRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModuleReply {
+    /// Stored, or follows with this length.
+    Ok {
+        /// Its length.
+        length: u64,
+    },
+    /// Not stored, or not known.
+    Refused {
+        /// A sentence.
+        reason: String,
+    },
+}

@@ -1,0 +1,94 @@
+//! Between a driver and its executors.
+//!
+//! Control connection: one bidirectional stream of these frames each way. Data connection: the
+//! driver opens a stream per [`DriverData`] request.
+
+use crate::id::{AttemptId, ExecutorId, NodeId, Partition, SnapshotId, StageRunId, WorkerId};
+use crate::outcome::TaskReport;
+use crate::snapshot::SnapshotHeader;
+use crate::stage::StageRun;
+use serde::{Deserialize, Serialize};
+
+/// From the driver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToExecutor {
+    /// Still here. An executor that hears nothing for its lease stops its tasks.
+    Heartbeat,
+    /// A snapshot whose changed pages fit this frame.
+    Snapshot {
+        /// Its description.
+        header: SnapshotHeader,
+        /// The changed pages, one after the other.
+        #[serde(with = "crate::raw_bytes")]
+        pages: Vec<u8>,
+    },
+    /// No job, shuffle or block needs this snapshot any more.
+    DropSnapshot(SnapshotId),
+    /// Tasks of this stage may follow.
+    Stage(StageRun),
+    /// No more tasks of this stage will follow.
+    DropStage(StageRunId),
+    /// Run these. Those of one frame are of one stage.
+    Run {
+        /// The stage, sent before.
+        stage: StageRunId,
+        /// Attempts in the order in which they are to start.
+        tasks: Vec<(AttemptId, Partition)>,
+    },
+    /// Give back those of these attempts that have not started.
+    Recall(Vec<AttemptId>),
+    /// Stop these attempts; nobody needs them.
+    Kill(Vec<AttemptId>),
+    /// The results of these attempts are not wanted.
+    DropResults(Vec<AttemptId>),
+    /// The output of this shuffle is not needed any more.
+    DropShuffle(NodeId),
+    /// The application has ended.
+    Stop,
+}
+
+/// From the executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromExecutor {
+    /// The first frame.
+    Ready {
+        /// Who it is.
+        executor: ExecutorId,
+        /// The worker that launched it and serves its shuffle files.
+        worker: WorkerId,
+        /// How many tasks it runs at once.
+        slots: u32,
+    },
+    /// Still here.
+    Heartbeat,
+    /// Attempts that ended.
+    Reports(Vec<TaskReport>),
+    /// The answer to a recall: these had not started and never will.
+    Recalled(Vec<AttemptId>),
+    /// What guests wrote to standard output and error, escaped and capped, for the log.
+    Log {
+        /// Lines.
+        text: String,
+    },
+}
+
+/// The first frame of a stream that a driver opens on its data connection to an executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DriverData {
+    /// A snapshot whose pages follow as raw bytes, in [`DataChunk`] frames.
+    Snapshot(SnapshotHeader),
+    /// Send the held result of this attempt, in [`DataChunk`] frames.
+    Result(AttemptId),
+}
+
+/// A piece of bulk data: lz4 block when that is shorter, raw otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataChunk {
+    /// Bytes before compression, at most [`crate::limits::LINK_CHUNK_BYTES`] times 4.
+    pub length: u32,
+    /// Whether `bytes` is an lz4 block.
+    pub compressed: bool,
+    /// The bytes.
+    #[serde(with = "crate::raw_bytes")]
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,61 @@
+//! What an executor must know to run tasks of a stage; sent once, before the tasks that name it.
+
+use crate::id::{AttemptId, JobId, NodeId, SnapshotId, StageRunId, WorkerId};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// One attempt to run a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRun {
+    /// Its id, which tasks name.
+    pub id: StageRunId,
+    /// The job on whose behalf it runs first.
+    pub job: JobId,
+    /// The memory that its tasks are forks of.
+    pub snapshot: SnapshotId,
+    /// The node that its tasks compute.
+    pub node: NodeId,
+    /// What its tasks leave behind.
+    pub kind: StageKind,
+    /// The shuffles that its tasks may read.
+    pub inputs: Vec<ShuffleInput>,
+}
+
+/// What the tasks of a stage leave behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageKind {
+    /// Bytes for the driver.
+    Result,
+    /// One stream per reduce partition, in the worker's directory of the application.
+    ShuffleWrite {
+        /// How many reduce partitions there are.
+        reducers: u32,
+    },
+    /// A part file each, staged in this directory: `<staging>/<prefix><partition>.<attempt>`.
+    Output {
+        /// Absolute path of the staging directory.
+        staging: String,
+        /// How part files begin.
+        prefix: String,
+    },
+}
+
+/// Where the complete output of a shuffle is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShuffleInput {
+    /// The node that wrote it.
+    pub writer: NodeId,
+    /// The workers that hold it.
+    pub places: Vec<ShufflePlace>,
+    /// By map partition: an index into `places`, and the attempt whose output is accepted.
+    pub maps: Vec<(u32, AttemptId)>,
+}
+
+/// A worker that serves shuffle blocks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ShufflePlace {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
