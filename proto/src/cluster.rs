@@ -55,6 +55,11 @@ pub enum FromWorker {
         /// How it ended, for a person.
         reason: String,
     },
+    /// Renew the worker's certificate.
+    Renew {
+        /// DER certificate signing request.
+        signing_request: Vec<u8>,
+    },
 }
 
 /// What a worker brings.
@@ -69,7 +74,20 @@ pub struct WorkerInfo {
     /// Memory that it gives, at least 64 MiB.
     pub memory_bytes: u64,
     /// Executors that it still runs, after a lost connection.
-    pub executors: Vec<ExecutorId>,
+    pub executors: Vec<HeldExecutor>,
+}
+
+/// An executor that a worker still runs when it registers: what the master must count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldExecutor {
+    /// Its id.
+    pub id: ExecutorId,
+    /// Its cores.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// Where its driver reaches it, once it listens.
+    pub address: Option<SocketAddr>,
 }
 
 /// To a worker.
@@ -88,6 +106,16 @@ pub enum ToWorker {
     Kill(ExecutorId),
     /// An application has ended: stop its executors and delete its files.
     Forget(AppId),
+    /// The registration or the renewal is refused; the connection is closed after this frame.
+    Refused {
+        /// A sentence for the person.
+        reason: String,
+    },
+    /// The answer to [`FromWorker::Renew`].
+    Renewed {
+        /// DER of the worker's new certificate.
+        certificate: Vec<u8>,
+    },
 }
 
 /// An order to start an executor.

@@ -29,8 +29,8 @@ pub const HEADER_BYTES: usize = 8;
 /// From the owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToSlot {
-    /// The first frame; one descriptor, the compiled module. A driver's has a second one, the
-    /// memory that becomes the first snapshot.
+    /// The first frame; two descriptors, the compiled module and its description. A driver's has
+    /// a third, an empty memory file, which becomes the first snapshot.
     Start(SlotStart),
     /// Make the memory that tasks start from that of another snapshot. One descriptor for each
     /// distinct [`PageSource::Descriptor`], in order of their numbers.
@@ -182,13 +182,17 @@ pub enum Request {
     RegisterNode(NodeSpec),
     /// `node_drop`.
     DropNode(NodeId),
-    /// `job_submit`. One descriptor, the changed pages one after the other, unless this is the
-    /// first snapshot, whose pages are in the memory descriptor of [`ToSlot::Start`].
+    /// `job_submit`. The pages of the first snapshot are in the memory descriptor of
+    /// [`ToSlot::Start`], at their own offsets. Changed pages of a later one come one after the
+    /// other: in a descriptor if there is one, else in `pages`.
     SubmitJob {
         /// The job.
         job: JobSpec,
         /// The snapshot that it runs on; `id` is the one after the last.
         snapshot: SnapshotHeader,
+        /// Changed pages.
+        #[serde(with = "crate::raw_bytes")]
+        pages: Vec<u8>,
     },
     /// `job_results`: at most this many bytes of pieces with headers.
     JobResults {

@@ -1,1 +1,83 @@
-//! offshoot.
+//! What the author of a job depends on: datasets, actions, and nothing of the cluster.
+//!
+//! A job is an ordinary program with a `main`, compiled for `wasm32-wasip1` and started with
+//! `offshoot submit`. `main` is the driver. When it runs an action, every task starts as a
+//! copy-on-write fork of its memory, so that a closure finds whatever `main` had: no broadcast,
+//! no serialisation of closures, no registration.
+//!
+//! ```no_run
+//! use offshoot::prelude::*;
+//!
+//! fn main() -> Result<(), Error> {
+//!     let context = Context::new();
+//!     let stop_words = vec!["the".to_owned(), "a".to_owned()]; // simply there in every task
+//!     let counts = context
+//!         .text_file("/data/books/*.txt")?
+//!         .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+//!         .filter(move |word| !stop_words.contains(word))
+//!         .map(|word| (word, 1u64))
+//!         .reduce_by_key(|a, b| a + b);
+//!     println!("{} distinct words", counts.count()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ```text
+//!   dataset, pairs, lines, sort, action     what a job's author calls
+//!        │         │          │      │
+//!      node      shuffle    input   job     lineage, map and reduce sides, splits, results
+//!        │         │          │      │
+//!      task      batch, key_table, arena, record, hash    one task; bytes and tables
+//!        └─────────┴──── host ── raw                      the imports (`docs/abi.md`)
+//! ```
+//!
+//! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
+//! that for any type with serde. Keys are compared by their encoding. Not here: caching, joins
+//! other than the inner one, sorted runs on disk: a reduce partition must fit a task's memory.
+
+#![deny(unsafe_code)]
+
+mod action;
+mod arena;
+mod batch;
+mod byte_pairs;
+mod bytes;
+mod context;
+mod dataset;
+mod error;
+#[cfg(test)]
+mod fake_host;
+mod hash;
+mod host;
+mod input;
+mod job;
+mod key_table;
+mod lines;
+mod node;
+mod output;
+mod pairs;
+#[allow(unsafe_code, reason = "the one module of raw imports and exports")]
+mod raw;
+mod record;
+mod records;
+mod sample;
+mod shuffle;
+mod sort;
+mod sorted_lines;
+mod task;
+
+pub use byte_pairs::BytePairs;
+pub use context::Context;
+pub use dataset::Dataset;
+pub use error::Error;
+pub use hash::{hash_bytes, reducer_of};
+pub use job::JobHandle;
+pub use lines::{Lines, Text};
+pub use output::ToLine;
+pub use record::{Malformed, Record, Serde, decode_serde, encode_serde};
+pub use records::Records;
+
+/// `use offshoot::prelude::*` brings in what nearly every job names.
+pub mod prelude {
+    pub use crate::{BytePairs, Context, Dataset, Error, JobHandle, Lines, Record, Records, Serde};
+}

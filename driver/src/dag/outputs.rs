@@ -1,0 +1,153 @@
+//! What a stage has computed so far: by partition, the accepted attempt and the first digest.
+
+use super::places::PlaceIndex;
+use offshoot_proto::id::{AttemptId, Partition};
+
+/// The outputs of one stage in one snapshot.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    /// Which partitions are wanted; `None` for all.
+    wanted: Option<Wanted>,
+    slots: Vec<Slot>,
+    missing: u32,
+}
+
+/// Some partitions of a node.
+#[derive(Debug)]
+struct Wanted {
+    /// In the order in which they were asked for.
+    order: Vec<Partition>,
+    /// Each with its index in `order`, sorted.
+    sorted: Vec<(Partition, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    output: Option<Output>,
+    /// Digest of the first attempt that was ever accepted, and its machine. Outlives the output.
+    first: Option<(u32, u32)>,
+}
+
+/// An accepted attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Output {
+    pub(super) attempt: AttemptId,
+    pub(super) place: PlaceIndex,
+}
+
+/// What became of an attempt's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    New,
+    /// There is one, or the partition is not of this stage.
+    Unwanted,
+    /// Another attempt gave other bytes, on this machine.
+    Differs {
+        place: PlaceIndex,
+    },
+}
+
+// === impl Outputs ===
+
+impl Outputs {
+    /// Nothing computed yet. `partitions` has no repetition; empty means all of `total`.
+    pub(super) fn new(total: u32, partitions: &[Partition]) -> Self {
+        let wanted = (!partitions.is_empty()).then(|| {
+            let mut sorted = partitions.iter().copied().zip(0..).collect::<Vec<_>>();
+            sorted.sort_unstable();
+            Wanted {
+                order: partitions.to_vec(),
+                sorted,
+            }
+        });
+        let count = wanted.as_ref().map_or(total, |w| w.order.len() as u32);
+        Self {
+            wanted,
+            slots: vec![Slot::default(); count as usize],
+            missing: count,
+        }
+    }
+
+    pub(super) fn total(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(super) fn done(&self) -> u32 {
+        self.total() - self.missing
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Partitions that are not there, in the order in which they were asked for.
+    pub(super) fn missing(&self) -> Vec<Partition> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| slot.output.is_none())
+            .map(|(index, _)| match &self.wanted {
+                Some(wanted) => wanted.order[index],
+                None => Partition(index as u32),
+            })
+            .collect()
+    }
+
+    /// Outputs in order of partition, of a stage that wants all and has all.
+    pub(super) fn complete(&self) -> impl Iterator<Item = Output> {
+        debug_assert!(self.is_complete() && self.wanted.is_none());
+        self.slots.iter().filter_map(|slot| slot.output)
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        partition: Partition,
+        attempt: AttemptId,
+        place: PlaceIndex,
+        digest: u32,
+    ) -> Accepted {
+        let Some(slot) = self.slot(partition) else {
+            return Accepted::Unwanted;
+        };
+        let (first, first_place) = *slot.first.get_or_insert((digest, place.0));
+        if first != digest {
+            let place = PlaceIndex(first_place);
+            return Accepted::Differs { place };
+        }
+        if slot.output.is_some() {
+            return Accepted::Unwanted;
+        }
+        slot.output = Some(Output { attempt, place });
+        self.missing -= 1;
+        Accepted::New
+    }
+
+    /// Removes an output if it is of this attempt; whether it was.
+    pub(super) fn lose(&mut self, partition: Partition, attempt: AttemptId) -> bool {
+        let slot = self.slot(partition);
+        let lost = slot.and_then(|slot| slot.output.take_if(|o| o.attempt == attempt));
+        self.missing += u32::from(lost.is_some());
+        lost.is_some()
+    }
+
+    /// Removes every output on a machine; returns how many.
+    pub(super) fn lose_place(&mut self, place: PlaceIndex) -> u32 {
+        let mut lost = 0;
+        for slot in &mut self.slots {
+            lost += u32::from(slot.output.take_if(|o| o.place == place).is_some());
+        }
+        self.missing += lost;
+        lost
+    }
+
+    fn slot(&mut self, partition: Partition) -> Option<&mut Slot> {
+        let index = match &self.wanted {
+            None => partition.0,
+            Some(wanted) => {
+                let sorted = &wanted.sorted;
+                let found = sorted.binary_search_by_key(&partition, |(p, _)| *p).ok()?;
+                sorted[found].1
+            }
+        };
+        self.slots.get_mut(index as usize)
+    }
+}

@@ -1,0 +1,229 @@
+//! The executors: how much each holds, how much it can take, and where a failed task may go.
+
+use super::attempts::{Attempt, Standing};
+use super::failures::History;
+use offshoot_proto::id::{AttemptId, ExecutorId, StageRunId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Work that is kept queued at each slot: several times a round trip and the driver's own pauses,
+/// so that a slot never waits, and short enough that what is queued is still easily moved.
+pub(super) const QUEUED_NANOS_PER_SLOT: u64 = 5_000_000;
+
+/// Tasks that a slot holds however long they are: one runs, one waits.
+const TASKS_PER_SLOT_MIN: u32 = 2;
+
+/// Tasks that a slot holds however short they are: bounds what a lost executor takes with it.
+const TASKS_PER_SLOT_MAX: u32 = 512;
+
+/// An executor.
+#[derive(Debug)]
+pub(super) struct Executor {
+    pub(super) worker: WorkerId,
+    pub(super) slots: u32,
+    /// Attempts that it was sent and that have not ended.
+    pub(super) in_flight: u32,
+    /// Sum of their estimates.
+    pub(super) load_nanos: u64,
+    /// How many of them have been recalled without an answer yet.
+    pub(super) asked: u32,
+    /// What it was sent, in order; those that have ended are removed now and then.
+    pub(super) sent: VecDeque<AttemptId>,
+    /// Recalls that it has not answered, in order.
+    recalls: VecDeque<Vec<AttemptId>>,
+    /// The runs that were described to it.
+    runs: BTreeSet<StageRunId>,
+}
+
+/// All executors.
+#[derive(Debug, Default)]
+pub(super) struct Executors {
+    by_id: BTreeMap<ExecutorId, Executor>,
+    /// How many there are on each machine.
+    per_worker: BTreeMap<WorkerId, u32>,
+    slots: u64,
+    in_flight: u64,
+    /// Slots that have nothing to run.
+    free: u64,
+}
+
+// === impl Executor ===
+
+impl Executor {
+    pub(super) fn free(&self) -> u32 {
+        self.slots.saturating_sub(self.in_flight)
+    }
+
+    /// Attempts that wait behind those that run and have not been recalled.
+    pub(super) fn queued(&self) -> u32 {
+        (self.in_flight - self.asked.min(self.in_flight)).saturating_sub(self.slots)
+    }
+
+    /// How many tasks of a set it can take: up to the queue that is kept, once that is half empty.
+    pub(super) fn room(&self, estimate_nanos: Option<u64>) -> u64 {
+        let least = (TASKS_PER_SLOT_MIN * self.slots).saturating_sub(self.in_flight);
+        let full = u64::from(self.slots) * QUEUED_NANOS_PER_SLOT;
+        let most = TASKS_PER_SLOT_MAX * self.slots;
+        let half_empty = self.load_nanos < full / 2 && self.in_flight <= most / 2;
+        let by_work = match estimate_nanos {
+            Some(nanos) if half_empty => (full - self.load_nanos) / nanos.max(1),
+            _ => 0,
+        };
+        u64::from(least)
+            .max(by_work)
+            .min(u64::from(most.saturating_sub(self.in_flight)))
+    }
+
+    /// Notes that a run was described to it; false if it had been already.
+    pub(super) fn describe(&mut self, run: StageRunId) -> bool {
+        self.runs.insert(run)
+    }
+}
+
+// === impl Executors ===
+
+impl Executors {
+    /// Adds one. Numbers are never reused, so an id that is known says nothing new.
+    pub(super) fn add(&mut self, id: ExecutorId, worker: WorkerId, slots: u32) {
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        let slots = slots.max(1);
+        *self.per_worker.entry(worker.clone()).or_default() += 1;
+        self.slots += u64::from(slots);
+        self.free += u64::from(slots);
+        let executor = Executor {
+            worker,
+            slots,
+            in_flight: 0,
+            load_nanos: 0,
+            asked: 0,
+            sent: VecDeque::new(),
+            recalls: VecDeque::new(),
+            runs: BTreeSet::new(),
+        };
+        self.by_id.insert(id, executor);
+    }
+
+    pub(super) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
+        let executor = self.by_id.remove(&id)?;
+        self.slots -= u64::from(executor.slots);
+        self.free -= u64::from(executor.free());
+        self.in_flight -= u64::from(executor.in_flight);
+        if let Some(count) = self.per_worker.get_mut(&executor.worker) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_worker.remove(&executor.worker);
+            }
+        }
+        Some(executor)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> {
+        self.by_id.iter().map(|(id, executor)| (*id, executor))
+    }
+
+    pub(super) fn find(&self, id: ExecutorId) -> Option<&Executor> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn find_mut(&mut self, id: ExecutorId) -> Option<&mut Executor> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The machine of an executor that is here.
+    pub(super) fn worker(&self, id: ExecutorId) -> &WorkerId {
+        &self.by_id[&id].worker
+    }
+
+    pub(super) fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    pub(super) fn free(&self) -> u64 {
+        self.free
+    }
+
+    /// An executor was sent attempts of one estimate.
+    pub(super) fn charge(
+        &mut self,
+        id: ExecutorId,
+        tasks: &[(AttemptId, offshoot_proto::id::Partition)],
+        estimate_nanos: u64,
+    ) {
+        let Some(executor) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let free = executor.free();
+        executor.in_flight += tasks.len() as u32;
+        executor.load_nanos += estimate_nanos * tasks.len() as u64;
+        executor.sent.extend(tasks.iter().map(|(id, _)| *id));
+        self.in_flight += tasks.len() as u64;
+        self.free -= u64::from(free - executor.free());
+    }
+
+    /// An attempt of an executor has ended.
+    pub(super) fn release(&mut self, id: ExecutorId, attempt: &Attempt) {
+        let Some(executor) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let free = executor.free();
+        executor.in_flight -= 1;
+        executor.load_nanos -= attempt.estimate_nanos;
+        executor.asked -= u32::from(attempt.standing == Standing::Asked);
+        self.in_flight -= 1;
+        self.free += u64::from(executor.free() - free);
+    }
+
+    /// A recall was sent.
+    pub(super) fn ask(&mut self, id: ExecutorId, attempts: Vec<AttemptId>) {
+        if let Some(executor) = self.by_id.get_mut(&id) {
+            executor.asked += attempts.len() as u32;
+            executor.recalls.push_back(attempts);
+        }
+    }
+
+    /// A recall was answered: what it had asked for. Answers come in the order of recalls.
+    pub(super) fn answered(&mut self, id: ExecutorId) -> Vec<AttemptId> {
+        let executor = self.by_id.get_mut(&id);
+        executor
+            .and_then(|executor| executor.recalls.pop_front())
+            .unwrap_or_default()
+    }
+
+    /// An attempt that was recalled has not been given back.
+    pub(super) fn unask(&mut self, id: ExecutorId) {
+        if let Some(executor) = self.by_id.get_mut(&id) {
+            executor.asked -= 1;
+        }
+    }
+
+    /// Forgets a run; returns who knew it.
+    pub(super) fn forget_run(&mut self, run: StageRunId) -> Vec<ExecutorId> {
+        let knew = self
+            .by_id
+            .iter_mut()
+            .filter_map(|(id, executor)| executor.runs.remove(&run).then_some(*id));
+        knew.collect()
+    }
+
+    /// Whether a task may go to an executor: to a machine where it has not failed; if there is
+    /// none, to an executor where it has not failed; if there is none, anywhere.
+    pub(super) fn allows(&self, history: &History, id: ExecutorId) -> bool {
+        let Some(executor) = self.by_id.get(&id) else {
+            return false;
+        };
+        let failed = &history.failed;
+        let workers = failed.iter().map(|f| &f.worker).collect::<BTreeSet<_>>();
+        let on_workers = workers.iter().filter_map(|w| self.per_worker.get(*w));
+        if self.by_id.len() > on_workers.map(|count| *count as usize).sum() {
+            return !workers.contains(&executor.worker);
+        }
+        let executors = failed.iter().map(|f| f.executor).collect::<BTreeSet<_>>();
+        let here = executors.iter().filter(|e| self.by_id.contains_key(e));
+        self.by_id.len() == here.count() || !executors.contains(&id)
+    }
+}

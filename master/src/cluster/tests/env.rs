@@ -1,0 +1,242 @@
+//! A cluster with a clock that tests move, and builders for what peers send.
+
+use crate::cluster::{Action, Cluster, Event, Note, Origin, SessionId};
+use offshoot_proto::cluster::{
+    AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
+    ToClient, ToWorker, WorkerInfo,
+};
+use offshoot_proto::grants::Grants;
+use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
+use offshoot_proto::settings::Settings;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub(crate) const MODULE: ModuleHash = ModuleHash([7; 32]);
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const CSR: &[u8] = b"signing request";
+
+pub(crate) struct Env {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Duration,
+}
+
+impl Env {
+    /// A cluster that knows [`MODULE`] and has no worker.
+    pub(crate) fn new() -> Self {
+        Self {
+            cluster: Cluster::new(origin(), [MODULE]),
+            now: Duration::from_secs(100),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.cluster.handle(self.now, event, &mut out);
+        out
+    }
+
+    pub(crate) fn from_worker(&mut self, session: u64, id: &str, message: FromWorker) -> Vec<Action> {
+        self.handle(Event::FromWorker {
+            session: SessionId(session),
+            identity: worker_id(id),
+            message,
+        })
+    }
+
+    pub(crate) fn from_client(
+        &mut self,
+        session: u64,
+        tenant: &str,
+        message: FromClient,
+    ) -> Vec<Action> {
+        self.handle(Event::FromClient {
+            session: SessionId(session),
+            tenant: tenant.to_owned(),
+            message,
+        })
+    }
+
+    pub(crate) fn register_worker(&mut self, session: u64, info: WorkerInfo) -> Vec<Action> {
+        let id = info.id.0.clone();
+        self.from_worker(session, &id, FromWorker::Register(info))
+    }
+
+    pub(crate) fn register_app(&mut self, session: u64, key: u128, app: AppSpec) -> Vec<Action> {
+        self.from_client(session, "ada", register(key, app))
+    }
+
+    pub(crate) fn ready(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
+        let message = FromWorker::ExecutorReady {
+            executor: id,
+            address: executor_address(id),
+        };
+        self.from_worker(session, worker, message)
+    }
+
+    pub(crate) fn gone(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
+        let message = FromWorker::ExecutorGone {
+            executor: id,
+            reason: "it ended".to_owned(),
+        };
+        self.from_worker(session, worker, message)
+    }
+
+    pub(crate) fn closed(&mut self, session: u64) -> Vec<Action> {
+        let session = SessionId(session);
+        self.handle(Event::Closed { session })
+    }
+
+    /// Moves the clock to the next timeout and runs it. Returns how far it moved.
+    pub(crate) fn run_timeout(&mut self) -> (Duration, Vec<Action>) {
+        let due = self.cluster.next_timeout().expect("something is due");
+        let moved = due - self.now;
+        self.now = due;
+        let mut out = Vec::new();
+        self.cluster.handle_timeout(self.now, &mut out);
+        (moved, out)
+    }
+}
+
+pub(crate) fn origin() -> Origin {
+    Origin {
+        epoch: Epoch(3),
+        first_app: AppId(10),
+        unix_millis: 1_000_000,
+    }
+}
+
+pub(crate) fn worker_id(id: &str) -> WorkerId {
+    WorkerId(id.to_owned())
+}
+
+pub(crate) fn executor(app: u64, number: u32) -> ExecutorId {
+    ExecutorId {
+        app: AppId(app),
+        number: ExecutorNumber(number),
+    }
+}
+
+pub(crate) fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+pub(crate) fn executor_address(id: ExecutorId) -> SocketAddr {
+    address(20_000 + id.number.0 as u16)
+}
+
+/// A worker with one GiB a core and no executors.
+pub(crate) fn worker(id: &str, cores: u32) -> WorkerInfo {
+    WorkerInfo {
+        id: worker_id(id),
+        address: address(7000),
+        cores,
+        memory_bytes: u64::from(cores) * GIB,
+        executors: Vec::new(),
+    }
+}
+
+pub(crate) fn holding(mut worker: WorkerInfo, held: &[(ExecutorId, u32)]) -> WorkerInfo {
+    let held = held.iter().map(|(id, cores)| HeldExecutor {
+        id: *id,
+        cores: *cores,
+        memory_bytes: GIB,
+        address: Some(executor_address(*id)),
+    });
+    worker.executors = held.collect();
+    worker
+}
+
+/// An application whose executors take one GiB.
+pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppSpec {
+    AppSpec {
+        name: "word-count".to_owned(),
+        module: MODULE,
+        arguments: vec!["word-count".to_owned()],
+        grants: Grants::default(),
+        settings: Settings::default(),
+        request: ResourceRequest {
+            executor_cores,
+            executor_memory_bytes: GIB,
+            total_cores,
+        },
+    }
+}
+
+pub(crate) fn register(key: u128, app: AppSpec) -> FromClient {
+    FromClient::Register {
+        idempotency_key: key,
+        app: Box::new(app),
+        signing_request: CSR.to_vec(),
+    }
+}
+
+pub(crate) fn to_worker(session: u64, message: ToWorker) -> Action {
+    Action::ToWorker {
+        session: SessionId(session),
+        message,
+    }
+}
+
+pub(crate) fn to_client(session: u64, message: ToClient) -> Action {
+    Action::ToClient {
+        session: SessionId(session),
+        message,
+    }
+}
+
+pub(crate) fn close(session: u64) -> Action {
+    Action::Close {
+        session: SessionId(session),
+    }
+}
+
+pub(crate) fn launch(session: u64, id: ExecutorId, cores: u32, app: &AppSpec) -> Action {
+    Action::Launch {
+        session: SessionId(session),
+        order: Box::new(LaunchExecutor {
+            executor: id,
+            cores,
+            memory_bytes: GIB,
+            app: app.clone(),
+            credential: Vec::new(),
+        }),
+    }
+}
+
+pub(crate) fn certify(session: u64, app: u64, wants_module: bool) -> Action {
+    Action::Certify {
+        session: SessionId(session),
+        app: AppId(app),
+        signing_request: CSR.to_vec(),
+        wants_module,
+    }
+}
+
+pub(crate) fn registered(session: u64) -> Action {
+    to_worker(session, ToWorker::Registered { epoch: Epoch(3) })
+}
+
+pub(crate) fn worker_note(id: &str, cores: u32) -> Action {
+    Action::Note(Note::WorkerRegistered {
+        worker: worker_id(id),
+        cores,
+        memory_bytes: u64::from(cores) * GIB,
+    })
+}
+
+pub(crate) fn app_note(app: u64) -> Action {
+    Action::Note(Note::AppRegistered {
+        app: AppId(app),
+        tenant: "ada".to_owned(),
+    })
+}
+
+pub(crate) fn ended_note(app: u64, state: AppState) -> Action {
+    let app = AppId(app);
+    Action::Note(Note::AppEnded { app, state })
+}
+
+pub(crate) fn gone_message(session: u64, id: ExecutorId, reason: &str) -> Action {
+    let reason = reason.to_owned();
+    to_client(session, ToClient::ExecutorGone { executor: id, reason })
+}

@@ -1,0 +1,378 @@
+//! Workers: registration, what they say of their executors, and their loss.
+
+use super::limits::{LAUNCH_FAILURES_MAX, WORKER_LEASE, WORKERS_LOST_KEPT, validate_worker};
+use super::{Action, Cluster, Executor, Life, Link, Note, Peer, SessionId, Worker};
+use offshoot_proto::cluster::{
+    AppState, ExecutorInfo, ExecutorState, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
+};
+use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub(super) fn on_worker_message(
+        &mut self,
+        session: SessionId,
+        identity: WorkerId,
+        message: FromWorker,
+        out: &mut Vec<Action>,
+    ) {
+        if let FromWorker::Register(info) = message {
+            return self.on_register_worker(session, identity, info, out);
+        }
+        let worker = self.workers.get_mut(&identity);
+        let Some(worker) = worker.filter(|worker| worker.session() == Some(session)) else {
+            self.rejected += 1;
+            return;
+        };
+        worker.hear(self.now);
+        match message {
+            FromWorker::Heartbeat => to_worker(session, ToWorker::Heartbeat, out),
+            FromWorker::ExecutorReady { executor, address } => {
+                if self.is_on(executor, &identity) {
+                    self.on_ready(executor, address, out);
+                    self.place(out);
+                }
+            }
+            FromWorker::ExecutorGone { executor, reason } => {
+                if self.is_on(executor, &identity) {
+                    self.on_gone(executor, &reason, out);
+                }
+            }
+            FromWorker::Renew { signing_request } => out.push(Action::Renew {
+                session,
+                worker: identity,
+                signing_request,
+            }),
+            FromWorker::Register(_) => {}
+        }
+    }
+
+    fn is_on(&mut self, executor: ExecutorId, worker: &WorkerId) -> bool {
+        let found = self.executors.get(&executor);
+        let owned = found.is_some_and(|executor| executor.worker == *worker);
+        self.rejected += u64::from(!owned);
+        owned
+    }
+
+    fn on_register_worker(
+        &mut self,
+        session: SessionId,
+        id: WorkerId,
+        info: WorkerInfo,
+        out: &mut Vec<Action>,
+    ) {
+        let valid = validate_worker(&id, &info).map_err(|error| error.to_string());
+        if let Err(reason) = valid.and_then(|()| self.check_held(&id, &info.executors)) {
+            to_worker(session, ToWorker::Refused { reason }, out);
+            return self.close(session, out);
+        }
+        self.retire_missing(&id, &info.executors, out);
+        let old = self.workers.get(&id).and_then(Worker::session);
+        if let Some(old) = old.filter(|old| *old != session) {
+            self.close(old, out);
+        }
+        self.sessions.insert(session, Peer::Worker(id.clone()));
+        let books = self.executors_on(&id);
+        let books = books.iter().filter_map(|id| self.executors.get(id));
+        let (cores_used, memory_used_bytes) = books.fold((0, 0), |(cores, bytes), executor| {
+            (cores + executor.cores, bytes + executor.memory_bytes)
+        });
+        let worker = Worker {
+            address: info.address,
+            cores: info.cores,
+            memory_bytes: info.memory_bytes,
+            cores_used,
+            memory_used_bytes,
+            link: Link::Alive {
+                session: Some(session),
+                heard: self.now,
+            },
+            forgets: BTreeMap::new(),
+        };
+        let old = self.workers.insert(id.clone(), worker);
+        let mut forget: BTreeSet<AppId> = match old {
+            Some(old) => old.forgets.into_keys().collect(),
+            None => BTreeSet::new(),
+        };
+        let epoch = self.origin.epoch;
+        to_worker(session, ToWorker::Registered { epoch }, out);
+        for held in info.executors {
+            self.adopt(session, &id, held, &mut forget, out);
+        }
+        for app in forget {
+            self.forget(&id, app, out);
+        }
+        out.push(Action::Note(Note::WorkerRegistered {
+            worker: id,
+            cores: info.cores,
+            memory_bytes: info.memory_bytes,
+        }));
+        self.place(out);
+    }
+
+    /// Refuses what contradicts the books: no executor runs in two places or changes its size.
+    fn check_held(&self, id: &WorkerId, held: &[HeldExecutor]) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for executor in held {
+            let name = executor.id;
+            if !seen.insert(name) {
+                return Err(format!("executors: {name} is named twice"));
+            }
+            let Some(books) = self.executors.get(&name) else {
+                continue;
+            };
+            if books.worker != *id {
+                let worker = &books.worker;
+                return Err(format!("executors: {name} runs on worker {worker}"));
+            }
+            if (books.cores, books.memory_bytes) != (executor.cores, executor.memory_bytes) {
+                return Err(format!(
+                    "executors: {name} has {} cores and {} bytes; it was launched with {} and {}",
+                    executor.cores, executor.memory_bytes, books.cores, books.memory_bytes
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Strikes executors that the worker does not run any more, or never heard of.
+    fn retire_missing(&mut self, id: &WorkerId, held: &[HeldExecutor], out: &mut Vec<Action>) {
+        let held: BTreeSet<_> = held.iter().map(|executor| executor.id).collect();
+        for executor in self.executors_on(id) {
+            if !held.contains(&executor) {
+                let reason = format!("worker {id} came back without it");
+                self.strike(executor, &reason, out);
+            }
+        }
+    }
+
+    /// Books one executor that a registering worker still runs.
+    fn adopt(
+        &mut self,
+        session: SessionId,
+        worker: &WorkerId,
+        held: HeldExecutor,
+        forget: &mut BTreeSet<AppId>,
+        out: &mut Vec<Action>,
+    ) {
+        let app = held.id.app;
+        match (self.executors.get(&held.id).map(|books| books.life), held.address) {
+            (Some(Life::Launching), Some(address)) => {
+                return self.on_ready(held.id, address, out);
+            }
+            (Some(Life::Launching | Life::Running { .. } | Life::Foreign), _) => return,
+            (Some(Life::Stopping), _) => {}
+            (None, _) => {
+                let foreign = app < self.origin.first_app;
+                let executor = Executor {
+                    worker: worker.clone(),
+                    cores: held.cores,
+                    memory_bytes: held.memory_bytes,
+                    life: if foreign { Life::Foreign } else { Life::Stopping },
+                };
+                self.take(held.id, executor);
+                if foreign {
+                    return;
+                }
+            }
+        }
+        if self.apps.contains_key(&app) {
+            to_worker(session, ToWorker::Kill(held.id), out);
+        } else {
+            forget.insert(app);
+        }
+    }
+
+    fn on_ready(&mut self, id: ExecutorId, address: SocketAddr, out: &mut Vec<Action>) {
+        let Some(executor) = self.executors.get_mut(&id) else {
+            return;
+        };
+        if executor.life != Life::Launching {
+            return;
+        }
+        executor.life = Life::Running { address };
+        let info = self.info(id);
+        if let (Some(app), Some(info)) = (self.apps.get_mut(&id.app), info) {
+            app.failures = 0;
+            if let Some(session) = app.session {
+                let message = ToClient::ExecutorAdded(info);
+                out.push(Action::ToClient { session, message });
+            }
+        }
+    }
+
+    /// What a driver must know to dial an executor that listens.
+    pub(super) fn info(&self, id: ExecutorId) -> Option<ExecutorInfo> {
+        let executor = self.executors.get(&id)?;
+        let Life::Running { address } = executor.life else {
+            return None;
+        };
+        let worker = self.workers.get(&executor.worker)?;
+        Some(ExecutorInfo {
+            id,
+            address,
+            cores: executor.cores,
+            worker: executor.worker.clone(),
+            worker_address: worker.address,
+        })
+    }
+
+    /// An executor has ended, or never started, by the word of its worker or of the shell.
+    pub(super) fn on_gone(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) {
+        let life = self.strike(id, reason, out);
+        if life == Some(Life::Launching) {
+            self.count_failure(id, reason, out);
+        }
+        self.place(out);
+    }
+
+    fn count_failure(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) {
+        let listens = |executor: &Executor| matches!(executor.life, Life::Running { .. });
+        let listening = self.executors_of(id.app).any(|(_, other)| listens(other));
+        let Some(app) = self.apps.get_mut(&id.app) else {
+            return;
+        };
+        app.failures += 1;
+        if app.failures < LAUNCH_FAILURES_MAX || listening {
+            return;
+        }
+        let session = app.session;
+        let reason = format!(
+            "{LAUNCH_FAILURES_MAX} executors in a row failed to start; the last, {id}: {reason}"
+        );
+        self.end_app(id.app, AppState::Failed, out);
+        if let Some(session) = session {
+            self.refuse_client(session, reason, out);
+        }
+    }
+
+    /// Takes an executor out of the books and tells its driver. Returns what it was.
+    fn strike(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) -> Option<Life> {
+        let executor = self.free(id)?;
+        let app = self.apps.get_mut(&id.app);
+        if let Some(app) = app.filter(|_| executor.life.is_live()) {
+            let reason = reason.to_owned();
+            match app.session {
+                Some(session) => out.push(Action::ToClient {
+                    session,
+                    message: ToClient::ExecutorGone {
+                        executor: id,
+                        reason,
+                    },
+                }),
+                None => app.unreported.push((id, reason)),
+            }
+        }
+        Some(executor.life)
+    }
+
+    /// Tells a worker, now or when it is back, that an application has ended.
+    pub(super) fn forget(&mut self, id: &WorkerId, app: AppId, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(id) else {
+            return;
+        };
+        worker.forgets.insert(app, self.now);
+        if let Some(session) = worker.session() {
+            to_worker(session, ToWorker::Forget(app), out);
+        }
+    }
+
+    /// Ends a worker's lease: its executors count as gone.
+    pub(super) fn lose_worker(&mut self, id: &WorkerId, out: &mut Vec<Action>) {
+        let executors = self.executors_on(id);
+        out.push(Action::Note(Note::WorkerLost {
+            worker: id.clone(),
+            executors: executors.len(),
+        }));
+        let Some(worker) = self.workers.get_mut(id) else {
+            return;
+        };
+        let session = worker.session();
+        worker.link = Link::Lost { since: self.now };
+        if let Some(session) = session {
+            self.close(session, out);
+        }
+        let seconds = WORKER_LEASE.as_secs();
+        let reason = format!("worker {id} is lost: nothing heard from it for {seconds} s");
+        for executor in executors {
+            self.strike(executor, &reason, out);
+        }
+        self.drop_oldest_lost();
+    }
+
+    fn drop_oldest_lost(&mut self) {
+        let lost = self.workers.iter().filter_map(|(id, worker)| match worker.link {
+            Link::Lost { since } => Some((since, id)),
+            Link::Alive { .. } => None,
+        });
+        let lost: BTreeSet<_> = lost.collect();
+        if lost.len() > WORKERS_LOST_KEPT {
+            let oldest = lost.first().map(|(_, id)| (*id).clone());
+            oldest.and_then(|id| self.workers.remove(&id));
+        }
+    }
+}
+
+pub(super) fn to_worker(session: SessionId, message: ToWorker, out: &mut Vec<Action>) {
+    out.push(Action::ToWorker { session, message });
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.link, Link::Alive { .. })
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        match self.link {
+            Link::Alive { session, .. } => session,
+            Link::Lost { .. } => None,
+        }
+    }
+
+    pub(super) fn lease_end(&self) -> Option<Duration> {
+        match self.link {
+            Link::Alive { heard, .. } => Some(heard + WORKER_LEASE),
+            Link::Lost { .. } => None,
+        }
+    }
+
+    /// Renews the lease. Orders to forget are kept for as long as the connection that they went
+    /// out on may prove dead, and repeated when the worker registers again.
+    fn hear(&mut self, now: Duration) {
+        self.forgets.retain(|_, sent| *sent + WORKER_LEASE > now);
+        if let Link::Alive { heard, .. } = &mut self.link {
+            *heard = now;
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, closed: SessionId) {
+        if let Link::Alive { session, .. } = &mut self.link
+            && *session == Some(closed)
+        {
+            *session = None;
+        }
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Whether a driver may count on it.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Launching | Self::Running { .. })
+    }
+
+    pub(super) fn state(self) -> ExecutorState {
+        match self {
+            Self::Launching => ExecutorState::Launching,
+            Self::Running { .. } | Self::Foreign => ExecutorState::Running,
+            Self::Stopping => ExecutorState::Stopping,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The wire between real endpoints on loopback: who gets in, who does not, and what flows.
+#![allow(clippy::unwrap_used)]
+
+mod hello;
+mod identity;
+mod joining;
+mod secrets;
+mod streams;
+mod support;

@@ -1,0 +1,200 @@
+//! A range of address space as large as a linear memory can become, and what is mapped into it.
+//!
+//! All offsets and lengths are in bytes from its start and multiples of the page size; each
+//! method checks that they lie within the reservation.
+
+use crate::engine::{MEMORY_GUARD_BYTES, MEMORY_RESERVATION_BYTES};
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous};
+use rustix::mm::{mprotect, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Bytes of address space of one linear memory, guard included.
+pub(super) const RESERVED_BYTES: usize = (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES) as usize;
+
+/// Reserved address space.
+#[derive(Debug)]
+pub(super) struct Space {
+    base: *mut u8,
+}
+
+// SAFETY: the mapping belongs to this value alone; sharing is governed by the lock around it.
+unsafe impl Send for Space {}
+
+/// A memory file that can be sealed.
+pub fn memory_file(name: &str) -> io::Result<OwnedFd> {
+    Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+}
+
+/// Seals a memory file for ever: nobody who maps it can change what another sees.
+pub(super) fn seal(file: impl AsFd) -> io::Result<()> {
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    Ok(fcntl_add_seals(file, seals)?)
+}
+
+/// The byte ranges of a file that hold data, ascending.
+pub(super) fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
+    let mut ranges = Vec::new();
+    let mut position = 0;
+    while position < length {
+        let start = match seek(&file, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(&file, SeekFrom::Hole(start))?.min(length);
+        if start >= end {
+            break;
+        }
+        ranges.push(start..end);
+        position = end;
+    }
+    Ok(ranges)
+}
+
+// === impl Space ===
+
+impl Space {
+    /// Reserves address space; nothing in it can be touched.
+    pub(super) fn reserve() -> io::Result<Self> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), RESERVED_BYTES, ProtFlags::empty(), flags)?
+        };
+        Ok(Self { base: base.cast() })
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    fn at(&self, offset: usize, length: usize) -> *mut c_void {
+        let end = offset.checked_add(length).expect("offsets are below 2^33");
+        assert!(end <= RESERVED_BYTES, "range {offset}+{length} is beyond the reservation");
+        // SAFETY: checked just above.
+        unsafe { self.base.add(offset).cast() }
+    }
+
+    /// The first `length` bytes, which must be readable.
+    pub(super) fn bytes(&self, length: usize) -> &[u8] {
+        let start = self.at(0, length).cast::<u8>();
+        // SAFETY: callers pass at most the length that is mapped readable; no guest runs while
+        // the slice lives, because guests run on this thread.
+        unsafe { std::slice::from_raw_parts(start, length) }
+    }
+
+    /// A readable range.
+    pub(super) fn range(&self, range: std::ops::Range<usize>) -> &[u8] {
+        &self.bytes(range.end)[range.start..]
+    }
+
+    /// Copies `bytes` to a writable range.
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let target = self.at(offset, bytes.len()).cast::<u8>();
+        // SAFETY: callers have made the range writable; `bytes` is not part of this space
+        // unless it is a disjoint range.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+
+    /// Makes a range readable and writable.
+    pub(super) fn make_writable(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.protect(offset, length, MprotectFlags::READ | MprotectFlags::WRITE)
+    }
+
+    /// Makes a range readable only.
+    pub(super) fn make_read_only(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.protect(offset, length, MprotectFlags::READ)
+    }
+
+    fn protect(&self, offset: usize, length: usize, flags: MprotectFlags) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is part of this reservation.
+        Ok(unsafe { mprotect(self.at(offset, length), length, flags)? })
+    }
+
+    /// Maps a part of a file over a range, privately and read-only.
+    pub(super) fn map_private(
+        &self,
+        offset: usize,
+        length: usize,
+        file: impl AsFd,
+        file_offset: u64,
+    ) -> io::Result<()> {
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        self.map_file(offset, length, ProtFlags::READ, flags, file, file_offset)
+    }
+
+    /// Maps a file over a range, shared, not accessible yet.
+    pub(super) fn map_shared(&self, length: usize, file: impl AsFd) -> io::Result<()> {
+        let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
+        self.map_file(0, length, ProtFlags::empty(), flags, file, 0)
+    }
+
+    fn map_file(
+        &self,
+        offset: usize,
+        length: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+        file: impl AsFd,
+        file_offset: u64,
+    ) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let start = self.at(offset, length);
+        // SAFETY: replaces a part of this reservation; no reference into it is alive.
+        unsafe { mmap(start, length, protection, flags, file, file_offset)? };
+        Ok(())
+    }
+
+    /// Replaces a range by zero pages that can be read but not written.
+    pub(super) fn map_zeros(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.map_anonymous(offset, length, ProtFlags::READ)
+    }
+
+    /// Replaces a range by fresh pages that cannot be touched.
+    pub(super) fn forget(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.map_anonymous(offset, length, ProtFlags::empty())
+    }
+
+    fn map_anonymous(&self, offset: usize, length: usize, prot: ProtFlags) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: replaces a part of this reservation; no reference into it is alive.
+        unsafe { mmap_anonymous(self.at(offset, length), length, prot, flags)? };
+        Ok(())
+    }
+
+    /// Fills the page tables of a range for reading.
+    pub(super) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.advise(offset, length, Advice::LinuxPopulateRead)
+    }
+
+    /// Drops private copies in a range: it reads as what is mapped beneath.
+    pub(super) fn drop_copies(&self, offset: usize, length: usize) -> io::Result<()> {
+        self.advise(offset, length, Advice::LinuxDontNeed)
+    }
+
+    fn advise(&self, offset: usize, length: usize, advice: Advice) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is part of this reservation; no reference into it is alive.
+        Ok(unsafe { madvise(self.at(offset, length), length, advice)? })
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `reserve` and nothing refers to it any more.
+        let _ = unsafe { munmap(self.base.cast(), RESERVED_BYTES) };
+    }
+}

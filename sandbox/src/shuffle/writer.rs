@@ -1,0 +1,100 @@
+//! The map side: one buffer a reducer, one file, reducers in order within each flush.
+
+use super::append_chunk;
+use offshoot_proto::block::{Extent, ShuffleIndex};
+use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
+use std::fs::File;
+use std::io::{self, Write};
+
+/// Raw and compressed bytes that one task's writer holds before it flushes.
+const BUFFER_BYTES_MAX: usize = 32 << 20;
+
+/// Collects what a map task writes.
+#[derive(Debug)]
+pub(crate) struct ShuffleWriter {
+    reducers: Vec<Reducer>,
+    held: usize,
+    written: u64,
+    digest: crc32fast::Hasher,
+    out: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Reducer {
+    raw: Vec<u8>,
+    chunks: Vec<u8>,
+    extents: Vec<Extent>,
+}
+
+impl ShuffleWriter {
+    pub(crate) fn new(reducers: u32) -> Self {
+        Self {
+            reducers: (0..reducers).map(|_| Reducer::default()).collect(),
+            held: 0,
+            written: 0,
+            digest: crc32fast::Hasher::new(),
+            out: Vec::new(),
+        }
+    }
+
+    pub(crate) fn reducers(&self) -> usize {
+        self.reducers.len()
+    }
+
+    /// Adds bytes for a reducer. True if [`flush`](Self::flush) should follow.
+    pub(crate) fn push(&mut self, reducer: usize, mut bytes: &[u8]) -> bool {
+        self.digest.update(&(reducer as u32).to_le_bytes());
+        self.digest.update(bytes);
+        let Reducer { raw, chunks, .. } = &mut self.reducers[reducer];
+        let before = raw.len() + chunks.len();
+        while raw.len() + bytes.len() >= SHUFFLE_CHUNK_BYTES {
+            let (now, later) = bytes.split_at(SHUFFLE_CHUNK_BYTES - raw.len());
+            if raw.is_empty() {
+                append_chunk(now, chunks);
+            } else {
+                raw.extend_from_slice(now);
+                append_chunk(raw, chunks);
+                raw.clear();
+            }
+            bytes = later;
+        }
+        raw.extend_from_slice(bytes);
+        self.held = self.held + raw.len() + chunks.len() - before;
+        self.held > BUFFER_BYTES_MAX
+    }
+
+    /// Writes everything that is held, reducer by reducer.
+    pub(crate) fn flush(&mut self, file: &mut File) -> io::Result<()> {
+        self.out.clear();
+        for reducer in &mut self.reducers {
+            if !reducer.raw.is_empty() {
+                append_chunk(&reducer.raw, &mut reducer.chunks);
+                reducer.raw.clear();
+            }
+            if reducer.chunks.is_empty() {
+                continue;
+            }
+            let length = reducer.chunks.len() as u64;
+            reducer.extents.push(Extent { offset: self.written, length });
+            self.written += length;
+            self.out.append(&mut reducer.chunks);
+            if self.out.len() >= 1 << 20 {
+                file.write_all(&self.out)?;
+                self.out.clear();
+            }
+        }
+        self.held = 0;
+        file.write_all(&self.out)
+    }
+
+    /// Whether there is anything to write or written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held == 0 && self.written == 0
+    }
+
+    /// The index of what was flushed, and the digest of what was pushed.
+    pub(crate) fn finish(self) -> (ShuffleIndex, u32) {
+        let reducers = self.reducers.into_iter().map(|reducer| reducer.extents).collect();
+        (ShuffleIndex { reducers, data_bytes: self.written }, self.digest.finalize())
+    }
+}

@@ -1,0 +1,271 @@
+//! What a guest reads: inputs, shuffles, its own spilled runs, listings.
+
+use super::SlotState;
+use super::tasks::{cannot_write, unexpected_reply};
+use crate::imports::{CallError, Outcome, refused};
+use crate::shuffle::{BlockReader, ReadError};
+use offshoot_proto::abi::{Source, code};
+use offshoot_proto::block::Extent;
+use offshoot_proto::frame;
+use offshoot_proto::link::{Reply, Request, ToSlot};
+use offshoot_proto::outcome::TaskFailure;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+/// Streams that one guest may have open.
+const STREAMS_MAX: usize = 4096;
+
+/// Runs that one task may spill.
+const RUNS_MAX: u32 = 65_536;
+
+/// Open streams by handle, and frames that came while a reply was awaited.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: Vec<Option<Stream>>,
+    pub(super) later: VecDeque<(ToSlot, Vec<OwnedFd>)>,
+}
+
+enum Stream {
+    File { file: File, offset: u64 },
+    Shuffle { stream: u32, reader: BlockReader, ended: bool },
+    Spill { extents: Vec<Extent> },
+    Bytes { bytes: Vec<u8>, at: usize },
+}
+
+/// The runs that a task has spilled, in one file.
+#[derive(Debug)]
+pub(super) struct Spill {
+    file: File,
+    length: u64,
+    runs: BTreeMap<u32, Vec<Extent>>,
+}
+
+// === impl Streams ===
+
+impl Streams {
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    fn add(&mut self, stream: Stream) -> Outcome {
+        if let Some(free) = self.open.iter().position(Option::is_none) {
+            self.open[free] = Some(stream);
+            return Ok(free as i32);
+        }
+        if self.open.len() == STREAMS_MAX {
+            let text = format!("stream_open: {STREAMS_MAX} streams are open, the limit; close some");
+            return Err(refused(code::LIMIT, text));
+        }
+        self.open.push(Some(stream));
+        Ok(self.open.len() as i32 - 1)
+    }
+
+    fn entry(&mut self, handle: i32, call: &str) -> Result<&mut Option<Stream>, CallError> {
+        let entry = self.open.get_mut(handle as u32 as usize).filter(|entry| entry.is_some());
+        entry.ok_or_else(|| refused(code::INVALID, format!("{call}: no open stream {handle}")))
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Reads what is at hand; none if the owner must be asked first.
+    fn read(&mut self, spill: Option<&Spill>, out: &mut [u8]) -> Result<Option<usize>, ReadFailed> {
+        match self {
+            Self::File { file, offset } => {
+                touch(out);
+                let count = file.read_at(out, *offset).map_err(ReadFailed::Io)?;
+                *offset += count as u64;
+                Ok(Some(count))
+            }
+            Self::Shuffle { reader, ended, .. } => match reader.read(out)? {
+                0 if !*ended => Ok(None),
+                count => Ok(Some(count)),
+            },
+            Self::Spill { extents } => {
+                let Some(spill) = spill else { return Ok(Some(0)) };
+                let Some(extent) = extents.first_mut() else { return Ok(Some(0)) };
+                let count = out.len().min(extent.length as usize);
+                touch(&mut out[..count]);
+                spill
+                    .file
+                    .read_exact_at(&mut out[..count], extent.offset)
+                    .map_err(ReadFailed::Io)?;
+                extent.offset += count as u64;
+                extent.length -= count as u64;
+                if extent.length == 0 {
+                    extents.remove(0);
+                }
+                Ok(Some(count))
+            }
+            Self::Bytes { bytes, at } => {
+                let count = out.len().min(bytes.len() - *at);
+                out[..count].copy_from_slice(&bytes[*at..*at + count]);
+                *at += count;
+                Ok(Some(count))
+            }
+        }
+    }
+}
+
+enum ReadFailed {
+    Io(io::Error),
+    Blocks(ReadError),
+}
+
+impl From<ReadError> for ReadFailed {
+    fn from(error: ReadError) -> Self {
+        Self::Blocks(error)
+    }
+}
+
+impl From<ReadFailed> for CallError {
+    fn from(error: ReadFailed) -> Self {
+        let failure = match error {
+            ReadFailed::Blocks(ReadError::Fetch(failure)) => failure,
+            ReadFailed::Blocks(ReadError::Chunk(error)) => {
+                TaskFailure::Host { message: format!("a block from the executor: {error}") }
+            }
+            ReadFailed::Io(error) => TaskFailure::Host { message: format!("reading: {error}") },
+        };
+        Self::Ends(failure)
+    }
+}
+
+/// Writes each page once, so that the kernel may write there: a first write to a page of the
+/// snapshot is a fault that only user code can take.
+fn touch(out: &mut [u8]) {
+    let page = offshoot_proto::limits::PAGE_BYTES;
+    let mut at = 0;
+    while at < out.len() {
+        let place = &raw mut out[at];
+        // SAFETY: `place` is a byte of a slice that is borrowed mutably.
+        unsafe { place.write_volatile(place.read_volatile()) };
+        at += page - (place.addr() % page);
+    }
+}
+
+// === impl SlotState ===
+
+impl SlotState {
+    /// `stream_open`.
+    pub(crate) fn stream_open(&mut self, source: Source) -> Outcome {
+        let stream = match source {
+            Source::File { file, offset } => {
+                let reply = self.request(Request::OpenInput(file), vec![])?;
+                let (Reply::Descriptor, Some(file)) = reply else {
+                    return Err(CallError::Ends(unexpected_reply()));
+                };
+                Stream::File { file: file.into(), offset }
+            }
+            Source::Shuffle { writer, reducer } => {
+                let attempt = self.only_in_task("stream_open of a shuffle")?.attempt;
+                let request = Request::OpenShuffle { attempt, writer, reducer };
+                let (Reply::Number(stream), _) = self.request(request, vec![])? else {
+                    return Err(CallError::Ends(unexpected_reply()));
+                };
+                Stream::Shuffle { stream, reader: BlockReader::default(), ended: false }
+            }
+            Source::Spill { run } => {
+                let task = self.only_in_task("stream_open of a run")?;
+                let extents = task.spill.as_ref().and_then(|spill| spill.runs.get(&run)).cloned();
+                let extents = extents.ok_or_else(|| {
+                    refused(code::INVALID, format!("stream_open: no run {run} was spilled"))
+                })?;
+                Stream::Spill { extents }
+            }
+            Source::Listing { pattern } => {
+                self.only_in_main("stream_open of a listing")?;
+                let (reply, _) = self.request(Request::ListInputs { pattern }, vec![])?;
+                let Reply::Inputs(files) = reply else {
+                    return Err(CallError::Ends(unexpected_reply()));
+                };
+                Stream::Bytes { bytes: frame::to_bytes(&files), at: 0 }
+            }
+        };
+        self.streams.add(stream)
+    }
+
+    /// `stream_read`.
+    pub(crate) fn stream_read(&mut self, handle: i32, out: &mut [u8]) -> Outcome {
+        let limit = i32::MAX as usize;
+        let length = out.len().min(limit);
+        loop {
+            let spill = self.task.as_ref().and_then(|task| task.spill.as_ref());
+            let entry = self.streams.entry(handle, "stream_read")?;
+            let Some(stream) = entry.as_mut() else { return Ok(0) };
+            if let Some(count) = stream.read(spill, &mut out[..length])? {
+                return Ok(count as i32);
+            }
+            self.pull(handle)?;
+        }
+    }
+
+    /// `stream_close`.
+    pub(crate) fn stream_close(&mut self, handle: i32) -> Outcome {
+        let closed = self.streams.entry(handle, "stream_close")?.take();
+        if let Some(Stream::Shuffle { stream, ended: false, .. }) = closed {
+            let request = Request::CloseShuffle { stream };
+            self.send(&offshoot_proto::link::FromSlot::Request(request), vec![])?;
+        }
+        Ok(0)
+    }
+
+    /// Asks the owner for more of a shuffle.
+    fn pull(&mut self, handle: i32) -> Result<(), CallError> {
+        let number = match self.streams.entry(handle, "stream_read")? {
+            Some(Stream::Shuffle { stream, .. }) => *stream,
+            _ => return Ok(()),
+        };
+        let (reply, descriptors) =
+            self.exchange(Request::PullShuffle { stream: number }, vec![])?;
+        let Some(Stream::Shuffle { reader, ended, .. }) =
+            self.streams.entry(handle, "stream_read")?
+        else {
+            return Ok(());
+        };
+        match reply {
+            Reply::BlockFiles(files) if files.len() == descriptors.len() => {
+                for (block, descriptor) in files.into_iter().zip(descriptors) {
+                    reader.add_file(descriptor.into(), block);
+                }
+            }
+            Reply::Blocks(bytes) => reader.add_blocks(bytes),
+            Reply::BlocksEnd => *ended = true,
+            _ => return Err(CallError::Ends(unexpected_reply())),
+        }
+        Ok(())
+    }
+
+    /// `spill_write`.
+    pub(crate) fn spill_write(&mut self, run: i32, bytes: &[u8]) -> Outcome {
+        let run = run as u32;
+        if run >= RUNS_MAX {
+            let text = format!("spill_write: run {run} is over the limit of {RUNS_MAX}");
+            return Err(refused(code::LIMIT, text));
+        }
+        let task = self.only_in_task("spill_write")?;
+        let attempt = task.attempt;
+        if task.spill.is_none() {
+            let file = self.open_sink(Request::OpenSpill(attempt))?;
+            let spill = Spill { file, length: 0, runs: BTreeMap::new() };
+            self.only_in_task("spill_write")?.spill = Some(spill);
+        }
+        let task = self.only_in_task("spill_write")?;
+        let spill = task.spill.as_mut().expect("opened above");
+        let failed = |error| cannot_write("a spilled run", &error);
+        spill.file.write_all_at(bytes, spill.length).map_err(failed)?;
+        let extents = spill.runs.entry(run).or_default();
+        match extents.last_mut() {
+            Some(last) if last.offset + last.length == spill.length => {
+                last.length += bytes.len() as u64;
+            }
+            _ => extents.push(Extent { offset: spill.length, length: bytes.len() as u64 }),
+        }
+        spill.length += bytes.len() as u64;
+        Ok(0)
+    }
+}

@@ -1,0 +1,268 @@
+//! Slots as processes: the owner's asynchronous half of spawner and link.
+
+use super::spawner::{SpawnerEvent, StartSlot, inherited_socket, start_self};
+use super::{PortFuture, SlotConnection, Slots};
+use crate::link::{Decoder, LinkError, SocketLink, encode, receive_some, send_some};
+use offshoot_proto::link::{FromSlot, ToSlot};
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+/// Slots made by a spawner process. Must be created before its owner starts threads or locks
+/// itself down; used from within a tokio runtime.
+#[derive(Debug)]
+pub struct ProcessSlots {
+    socket: Mutex<Option<UnixStream>>,
+    requests: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+    _spawner: Spawner,
+}
+
+/// The spawner process; it ends when its socket closes.
+#[derive(Debug)]
+struct Spawner(Child);
+
+#[derive(Debug)]
+struct Request {
+    name: String,
+    socket: OwnedFd,
+    started: oneshot::Sender<io::Result<OwnedFd>>,
+    ended: oneshot::Sender<String>,
+}
+
+/// A non-blocking socket with frames to send and frames that have come.
+#[derive(Debug)]
+struct AsyncLink {
+    socket: AsyncFd<UnixStream>,
+    decoder: Decoder,
+    outgoing: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
+}
+
+struct ProcessSlot {
+    link: AsyncLink,
+    pidfd: OwnedFd,
+    ended: Option<oneshot::Receiver<String>>,
+}
+
+// === impl ProcessSlots ===
+
+impl ProcessSlots {
+    /// Starts the spawner. `owner` is shown in a list of processes.
+    pub fn new(owner: &str) -> io::Result<Arc<Self>> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = start_self(&["spawner", owner], theirs.into())?;
+        ours.set_nonblocking(true)?;
+        Ok(Arc::new(Self {
+            socket: Mutex::new(Some(ours)),
+            requests: Mutex::new(None),
+            _spawner: Spawner(child),
+        }))
+    }
+
+    /// The way to the task that talks to the spawner, started with the first slot.
+    fn requests(&self) -> io::Result<mpsc::UnboundedSender<Request>> {
+        let mut requests = self.requests.lock().expect("no holder of the lock panics");
+        if let Some(sender) = &*requests {
+            return Ok(sender.clone());
+        }
+        let socket = self.socket.lock().expect("no holder of the lock panics").take();
+        let socket = socket.ok_or_else(|| io::Error::other("the spawner has ended"))?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(talk(AsyncLink::new(socket)?, receiver));
+        Ok(requests.insert(sender).clone())
+    }
+}
+
+impl Slots for ProcessSlots {
+    fn start(&self, name: String) -> PortFuture<'_, io::Result<Box<dyn SlotConnection>>> {
+        Box::pin(async move {
+            let (ours, theirs) = UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            let (started, starting) = oneshot::channel();
+            let (ended, ending) = oneshot::channel();
+            let request = Request { name, socket: theirs.into(), started, ended };
+            let gone = || io::Error::other("the spawner has ended");
+            self.requests()?.send(request).map_err(|_| gone())?;
+            let pidfd = starting.await.map_err(|_| gone())??;
+            let slot = ProcessSlot { link: AsyncLink::new(ours)?, pidfd, ended: Some(ending) };
+            Ok(Box::new(slot) as Box<dyn SlotConnection>)
+        })
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        // Its children die with it: nothing of this owner is left.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Passes requests to the spawner and its events to those who wait for them.
+async fn talk(mut link: AsyncLink, mut requests: mpsc::UnboundedReceiver<Request>) {
+    let mut waiting = BTreeMap::new();
+    let mut running = BTreeMap::new();
+    let mut next_id = 0;
+    loop {
+        tokio::select! {
+            biased;
+            event = link.receive::<SpawnerEvent>() => {
+                let Ok((event, mut descriptors)) = event else { return };
+                match event {
+                    SpawnerEvent::Started { id } => {
+                        if let Some(started) = waiting.remove(&id) {
+                            let pidfd = descriptors.pop();
+                            let started: oneshot::Sender<io::Result<OwnedFd>> = started;
+                            let missing = || io::Error::other("no handle came with the slot");
+                            let _ = started.send(pidfd.ok_or_else(missing));
+                        }
+                    }
+                    SpawnerEvent::Failed { id, reason } => {
+                        if let Some(started) = waiting.remove(&id) {
+                            let _ = started.send(Err(io::Error::other(reason)));
+                        }
+                        running.remove(&id);
+                    }
+                    SpawnerEvent::Ended { id, how } => {
+                        let ended: Option<oneshot::Sender<String>> = running.remove(&id);
+                        if let Some(ended) = ended {
+                            let _ = ended.send(how);
+                        }
+                    }
+                }
+            }
+            request = requests.recv() => {
+                let Some(Request { name, socket, started, ended }) = request else { return };
+                let id = next_id;
+                next_id += 1;
+                waiting.insert(id, started);
+                running.insert(id, ended);
+                if link.send(&StartSlot { id, name }, vec![socket]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+// === impl AsyncLink ===
+
+impl AsyncLink {
+    fn new(socket: UnixStream) -> io::Result<Self> {
+        let socket = AsyncFd::new(socket)?;
+        Ok(Self { socket, decoder: Decoder::default(), outgoing: VecDeque::new() })
+    }
+
+    fn send<T: serde::Serialize>(
+        &mut self,
+        message: &T,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), LinkError> {
+        self.outgoing.push_back((encode(message, descriptors.len())?, 0, descriptors));
+        self.flush()
+    }
+
+    /// Sends as much as the socket takes.
+    fn flush(&mut self) -> Result<(), LinkError> {
+        while let Some((frame, sent, descriptors)) = self.outgoing.front_mut() {
+            let beside = if *sent == 0 { descriptors.as_slice() } else { &[] };
+            let socket = self.socket.get_ref().as_fd();
+            match send_some(socket, &frame[*sent..], beside, SendFlags::DONTWAIT) {
+                Ok(count) => *sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(LinkError::Closed),
+            }
+            if *sent == frame.len() {
+                self.outgoing.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive<T: serde::de::DeserializeOwned>(
+        &mut self,
+    ) -> Result<(T, Vec<OwnedFd>), LinkError> {
+        loop {
+            if let Some(message) = self.decoder.next()? {
+                return Ok(message);
+            }
+            if self.outgoing.is_empty() {
+                let mut ready = self.socket.readable().await?;
+                match receive_some(self.socket.get_ref().as_fd(), &mut self.decoder, DONTWAIT) {
+                    Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready.clear_ready();
+                    }
+                    other => other?,
+                }
+            } else {
+                self.receive_or_send().await?;
+            }
+        }
+    }
+
+    async fn receive_or_send(&mut self) -> Result<(), LinkError> {
+        let interest = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
+        let mut ready = self.socket.ready(interest).await?;
+        let state = ready.ready();
+        if state.is_readable() {
+            match receive_some(self.socket.get_ref().as_fd(), &mut self.decoder, DONTWAIT) {
+                Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready_matching(tokio::io::Ready::READABLE);
+                }
+                other => other?,
+            }
+        }
+        if state.is_writable() {
+            ready.clear_ready_matching(tokio::io::Ready::WRITABLE);
+        }
+        drop(ready);
+        self.flush()
+    }
+}
+
+const DONTWAIT: RecvFlags = RecvFlags::DONTWAIT;
+
+// === impl ProcessSlot ===
+
+impl SlotConnection for ProcessSlot {
+    fn send(&mut self, message: &ToSlot, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
+        self.link.send(message, descriptors)
+    }
+
+    fn receive(&mut self) -> PortFuture<'_, Result<(FromSlot, Vec<OwnedFd>), LinkError>> {
+        Box::pin(self.link.receive())
+    }
+
+    fn kill(&mut self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    fn ended(&mut self) -> PortFuture<'_, String> {
+        Box::pin(async move {
+            let unknown = || "the slot process ended".to_owned();
+            match self.ended.take() {
+                Some(ending) => ending.await.unwrap_or_else(|_| unknown()),
+                None => unknown(),
+            }
+        })
+    }
+}
+
+impl Drop for ProcessSlot {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What a slot process runs: a slot on the socket that its spawner left at descriptor 3.
+pub fn slot_main() -> Result<(), crate::slot::SlotError> {
+    let socket = UnixStream::from(inherited_socket());
+    crate::slot::run(Box::new(SocketLink::new(socket)))
+}

@@ -1,0 +1,143 @@
+//! [`Context`]: where a driver begins.
+
+use crate::dataset::Dataset;
+use crate::error::Error;
+use crate::job::JobHandle;
+use crate::lines::{Lines, Text};
+use crate::node::{Node, Origin};
+use crate::record::Record;
+use crate::records::Records;
+use crate::{host, task};
+use core::cell::Cell;
+use core::ops::Range;
+use std::rc::Rc;
+
+thread_local! {
+    static PARALLELISM: Cell<u32> = const { Cell::new(1) };
+}
+
+/// The beginning of a job: makes datasets. Cheap to clone; all are the same.
+#[derive(Clone, Debug)]
+pub struct Context(());
+
+/// Reduce partitions where the job names no number.
+pub(crate) fn parallelism() -> u32 {
+    PARALLELISM.get()
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Asks the host how many cores there are and makes panics of tasks tell their message.
+    ///
+    /// # Panics
+    /// In a task, and in a program that was not started by Offshoot.
+    #[track_caller]
+    #[allow(clippy::new_without_default, reason = "it talks to the host and may panic")]
+    pub fn new() -> Self {
+        task::require_main();
+        task::install_panic_hook();
+        match host::parallelism() {
+            Ok(cores) => PARALLELISM.set(cores),
+            Err(error) => panic!("{error}"),
+        }
+        Self(())
+    }
+
+    /// The default number of partitions: the setting `shuffle-partitions`, or the cores that the
+    /// application had when this context was made.
+    pub fn parallelism(&self) -> u32 {
+        parallelism()
+    }
+
+    /// The items in equal partitions, in order. They stay in the memory of `main`, where tasks
+    /// find them; a task clones its own.
+    #[track_caller]
+    pub fn parallelize<T: Clone + 'static>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        partitions: u32,
+    ) -> Dataset<T> {
+        let items: Rc<[T]> = items.into_iter().collect();
+        let node = Node::records(Origin::here("parallelize"), partitions, Vec::new());
+        Dataset::new(node, move |partition| {
+            let items = Rc::clone(&items);
+            let share = share(0..items.len() as u64, partition, partitions);
+            Records::new(share.map(move |index| items[index as usize].clone()))
+        })
+    }
+
+    /// The numbers of the range in equal partitions, in order.
+    #[track_caller]
+    pub fn range(&self, range: Range<u64>, partitions: u32) -> Dataset<u64> {
+        let node = Node::records(Origin::here("range"), partitions, Vec::new());
+        Dataset::new(node, move |partition| {
+            Records::new(share(range.clone(), partition, partitions))
+        })
+    }
+
+    /// The lines of a text file, of the files of a directory, or of those that match a pattern.
+    ///
+    /// A line ends at `\n`; a `\r` before it belongs to the line. Bytes that are not UTF-8 fail
+    /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines).
+    #[track_caller]
+    pub fn text_file(&self, path: &str) -> Result<Text, Error> {
+        Lines::read(Origin::here("text_file"), path, None).map(Text::new)
+    }
+
+    /// The same lines as bytes, which need no allocation each.
+    #[track_caller]
+    pub fn byte_lines(&self, path: &str) -> Result<Lines, Error> {
+        Lines::read(Origin::here("byte_lines"), path, None)
+    }
+
+    /// [`byte_lines`](Self::byte_lines) in so many partitions. The default is one for each 64 MiB,
+    /// and at least [`parallelism`](Self::parallelism).
+    #[track_caller]
+    pub fn byte_lines_with_partitions(&self, path: &str, partitions: u32) -> Result<Lines, Error> {
+        Lines::read(Origin::here("byte_lines"), path, Some(partitions))
+    }
+
+    /// [`text_file`](Self::text_file) in so many partitions.
+    #[track_caller]
+    pub fn text_file_with_partitions(&self, path: &str, partitions: u32) -> Result<Text, Error> {
+        Lines::read(Origin::here("text_file"), path, Some(partitions)).map(Text::new)
+    }
+
+    /// [`Dataset::submit`]: starts a job and does not wait for it.
+    #[track_caller]
+    pub fn submit<T: 'static, R: Record>(
+        &self,
+        dataset: &Dataset<T>,
+        compute: impl Fn(Records<T>) -> R + 'static,
+    ) -> Result<JobHandle<R>, Error> {
+        dataset.submit(compute)
+    }
+}
+
+/// The part of a range that a partition has: parts differ by one at most.
+pub(crate) fn share(range: Range<u64>, partition: u32, partitions: u32) -> Range<u64> {
+    let length = u128::from(range.end.saturating_sub(range.start));
+    // Below the length, so it fits.
+    let cut = |n: u32| (length * u128::from(n) / u128::from(partitions.max(1))) as u64;
+    range.start + cut(partition)..range.start + cut(partition + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_cover_the_range() {
+        for (range, partitions) in [(0..0, 3), (5..6, 4), (3..103, 7), (0..u64::MAX, 5), (9..2, 2)] {
+            let shares: Vec<_> = (0..partitions)
+                .map(|partition| share(range.clone(), partition, partitions))
+                .collect();
+            assert_eq!(shares[0].start, range.start);
+            assert_eq!(shares[partitions as usize - 1].end, range.end.max(range.start));
+            assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let lengths = || shares.iter().map(|share| share.end - share.start);
+            assert!(lengths().max() <= lengths().min().map(|least| least + 1));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The lineage graph: nodes with their edges, and what the tasks of a node run.
+//!
+//! ```text
+//!   Dataset ──► Node ──► parents ...        registered with the host by the first action
+//!   table: id ──► closure                   what `offshoot_task` runs, for the nodes with tasks
+//! ```
+//!
+//! A node is registered when a job first needs it, so that building a lineage costs no host call
+//! and cannot fail. It is dropped at the host when its last handle goes, children first.
+
+use crate::error::Error;
+use crate::{host, task};
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::panic::Location;
+use offshoot_proto::abi::{Dependency, NarrowMap, NodeKind, NodeSpec};
+use offshoot_proto::id::NodeId;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What a task of a node does with its partition.
+pub(crate) type Computation = Rc<dyn Fn(u32)>;
+
+/// A node of the graph.
+pub(crate) struct Node {
+    id: NodeId,
+    origin: Origin,
+    partitions: u32,
+    kind: NodeKind,
+    edges: Vec<Edge>,
+    registered: Cell<bool>,
+}
+
+/// Which operation of the job's source made a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    /// The operation's name.
+    pub(crate) name: &'static str,
+    /// Where the job calls it.
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// A parent and how it is read.
+pub(crate) enum Edge {
+    /// In the same task.
+    Narrow(Rc<Node>, NarrowMap),
+    /// Through a shuffle.
+    Shuffle(Rc<Node>),
+}
+
+thread_local! {
+    static NEXT_ID: Cell<u32> = const { Cell::new(0) };
+    static TABLE: RefCell<BTreeMap<NodeId, Computation>> = const { RefCell::new(BTreeMap::new()) };
+    /// Handles that wait to be dropped, while one is being dropped: see [`release`].
+    static RELEASED: RefCell<Option<Vec<Box<dyn Any>>>> = const { RefCell::new(None) };
+}
+
+/// What the tasks of a node run.
+pub(crate) fn computation(id: NodeId) -> Option<Computation> {
+    TABLE.with_borrow(|table| table.get(&id).cloned())
+}
+
+/// Drops a handle without recursion, however long the chain of parents behind it: a lineage of
+/// ten thousand steps would overflow the guest's stack.
+pub(crate) fn release(handle: impl Any) {
+    let handle: Box<dyn Any> = Box::new(handle);
+    let first = RELEASED.with_borrow_mut(|waiting| match waiting {
+        Some(waiting) => {
+            waiting.push(handle);
+            None
+        }
+        None => {
+            *waiting = Some(Vec::new());
+            Some(handle)
+        }
+    });
+    let mut next = first;
+    while let Some(handle) = next {
+        drop(handle);
+        next = RELEASED.with_borrow_mut(|waiting| {
+            let handle = waiting.as_mut().and_then(Vec::pop);
+            if handle.is_none() {
+                *waiting = None;
+            }
+            handle
+        });
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// The caller of the operation; every function up to the public one is `#[track_caller]`.
+    #[track_caller]
+    pub(crate) fn here(name: &'static str) -> Self {
+        Self {
+            name,
+            location: Location::caller(),
+        }
+    }
+
+    /// `file:line`.
+    pub(crate) fn source(&self) -> String {
+        format!("{}:{}", self.location.file(), self.location.line())
+    }
+}
+
+// === impl Edge ===
+
+impl Edge {
+    /// Child partition `p` reads parent partition `p`.
+    pub(crate) fn one_to_one(parent: &Rc<Node>) -> Vec<Self> {
+        vec![Self::Narrow(Rc::clone(parent), NarrowMap::OneToOne)]
+    }
+
+    fn parent(&self) -> &Rc<Node> {
+        match self {
+            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+        }
+    }
+
+    fn into_parent(self) -> Rc<Node> {
+        match self {
+            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+        }
+    }
+
+    fn dependency(&self) -> Dependency {
+        match self {
+            Self::Narrow(parent, map) => Dependency::Narrow {
+                parent: parent.id,
+                map: map.clone(),
+            },
+            Self::Shuffle(writer) => Dependency::Shuffle { writer: writer.id },
+        }
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// A node of records whose tasks are those of its children.
+    pub(crate) fn records(origin: Origin, partitions: u32, edges: Vec<Edge>) -> Rc<Self> {
+        Rc::new(Self {
+            id: NodeId(NEXT_ID.replace(NEXT_ID.get() + 1)),
+            origin,
+            partitions,
+            kind: NodeKind::Records,
+            edges,
+            registered: Cell::new(false),
+        })
+    }
+
+    /// A node with tasks of its own, over the partitions of `parent`.
+    pub(crate) fn with_tasks(
+        origin: Origin,
+        kind: NodeKind,
+        parent: &Rc<Self>,
+        computation: impl Fn(u32) + 'static,
+    ) -> Rc<Self> {
+        let node = Rc::new(Self {
+            id: NodeId(NEXT_ID.replace(NEXT_ID.get() + 1)),
+            origin,
+            partitions: parent.partitions,
+            kind,
+            edges: Edge::one_to_one(parent),
+            registered: Cell::new(false),
+        });
+        TABLE.with_borrow_mut(|table| table.insert(node.id, Rc::new(computation)));
+        node
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.id
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Registers this node and what it depends on, parents first.
+    pub(crate) fn register(self: &Rc<Self>) -> Result<(), Error> {
+        let mut path = vec![(Rc::clone(self), 0)];
+        while let Some((node, next_edge)) = path.last_mut() {
+            if node.registered.get() {
+                path.pop();
+            } else if let Some(edge) = node.edges.get(*next_edge) {
+                *next_edge += 1;
+                let parent = Rc::clone(edge.parent());
+                path.push((parent, 0));
+            } else {
+                host::register(&node.spec())?;
+                node.registered.set(true);
+            }
+        }
+        Ok(())
+    }
+
+    fn spec(&self) -> NodeSpec {
+        NodeSpec {
+            id: self.id,
+            name: self.origin.name.to_owned(),
+            source: self.origin.source(),
+            partitions: self.partitions,
+            kind: self.kind,
+            dependencies: self.edges.iter().map(Edge::dependency).collect(),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A fork has no say in the driver's graph.
+        if task::current().is_some() {
+            return;
+        }
+        let computation = TABLE.with_borrow_mut(|table| table.remove(&self.id));
+        if self.registered.get() {
+            host::drop_node(self.id);
+        }
+        release(computation);
+        for edge in self.edges.drain(..) {
+            release(edge.into_parent());
+        }
+    }
+}

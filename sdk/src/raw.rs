@@ -1,0 +1,114 @@
+//! The imports of module `offshoot1` and the export `offshoot_task`, as slices and integers.
+//!
+//! The only unsafe code of the crate. Outside of WebAssembly every import answers `NOT_HERE`, so
+//! that a job's pure parts can be tested as a native program; this crate's own tests put a small
+//! host in its place. What the functions mean is in `docs/abi.md`.
+
+use offshoot_proto::abi::code;
+
+/// Declares one safe function per import. A `&[u8]` becomes pointer and length, a `&mut [u8]`
+/// pointer and capacity; everything else is an `i32`.
+macro_rules! imports {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident($($before:ident: i32,)* $([in $input:ident])? $([out $output:ident])?);
+    )*) => {
+        #[cfg(target_family = "wasm")]
+        mod wasm {
+            #[link(wasm_import_module = "offshoot1")]
+            unsafe extern "C" {$(
+                pub(super) fn $name(
+                    $($before: i32,)*
+                    $($input: *const u8, input_bytes: usize,)?
+                    $($output: *mut u8, output_bytes: usize,)?
+                ) -> i32;
+            )*}
+        }
+        $(
+            $(#[$doc])*
+            #[cfg(target_family = "wasm")]
+            pub(crate) fn $name(
+                $($before: i32,)* $($input: &[u8],)? $($output: &mut [u8],)?
+            ) -> i32 {
+                // SAFETY: the signature is that of docs/abi.md; pointers and lengths come from
+                // one slice each, which is borrowed for as long as the call lasts.
+                unsafe {
+                    wasm::$name(
+                        $($before,)*
+                        $($input.as_ptr(), $input.len(),)?
+                        $($output.as_mut_ptr(), $output.len(),)?
+                    )
+                }
+            }
+
+            $(#[$doc])*
+            #[cfg(not(any(target_family = "wasm", test)))]
+            pub(crate) fn $name(
+                $($before: i32,)* $($input: &[u8],)? $($output: &mut [u8],)?
+            ) -> i32 {
+                let _ = ($($before,)* $($input,)? $($output,)?);
+                code::NOT_HERE
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+pub(crate) use crate::fake_host::imports::*;
+
+imports! {
+    /// Text of the last error.
+    fn error_text([out text]);
+    /// Opens a postcard `Source`.
+    fn stream_open([in source]);
+    /// Reads; 0 at the end.
+    fn stream_read(handle: i32, [out bytes]);
+    /// Closes.
+    fn stream_close(handle: i32,);
+    /// Registers a postcard `NodeSpec`.
+    fn node_register([in spec]);
+    /// Forgets a node.
+    fn node_drop(node: i32,);
+    /// Takes a snapshot and runs a postcard `JobSpec`.
+    fn job_submit([in spec]);
+    /// Pieces of results.
+    fn job_results(job: i32, [out pieces]);
+    /// Forgets a job; cancels it if it runs.
+    fn job_drop(job: i32,);
+    /// Reduce partitions where the job names no number.
+    fn parallelism();
+    /// Appends to the task's result.
+    fn result_write([in bytes]);
+    /// Appends whole records for one reducer.
+    fn shuffle_write(reducer: i32, [in bytes]);
+    /// Appends to a run of this task.
+    #[allow(dead_code, reason = "sorted runs on disk are not written yet; the ABI has them")]
+    fn spill_write(run: i32, [in bytes]);
+    /// Appends to the attempt's part of the output.
+    fn output_write([in bytes]);
+}
+
+/// Says why the task is about to trap.
+#[cfg(target_family = "wasm")]
+pub(crate) fn task_fail(message: &[u8]) {
+    #[link(wasm_import_module = "offshoot1")]
+    unsafe extern "C" {
+        fn task_fail(message: *const u8, message_bytes: usize);
+    }
+    // SAFETY: as above; the import has no result.
+    unsafe { task_fail(message.as_ptr(), message.len()) }
+}
+
+/// Says why the task is about to trap: nobody listens outside of a cluster.
+#[cfg(not(any(target_family = "wasm", test)))]
+pub(crate) fn task_fail(_message: &[u8]) {
+    let _ = code::NOT_HERE;
+}
+
+/// Computes one partition of a node: the host calls it in a fork of the driver.
+#[cfg(target_family = "wasm")]
+#[unsafe(no_mangle)]
+extern "C" fn offshoot_task(node: i32, partition: i32) -> i64 {
+    crate::task::run(node.cast_unsigned(), partition.cast_unsigned());
+    0
+}

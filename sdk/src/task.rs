@@ -1,0 +1,71 @@
+//! Where the program is: in `main`, or in a task; and how a task ends when it cannot go on.
+
+use crate::{node, raw};
+use core::cell::Cell;
+use core::fmt;
+use offshoot_proto::id::{NodeId, Partition};
+use std::panic::{self, PanicHookInfo};
+
+thread_local! {
+    /// What this fork computes; nothing in `main`.
+    static CURRENT: Cell<Option<(NodeId, Partition)>> = const { Cell::new(None) };
+    static HOOK_INSTALLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The task that this fork is.
+pub(crate) fn current() -> Option<(NodeId, Partition)> {
+    CURRENT.get()
+}
+
+/// Computes a partition of a node, called by the host in a fork of the driver.
+pub(crate) fn run(node: u32, partition: u32) {
+    CURRENT.set(Some((NodeId(node), Partition(partition))));
+    match node::computation(NodeId(node)) {
+        Some(compute) => compute(partition),
+        None => fail(format_args!("node {node} is not one of this driver's")),
+    }
+    CURRENT.set(None);
+}
+
+/// Panics in a task: what follows is for `main` only.
+#[track_caller]
+pub(crate) fn require_main() {
+    if let Some((node, _)) = current() {
+        panic!("actions run in main; this is a task of node {node}");
+    }
+}
+
+/// Ends the task with a message that needs no source line: the data or the host is at fault.
+pub(crate) fn fail(message: fmt::Arguments<'_>) -> ! {
+    if cfg!(test) || current().is_none() {
+        panic!("{message}");
+    }
+    raw::task_fail(message.to_string().as_bytes());
+    std::process::abort()
+}
+
+/// From now on a panic in a task tells the host its message and place; in `main` it is printed.
+pub(crate) fn install_panic_hook() {
+    if HOOK_INSTALLED.replace(true) {
+        return;
+    }
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if current().is_some() {
+            raw::task_fail(describe(info).as_bytes());
+        } else {
+            print(info);
+        }
+    }));
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let mut text = info.to_string();
+    let message = info.payload_as_str().unwrap_or_default();
+    if message.starts_with("RefCell already") || message.starts_with("already ") {
+        text.push_str(
+            "\na task starts as main stood in the action: what main had borrowed is borrowed here",
+        );
+    }
+    text
+}
