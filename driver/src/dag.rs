@@ -405,12 +405,7 @@ fn is_held(done: &TaskDone) -> bool {
     )
 }
 
-fn drop_held(
-    executor: ExecutorId,
-    attempt: AttemptId,
-    done: &TaskDone,
-    actions: &mut Vec<Action>,
-) {
+fn drop_held(executor: ExecutorId, attempt: AttemptId, done: &TaskDone, actions: &mut Vec<Action>) {
     if is_held(done) {
         actions.push(Action::DropResult { executor, attempt });
     }

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod route;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -184,6 +185,8 @@ pub struct Scheduler {
     /// By machine, for when it is lost.
     executors: BTreeMap<ExecutorId, WorkerId>,
     progress_due: Option<Duration>,
+    /// What frees something: said after what stops those who use it.
+    last_words: Vec<Action>,
     from_dag: Vec<dag::Action>,
     from_tasks: Vec<tasks::Action>,
     #[cfg(debug_assertions)]
@@ -202,6 +205,7 @@ impl Scheduler {
             sets: BTreeMap::new(),
             executors: BTreeMap::new(),
             progress_due: None,
+            last_words: Vec::new(),
             from_dag: Vec::new(),
             from_tasks: Vec::new(),
             #[cfg(debug_assertions)]
@@ -366,147 +370,12 @@ impl Scheduler {
                 break;
             }
         }
+        actions.append(&mut self.last_words);
         if self.progress_due.is_none() && self.dag.has_progress() {
             self.progress_due = Some(now + PROGRESS_INTERVAL);
         }
         #[cfg(debug_assertions)]
         self.check_sometimes();
-    }
-
-    fn route_dag(&mut self, action: dag::Action, actions: &mut Vec<Action>) {
-        match action {
-            dag::Action::Submit { run, partitions } => {
-                let (stage, job) = (run.id, run.job);
-                self.describe(stage, run);
-                self.tell_tasks(tasks::Event::StageSubmitted {
-                    stage,
-                    job,
-                    partitions,
-                });
-            }
-            dag::Action::Suspend(stage) => self.tell_tasks(tasks::Event::StageSuspended(stage)),
-            dag::Action::Resume { stage, run } => {
-                let id = run.id;
-                self.describe(stage, run);
-                self.tell_tasks(tasks::Event::StageResumed { stage, run: id });
-            }
-            dag::Action::Cancel(stage) => {
-                self.forget(stage);
-                self.tell_tasks(tasks::Event::StageCancelled(stage));
-            }
-            dag::Action::Result {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => actions.push(Action::JobResult {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            }),
-            dag::Action::DropResult { executor, attempt } => {
-                actions.push(Action::DropResult { executor, attempt });
-            }
-            dag::Action::JobFinished(job) => actions.push(Action::JobFinished(job)),
-            dag::Action::JobFailed { job, message } => {
-                actions.push(Action::JobFailed { job, message });
-            }
-            dag::Action::FreeSnapshot(snapshot) => actions.push(Action::FreeSnapshot(snapshot)),
-            dag::Action::DropShuffle(node) => actions.push(Action::DropShuffle { node }),
-            dag::Action::Progress(progress) => actions.push(Action::StageProgress(progress)),
-        }
-    }
-
-    fn route_tasks(&mut self, action: tasks::Action, actions: &mut Vec<Action>) {
-        match action {
-            tasks::Action::SendStage { executor, run } => {
-                let set = self.sets.get(&run);
-                let stage = set.and_then(|set| self.runs.get(set)).cloned();
-                debug_assert!(stage.is_some(), "run {run} is sent and not described");
-                actions.extend(stage.map(|stage| Action::SendStage { executor, stage }));
-            }
-            tasks::Action::DropStage {
-                executor,
-                run: stage,
-            } => actions.push(Action::DropStage { executor, stage }),
-            tasks::Action::Run {
-                executor,
-                run: stage,
-                tasks,
-            } => actions.push(Action::Run {
-                executor,
-                stage,
-                tasks,
-            }),
-            tasks::Action::Recall { executor, attempts } => {
-                actions.push(Action::Recall { executor, attempts });
-            }
-            tasks::Action::Kill { executor, attempts } => {
-                actions.push(Action::Kill { executor, attempts });
-            }
-            tasks::Action::DropResult { executor, attempt } => {
-                actions.push(Action::DropResult { executor, attempt });
-            }
-            tasks::Action::MachineSuspected {
-                stage,
-                partition,
-                attempts,
-            } => actions.push(Action::MachineSuspected {
-                stage,
-                partition,
-                attempts,
-            }),
-            outcome => self.route_outcome(outcome),
-        }
-    }
-
-    /// What became of tasks concerns the DAG scheduler.
-    fn route_outcome(&mut self, action: tasks::Action) {
-        match action {
-            tasks::Action::PartitionDone {
-                stage,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => self.tell_dag(dag::Event::PartitionDone {
-                stage,
-                partition,
-                executor,
-                attempt,
-                done,
-            }),
-            tasks::Action::StageDone(stage) => {
-                self.forget(stage);
-                self.tell_dag(dag::Event::StageDone(stage));
-            }
-            tasks::Action::FetchFailed {
-                stage,
-                run,
-                partition,
-                failure,
-            } => self.tell_dag(dag::Event::FetchFailed {
-                stage,
-                run,
-                partition,
-                failure,
-            }),
-            tasks::Action::FailedForGood {
-                stage,
-                partition,
-                failure,
-                attempts,
-            } => self.tell_dag(dag::Event::FailedForGood {
-                stage,
-                partition,
-                failure,
-                attempts,
-            }),
-            _ => debug_assert!(false, "not an outcome"),
-        }
     }
 
     fn describe(&mut self, set: StageRunId, run: StageRun) {
@@ -521,7 +390,7 @@ impl Scheduler {
         }
     }
 
-    /// Every step while there is little to check, else one in 1,024.
+    /// The first steps, then one in 1,024: a check costs as much as there are stages.
     #[cfg(debug_assertions)]
     fn check_sometimes(&mut self) {
         self.steps += 1;

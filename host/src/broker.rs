@@ -112,10 +112,12 @@ impl Broker {
 
     /// The innermost grant that a path is in, as the guest or the host calls it.
     fn locate(&self, path: &str, access: Access) -> Result<Place<'_>, BrokerError> {
+        Place::check_text(path)?;
         let wanted = normal(path);
         let allowed = |root: &&Root| access == Access::Read || root.writable;
         let beneath = |root| Some((root, rest_of(&wanted, root)?));
-        let found = self.roots.iter().filter(allowed).filter_map(beneath);
+        // Reversed, because of equals the last is taken: the guest's own name comes first.
+        let found = self.roots.iter().rev().filter(allowed).filter_map(beneath);
         let innermost = found.max_by_key(|(root, _)| root.host.as_os_str().len());
         let Some((root, rest)) = innermost else {
             return Err(BrokerError::NotGranted {
@@ -155,7 +157,11 @@ fn rest_of<'a>(path: &'a str, root: &Root) -> Option<&'a str> {
         // "." is a prefix of every relative path, and of those only.
         let same = path.is_absolute() == prefix.is_absolute();
         let prefix = prefix.strip_prefix(".").unwrap_or(prefix);
-        let rest = path.strip_prefix(".").unwrap_or(path).strip_prefix(prefix).ok()?;
+        let rest = path
+            .strip_prefix(".")
+            .unwrap_or(path)
+            .strip_prefix(prefix)
+            .ok()?;
         rest.to_str().filter(|_| same)
     };
     strip(Path::new(&root.guest)).or_else(|| strip(&root.host))

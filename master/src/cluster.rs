@@ -1,12 +1,12 @@
 //! Who belongs to the cluster and who may use what: the master's decisions, without any I/O.
 //!
 //! ```text
-//!   Event ──► Cluster::handle ──► Vec<Action>          workers ── 1:n ── executors ── n:1 ── apps
-//!   clock ──► next_timeout / handle_timeout            (leases, capacity)          (leases, requests)
+//!   Event ──► Cluster::handle ──► Vec<Action>     workers ─ 1:n ─ executors ─ n:1 ─ apps
+//!   clock ──► next_timeout, handle_timeout        lease, capacity            lease, request
 //! ```
 //!
 //! Rules:
-//! - Applications are served first come, first served; [`placement`] says which worker gives what.
+//! - Applications are served first come, first served; `placement` says which worker gives what.
 //! - Cores and memory of an executor are free when its worker says that it is gone, or when the
 //!   worker itself is lost, and never before: two executors never share a core.
 //! - A connection may break and come back within the lease; only silence makes a peer lost.
@@ -16,12 +16,16 @@
 //! Not here: sockets, certificates, module bytes (the shell in [`crate::server`] has them), tasks
 //! (the master never sees one).
 
+mod action;
 mod apps;
+mod event;
 pub mod limits;
 mod placement;
 mod rows;
 mod workers;
 
+pub use action::{Action, Note};
+pub use event::Event;
 pub use rows::ADMIN;
 
 #[cfg(test)]
@@ -29,155 +33,15 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use offshoot_proto::cluster::{
-    AppSpec, AppState, FromClient, FromWorker, LaunchExecutor, ToClient, ToWorker, WaitReason,
-};
+use offshoot_proto::cluster::{AppSpec, AppState, WaitReason};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One connection of a peer, numbered by the shell and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
-
-/// What the machine is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A frame of a worker.
-    FromWorker {
-        /// Its connection.
-        session: SessionId,
-        /// Who its certificate says it is.
-        identity: WorkerId,
-        /// The frame.
-        message: FromWorker,
-    },
-    /// A frame of a driver or of a person's tool.
-    FromClient {
-        /// Its connection.
-        session: SessionId,
-        /// Whose certificate it holds.
-        tenant: String,
-        /// The frame.
-        message: FromClient,
-    },
-    /// A connection is gone.
-    Closed {
-        /// Which.
-        session: SessionId,
-    },
-    /// A module has been uploaded.
-    ModuleStored {
-        /// Its hash.
-        hash: ModuleHash,
-    },
-    /// An executor was not launched: its order could not be completed or delivered.
-    LaunchFailed {
-        /// Which.
-        executor: ExecutorId,
-        /// Why, for a person.
-        reason: String,
-    },
-    /// A driver's certificate was not issued.
-    CertificateRefused {
-        /// The driver's connection.
-        session: SessionId,
-        /// Its application.
-        app: AppId,
-        /// Why, for a person.
-        reason: String,
-    },
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Send a frame to a worker.
-    ToWorker {
-        /// Its connection.
-        session: SessionId,
-        /// The frame.
-        message: ToWorker,
-    },
-    /// Send a frame to a client.
-    ToClient {
-        /// Its connection.
-        session: SessionId,
-        /// The frame.
-        message: ToClient,
-    },
-    /// Mint a credential for the executor, put it into the order and send that to the worker.
-    Launch {
-        /// The worker's connection.
-        session: SessionId,
-        /// The order, with an empty credential.
-        order: Box<LaunchExecutor>,
-    },
-    /// Sign the driver's certificate and answer [`ToClient::Registered`].
-    Certify {
-        /// The driver's connection.
-        session: SessionId,
-        /// Its application.
-        app: AppId,
-        /// DER certificate signing request, as it came.
-        signing_request: Vec<u8>,
-        /// The module is to be uploaded.
-        wants_module: bool,
-    },
-    /// Sign the worker's next certificate and answer [`ToWorker::Renewed`].
-    Renew {
-        /// The worker's connection.
-        session: SessionId,
-        /// Which worker.
-        worker: WorkerId,
-        /// DER certificate signing request, as it came.
-        signing_request: Vec<u8>,
-    },
-    /// Close the connection after the frames that were sent to it.
-    Close {
-        /// Which.
-        session: SessionId,
-    },
-    /// Something that an operator wants to read in the log.
-    Note(Note),
-}
-
-/// What happened to the cluster, for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// A worker can be given work.
-    WorkerRegistered {
-        /// Which.
-        worker: WorkerId,
-        /// Its cores.
-        cores: u32,
-        /// Its memory.
-        memory_bytes: u64,
-    },
-    /// A worker's lease ran out.
-    WorkerLost {
-        /// Which.
-        worker: WorkerId,
-        /// How many executors went with it.
-        executors: usize,
-    },
-    /// An application was registered.
-    AppRegistered {
-        /// Which.
-        app: AppId,
-        /// Whose.
-        tenant: String,
-    },
-    /// An application has ended.
-    AppEnded {
-        /// Which.
-        app: AppId,
-        /// How.
-        state: AppState,
-    },
-}
 
 /// Numbers that a life of the master starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,10 +54,20 @@ pub struct Origin {
     pub unix_millis: u64,
 }
 
+/// After how much silence a peer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// A worker, which beats each second.
+    pub worker: Duration,
+    /// A driver, which beats twice a second.
+    pub driver: Duration,
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Cluster {
     origin: Origin,
+    leases: Leases,
     /// The time of the step that is being taken.
     now: Duration,
     next_app: AppId,
@@ -289,9 +163,14 @@ enum Life {
 
 impl Cluster {
     /// An empty cluster that knows the modules of earlier lives.
-    pub fn new(origin: Origin, modules: impl IntoIterator<Item = ModuleHash>) -> Self {
+    pub fn new(
+        origin: Origin,
+        leases: Leases,
+        modules: impl IntoIterator<Item = ModuleHash>,
+    ) -> Self {
         Self {
             origin,
+            leases,
             now: Duration::ZERO,
             next_app: origin.first_app,
             workers: BTreeMap::new(),
@@ -336,18 +215,27 @@ impl Cluster {
 
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn next_timeout(&self) -> Option<Duration> {
-        let workers = self.workers.values().filter_map(Worker::lease_end);
-        workers.chain(self.apps.values().map(App::lease_end)).min()
+        let workers = self.workers.values().filter_map(Worker::heard);
+        let workers = workers.map(|heard| heard + self.leases.worker);
+        let apps = self.apps.values().map(|app| app.heard + self.leases.driver);
+        workers.chain(apps).min()
     }
 
     /// Ends the leases that have run out.
     pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.now = now;
-        let late = |worker: &Worker| worker.lease_end().is_some_and(|end| end <= now);
-        let workers: Vec<_> = self.workers.iter().filter(|(_, worker)| late(worker)).collect();
-        let workers: Vec<_> = workers.into_iter().map(|(id, _)| id.clone()).collect();
-        let apps: Vec<_> = self.apps.iter().filter(|(_, app)| app.lease_end() <= now).collect();
-        let apps: Vec<_> = apps.into_iter().map(|(id, _)| *id).collect();
+        let Leases { worker, driver } = self.leases;
+        let lost = |heard: Duration| heard + worker <= now;
+        let workers = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.heard().is_some_and(lost));
+        let workers: Vec<_> = workers.map(|(id, _)| id.clone()).collect();
+        let apps = self
+            .apps
+            .iter()
+            .filter(|(_, app)| app.heard + driver <= now);
+        let apps: Vec<_> = apps.map(|(id, _)| *id).collect();
         for worker in &workers {
             self.lose_worker(worker, out);
         }
@@ -369,12 +257,12 @@ impl Cluster {
         match self.sessions.remove(&session) {
             Some(Peer::Worker(id)) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
-                    worker.disconnect(session);
+                    worker.disconnect();
                 }
             }
             Some(Peer::Driver(id)) => {
                 if let Some(app) = self.apps.get_mut(&id) {
-                    app.disconnect(session);
+                    app.session = None;
                 }
             }
             None => {}
@@ -397,7 +285,10 @@ impl Cluster {
     }
 
     fn executors_on(&self, worker: &WorkerId) -> Vec<ExecutorId> {
-        let on = self.executors.iter().filter(|(_, executor)| executor.worker == *worker);
+        let on = self
+            .executors
+            .iter()
+            .filter(|(_, executor)| executor.worker == *worker);
         on.map(|(id, _)| *id).collect()
     }
 
@@ -434,7 +325,10 @@ impl Cluster {
             let sums = used.remove(id).unwrap_or_default();
             assert_eq!(sums, (worker.cores_used, worker.memory_used_bytes), "{id}");
             assert!(worker.cores_used <= worker.cores, "cores of {id}");
-            assert!(worker.memory_used_bytes <= worker.memory_bytes, "memory of {id}");
+            assert!(
+                worker.memory_used_bytes <= worker.memory_bytes,
+                "memory of {id}"
+            );
         }
         assert!(used.is_empty(), "executors without a worker: {used:?}");
         for (session, peer) in &self.sessions {
@@ -447,26 +341,13 @@ impl Cluster {
     }
 }
 
-// === impl Note ===
+// === impl Leases ===
 
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WorkerRegistered {
-                worker,
-                cores,
-                memory_bytes,
-            } => {
-                let memory = offshoot_proto::settings::format_size(*memory_bytes);
-                write!(f, "worker {worker} registered: {cores} cores, {memory}")
-            }
-            Self::WorkerLost { worker, executors } => {
-                write!(f, "worker {worker} lost, and {executors} executors with it")
-            }
-            Self::AppRegistered { app, tenant } => {
-                write!(f, "application {app} of tenant {tenant} registered")
-            }
-            Self::AppEnded { app, state } => write!(f, "application {app} ended: {state:?}"),
+impl Default for Leases {
+    fn default() -> Self {
+        Self {
+            worker: limits::WORKER_LEASE,
+            driver: limits::DRIVER_LEASE,
         }
     }
 }

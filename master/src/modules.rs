@@ -102,7 +102,10 @@ struct Books {
 impl ModuleStore {
     /// Opens or makes the directory and removes what unfinished uploads left.
     pub fn open(directory: &Path) -> Result<Self, ModuleError> {
-        let scanned = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let scanned = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
         let scanned = scanned.and_then(|()| scan(directory));
         let lengths = scanned.map_err(|source| ModuleError::Disk {
             doing: "list",
@@ -207,10 +210,12 @@ impl Upload {
             return Err(self.wrong_length());
         }
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|source| ModuleError::Disk {
-            doing: "write",
-            source,
-        })
+        self.file
+            .write_all(bytes)
+            .map_err(|source| ModuleError::Disk {
+                doing: "write",
+                source,
+            })
     }
 
     /// Checks length and hash and stores the module durably.
@@ -273,7 +278,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = ModuleStore::open(directory.path()).unwrap();
         let hash = hash_of(b"module");
-        assert!(matches!(store.open_module(hash), Err(ModuleError::Unknown { .. })));
+        assert!(matches!(
+            store.open_module(hash),
+            Err(ModuleError::Unknown { .. })
+        ));
         for _ in 0..2 {
             let mut upload = store.upload(hash, 6).unwrap();
             upload.write(b"mod").unwrap();
@@ -284,7 +292,12 @@ mod tests {
         let store = ModuleStore::open(directory.path()).unwrap();
         assert_eq!((store.hashes(), store.length(hash)), (vec![hash], Some(6)));
         let mut text = String::new();
-        store.open_module(hash).unwrap().0.read_to_string(&mut text).unwrap();
+        store
+            .open_module(hash)
+            .unwrap()
+            .0
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "module");
     }
 
@@ -296,9 +309,15 @@ mod tests {
         wrong.write(b"module").unwrap();
         assert!(matches!(wrong.finish(), Err(ModuleError::WrongHash { .. })));
         let short = store.upload(hash_of(b"module"), 6).unwrap();
-        assert!(matches!(short.finish(), Err(ModuleError::WrongLength { found: 0, .. })));
+        assert!(matches!(
+            short.finish(),
+            Err(ModuleError::WrongLength { found: 0, .. })
+        ));
         let mut long = store.upload(hash_of(b"module"), 3).unwrap();
-        assert!(matches!(long.write(b"module"), Err(ModuleError::WrongLength { found: 6, .. })));
+        assert!(matches!(
+            long.write(b"module"),
+            Err(ModuleError::WrongLength { found: 6, .. })
+        ));
         drop(long);
         let large = store.upload(hash_of(b""), MODULE_BYTES_MAX + 1);
         assert!(matches!(large, Err(ModuleError::TooLarge { .. })));

@@ -6,7 +6,7 @@
 //!                       └► joining: tokens                 └ timers
 //! ```
 //!
-//! One task, [`core`], owns the state machine and never waits for a peer. Whatever it says to one
+//! One task, `core`, owns the state machine and never waits for a peer. Whatever it says to one
 //! goes into that peer's outbox; a peer whose outbox overflows is cut.
 
 mod bulk;
@@ -16,13 +16,10 @@ mod joining;
 mod outbox;
 mod session;
 
-#[cfg(test)]
-mod tests;
-
 use self::complaints::Complaints;
 use self::core::{Core, Input};
 use self::joining::Registrar;
-use crate::cluster::SessionId;
+use crate::cluster::{Leases, SessionId};
 use crate::modules::ModuleStore;
 use crate::ports::Ports;
 use crate::state::State;
@@ -31,6 +28,7 @@ use offshoot_net::{
     Incoming, Role, Validity,
 };
 use offshoot_proto::hello::Purpose;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +51,8 @@ const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Where to listen; port 0 for any.
     pub listen: SocketAddr,
+    /// After how much silence peers are lost.
+    pub leases: Leases,
 }
 
 /// A running master. Dropping it stops the master.
@@ -88,7 +88,7 @@ struct Server {
     inputs: mpsc::Sender<Input>,
     complaints: Complaints,
     /// Keeps the state directory locked.
-    _state: Arc<dyn std::any::Any + Send + Sync>,
+    _lock: File,
 }
 
 /// Starts a master on the state that `state` holds. Must run inside a tokio runtime.
@@ -101,19 +101,30 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
     let address = endpoint.local_address()?;
     let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
     let parts = state.into_parts();
-    let core = Core::new(parts.counters, &parts.modules, authority.clone(), &ports, receiver);
+    let (counters, modules, leases) = (parts.counters, parts.modules, config.leases);
+    let core = Core::new(
+        counters,
+        &modules,
+        authority.clone(),
+        leases,
+        &ports,
+        receiver,
+    );
     let server = Arc::new(Server {
         endpoint,
         authority: authority.clone(),
         registrar: Registrar::new(parts.redeemed, ports.entropy.clone()),
         ports,
-        modules: parts.modules,
+        modules,
         inputs,
         complaints: Complaints::default(),
-        _state: Arc::new(parts.lock),
+        _lock: parts.lock,
     });
     let (stop, stopped) = oneshot::channel();
-    tracing::info!("master of cluster {} listens on {address}", authority.cluster());
+    tracing::info!(
+        "master of cluster {} listens on {address}",
+        authority.cluster()
+    );
     Ok(Master {
         address,
         authority,
@@ -133,7 +144,9 @@ fn authorise(role: &Role, _purpose: Purpose) -> Result<(), String> {
         Role::Worker(_) | Role::Tenant(_) => Ok(()),
         Role::Master | Role::Driver(_) | Role::Executor(_) => {
             let kind = role.kind();
-            Err(format!("permission denied: role {kind} may not connect to a master"))
+            Err(format!(
+                "permission denied: role {kind} may not connect to a master"
+            ))
         }
     }
 }
@@ -166,7 +179,10 @@ async fn run(server: Arc<Server>, core: Core, mut stopped: oneshot::Receiver<()>
         }
     }
     server.endpoint.close("the master stops").await;
-    core.abort();
+    if !core.is_finished() {
+        core.abort();
+        let _ = core.await;
+    }
     peers.shutdown().await;
 }
 
@@ -188,7 +204,8 @@ impl Server {
     /// How long the peer's certificate still holds.
     fn time_left(&self, connection: &Connection) -> Duration {
         let end = connection.peer_not_after();
-        end.duration_since(self.ports.clock.now()).unwrap_or_default()
+        end.duration_since(self.ports.clock.now())
+            .unwrap_or_default()
     }
 
     /// Renews the master's own certificate. Returns when to do so next.

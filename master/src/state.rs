@@ -18,8 +18,8 @@ mod redeemed;
 #[cfg(test)]
 mod tests;
 
-pub use counters::FORMAT_VERSION;
 pub(crate) use counters::Counters;
+pub use counters::FORMAT_VERSION;
 pub(crate) use redeemed::{Redeemed, Redemption, from_hex, hex};
 
 use crate::cluster::ADMIN;
@@ -45,12 +45,21 @@ const HOLDER_BYTES_MAX: u64 = 256;
 #[derive(Debug)]
 pub struct State {
     directory: PathBuf,
-    pub(crate) authority: Arc<Authority>,
+    authority: Arc<Authority>,
+    counters: Counters,
+    redeemed: Redeemed,
+    modules: ModuleStore,
+    /// Released when it is closed.
+    lock: File,
+}
+
+/// What a running master takes apart.
+pub(crate) struct Parts {
     pub(crate) counters: Counters,
     pub(crate) redeemed: Redeemed,
     pub(crate) modules: ModuleStore,
-    /// Released when it is closed.
-    _lock: File,
+    /// Keeps the directory locked.
+    pub(crate) lock: File,
 }
 
 /// Why a state directory cannot be used.
@@ -139,7 +148,11 @@ impl State {
             source,
         };
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(unusable)?;
         let lock = lock(directory)?;
         let now = clock.now();
         let authority = Authority::open_or_create(directory, now)?;
@@ -153,7 +166,7 @@ impl State {
             counters,
             redeemed,
             modules,
-            _lock: lock,
+            lock,
         };
         state.keep_admin_credential(now)?;
         Ok(state)
@@ -167,6 +180,15 @@ impl State {
     /// Where the credential of tenant `admin` is.
     pub fn admin_credential(&self) -> PathBuf {
         self.directory.join("admin.credential")
+    }
+
+    pub(crate) fn into_parts(self) -> Parts {
+        Parts {
+            counters: self.counters,
+            redeemed: self.redeemed,
+            modules: self.modules,
+            lock: self.lock,
+        }
     }
 
     /// Writes the admin credential unless there is one that is good for long enough.
@@ -190,11 +212,18 @@ impl State {
 fn lock(directory: &Path) -> Result<File, StateError> {
     let path = directory.join("lock");
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(&path).map_err(|source| StateError::Directory {
-        path: directory.to_owned(),
-        source,
-    })?;
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options
+        .open(&path)
+        .map_err(|source| StateError::Directory {
+            path: directory.to_owned(),
+            source,
+        })?;
     let failed = |doing, source| StateError::File {
         doing,
         path: path.clone(),

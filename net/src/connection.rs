@@ -129,8 +129,8 @@ impl Connection {
     }
 
     /// Opens a stream of a data connection. Waits while as many are open as this side may have:
-    /// both halves of another one have to be finished and dropped first. The peer learns of the
-    /// stream with the first frame.
+    /// first both sides have to be done with another one (finished, given up or dropped). The peer
+    /// learns of the stream with the first frame.
     pub async fn open(&self) -> Result<FrameStream, StreamError> {
         self.only_data()?;
         let place = self.shared.streams.clone().acquire_owned();

@@ -97,11 +97,16 @@ enum Verdict {
 impl ModuleCache {
     /// A cache in `directory`, made if it is missing, readable for this user only.
     pub fn open(directory: &Path, compiler: Compiler) -> Result<Self, CompileError> {
-        let cache = Self { directory: directory.to_owned(), compiler };
+        let cache = Self {
+            directory: directory.to_owned(),
+            compiler,
+        };
         let made = fs::DirBuilder::new();
         let mut made = made;
         std::os::unix::fs::DirBuilderExt::mode(&mut made, 0o700);
-        made.recursive(true).create(directory).map_err(|error| cache.error("", error))?;
+        made.recursive(true)
+            .create(directory)
+            .map_err(|error| cache.error("", error))?;
         cache.key()?;
         Ok(cache)
     }
@@ -170,8 +175,14 @@ impl ModuleCache {
             tracing::warn!(module = %hash, "the cached artifact was changed; compiling it again");
             return Ok(None);
         }
-        let Ok(decoded) = frame::from_bytes(&fs::read(&info)?) else { return Ok(None) };
-        Ok(Some(Artifact { code: File::open(code)?, description: File::open(info)?, info: decoded }))
+        let Ok(decoded) = frame::from_bytes(&fs::read(&info)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Artifact {
+            code: File::open(code)?,
+            description: File::open(info)?,
+            info: decoded,
+        }))
     }
 
     /// Keyed hash of both files.
@@ -233,7 +244,9 @@ impl ModuleCache {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CompileError> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let temporary = self.directory.join(format!("{name}.{}", std::process::id()));
+        let temporary = self
+            .directory
+            .join(format!("{name}.{}", std::process::id()));
         let written = options
             .open(&temporary)
             .and_then(|mut file| file.write_all(bytes))
@@ -242,7 +255,10 @@ impl ModuleCache {
     }
 
     fn error(&self, name: &str, error: io::Error) -> CompileError {
-        CompileError::Cache { path: self.directory.join(name), error }
+        CompileError::Cache {
+            path: self.directory.join(name),
+            error,
+        }
     }
 }
 

@@ -18,7 +18,8 @@ pub const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 pub const WASM_STACK_BYTES: usize = 512 << 10;
 
 /// What this build's compiled code is compatible with; part of a cached artifact's name.
-pub const ARTIFACT_VERSION: &str = concat!("offshoot-", env!("CARGO_PKG_VERSION"), "-wasmtime-48.0.8-1");
+pub const ARTIFACT_VERSION: &str =
+    concat!("offshoot-", env!("CARGO_PKG_VERSION"), "-wasmtime-48.0.8-1");
 
 /// What a module may use. rustc of the pinned version and wasi-sdk need no more.
 pub fn features() -> WasmFeatures {

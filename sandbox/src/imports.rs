@@ -107,7 +107,10 @@ pub(crate) enum CallError {
 
 /// The type of an import of `offshoot1`, if there is one of this name.
 pub(crate) fn signature(name: &str) -> Option<&'static str> {
-    SIGNATURES.iter().find(|(known, _)| *known == name).map(|(_, signature)| *signature)
+    SIGNATURES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, signature)| *signature)
 }
 
 /// The names of preview-1's functions.
@@ -118,15 +121,19 @@ pub(crate) fn wasi_names() -> &'static [&'static str] {
 /// Defines every import.
 pub(crate) fn link(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
     wasi::add_to_linker(linker)?;
-    linker.func_wrap(IMPORT_MODULE, "error_text", |caller: Guest<'_>, ptr: i32, cap: i32| {
-        call(caller, |memory, state| {
-            let text = std::mem::take(&mut state.error);
-            let out = slice_mut(memory, ptr, cap, "error_text")?;
-            let length = floor_char_boundary(&text, out.len());
-            out[..length].copy_from_slice(&text.as_bytes()[..length]);
-            Ok(length as i32)
-        })
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "error_text",
+        |caller: Guest<'_>, ptr: i32, cap: i32| {
+            call(caller, |memory, state| {
+                let text = std::mem::take(&mut state.error);
+                let out = slice_mut(memory, ptr, cap, "error_text")?;
+                let length = floor_char_boundary(&text, out.len());
+                out[..length].copy_from_slice(&text.as_bytes()[..length]);
+                Ok(length as i32)
+            })
+        },
+    )?;
     link_streams(linker)?;
     link_driver(linker)?;
     link_task(linker)
@@ -135,12 +142,16 @@ pub(crate) fn link(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
 type Guest<'a> = Caller<'a, SlotState>;
 
 fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(IMPORT_MODULE, "stream_open", |caller: Guest<'_>, ptr: i32, len: i32| {
-        call(caller, |memory, state| {
-            let source = decode(memory, ptr, len, "stream_open")?;
-            state.stream_open(source)
-        })
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "stream_open",
+        |caller: Guest<'_>, ptr: i32, len: i32| {
+            call(caller, |memory, state| {
+                let source = decode(memory, ptr, len, "stream_open")?;
+                state.stream_open(source)
+            })
+        },
+    )?;
     linker.func_wrap(
         IMPORT_MODULE,
         "stream_read",
@@ -151,29 +162,41 @@ fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(IMPORT_MODULE, "stream_close", |caller: Guest<'_>, handle: i32| {
-        call(caller, |_, state| state.stream_close(handle))
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "stream_close",
+        |caller: Guest<'_>, handle: i32| call(caller, |_, state| state.stream_close(handle)),
+    )?;
     Ok(())
 }
 
 fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(IMPORT_MODULE, "node_register", |caller: Guest<'_>, ptr: i32, len: i32| {
-        call(caller, |memory, state| {
-            let node = decode(memory, ptr, len, "node_register")?;
-            state.node_register(node)
-        })
-    })?;
-    linker.func_wrap(IMPORT_MODULE, "node_drop", |caller: Guest<'_>, node: i32| {
-        call(caller, |_, state| state.node_drop(node))
-    })?;
-    linker.func_wrap(IMPORT_MODULE, "job_submit", |mut caller: Guest<'_>, ptr: i32, len: i32| {
-        let globals = crate::slot::read_globals(&mut caller);
-        call(caller, |memory, state| {
-            let job = decode(memory, ptr, len, "job_submit")?;
-            state.job_submit(job, globals)
-        })
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "node_register",
+        |caller: Guest<'_>, ptr: i32, len: i32| {
+            call(caller, |memory, state| {
+                let node = decode(memory, ptr, len, "node_register")?;
+                state.node_register(node)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "node_drop",
+        |caller: Guest<'_>, node: i32| call(caller, |_, state| state.node_drop(node)),
+    )?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "job_submit",
+        |mut caller: Guest<'_>, ptr: i32, len: i32| {
+            let globals = crate::slot::read_globals(&mut caller);
+            call(caller, |memory, state| {
+                let job = decode(memory, ptr, len, "job_submit")?;
+                state.job_submit(job, globals)
+            })
+        },
+    )?;
     linker.func_wrap(
         IMPORT_MODULE,
         "job_results",
@@ -194,12 +217,16 @@ fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
 }
 
 fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(IMPORT_MODULE, "result_write", |caller: Guest<'_>, ptr: i32, len: i32| {
-        call(caller, |memory, state| {
-            let bytes = slice(memory, ptr, len, "result_write")?;
-            state.result_write(bytes)
-        })
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "result_write",
+        |caller: Guest<'_>, ptr: i32, len: i32| {
+            call(caller, |memory, state| {
+                let bytes = slice(memory, ptr, len, "result_write")?;
+                state.result_write(bytes)
+            })
+        },
+    )?;
     linker.func_wrap(
         IMPORT_MODULE,
         "shuffle_write",
@@ -220,19 +247,27 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(IMPORT_MODULE, "output_write", |caller: Guest<'_>, ptr: i32, len: i32| {
-        call(caller, |memory, state| {
-            let bytes = slice(memory, ptr, len, "output_write")?;
-            state.output_write(bytes)
-        })
-    })?;
-    linker.func_wrap(IMPORT_MODULE, "task_fail", |caller: Guest<'_>, ptr: i32, len: i32| {
-        call(caller, |memory, state| {
-            let bytes = slice(memory, ptr, len, "task_fail")?;
-            let bytes = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
-            state.task_fail(String::from_utf8_lossy(bytes).into_owned())
-        })
-    })?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "output_write",
+        |caller: Guest<'_>, ptr: i32, len: i32| {
+            call(caller, |memory, state| {
+                let bytes = slice(memory, ptr, len, "output_write")?;
+                state.output_write(bytes)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        IMPORT_MODULE,
+        "task_fail",
+        |caller: Guest<'_>, ptr: i32, len: i32| {
+            call(caller, |memory, state| {
+                let bytes = slice(memory, ptr, len, "task_fail")?;
+                let bytes = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
+                state.task_fail(String::from_utf8_lossy(bytes).into_owned())
+            })
+        },
+    )?;
     Ok(())
 }
 
@@ -268,7 +303,9 @@ fn out_of_bounds(call: &str, ptr: i32, len: i32) -> CallError {
 
 fn slice<'a>(memory: &'a [u8], ptr: i32, len: i32, call: &str) -> Result<&'a [u8], CallError> {
     let (start, length) = (ptr as u32 as usize, len as u32 as usize);
-    memory.get(start..start + length).ok_or_else(|| out_of_bounds(call, ptr, len))
+    memory
+        .get(start..start + length)
+        .ok_or_else(|| out_of_bounds(call, ptr, len))
 }
 
 fn slice_mut<'a>(
@@ -278,7 +315,9 @@ fn slice_mut<'a>(
     call: &str,
 ) -> Result<&'a mut [u8], CallError> {
     let (start, length) = (ptr as u32 as usize, len as u32 as usize);
-    memory.get_mut(start..start + length).ok_or_else(|| out_of_bounds(call, ptr, len))
+    memory
+        .get_mut(start..start + length)
+        .ok_or_else(|| out_of_bounds(call, ptr, len))
 }
 
 fn decode<T: DeserializeOwned>(
@@ -298,7 +337,10 @@ fn decode<T: DeserializeOwned>(
 
 /// A refusal as the error of a call.
 pub(crate) fn refused(code: i32, message: impl Into<String>) -> CallError {
-    CallError::Refused(Refusal { code, message: message.into() })
+    CallError::Refused(Refusal {
+        code,
+        message: message.into(),
+    })
 }
 
 fn floor_char_boundary(text: &str, limit: usize) -> usize {

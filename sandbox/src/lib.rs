@@ -21,6 +21,7 @@ pub mod module;
 pub mod shuffle;
 mod slot;
 pub mod slots;
+pub mod snapshots;
 pub mod wasi;
 
 pub use slot::{SlotError, run as run_slot};

@@ -69,7 +69,10 @@ pub struct Decoder {
 /// Header and payload of a message that comes with `descriptors` descriptors.
 pub fn encode<T: Serialize>(message: &T, descriptors: usize) -> Result<Vec<u8>, LinkError> {
     if descriptors > LINK_DESCRIPTORS_MAX {
-        return Err(LinkError::Descriptors { announced: descriptors, present: descriptors });
+        return Err(LinkError::Descriptors {
+            announced: descriptors,
+            present: descriptors,
+        });
     }
     let mut payload = Vec::with_capacity(64);
     frame::append(message, LINK_FRAME_BYTES_MAX, &mut payload)?;
@@ -106,7 +109,12 @@ pub(crate) fn send_some(
     if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
         return Err(io::Error::other("too many descriptors for one frame"));
     }
-    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags | SendFlags::NOSIGNAL)?)
+    Ok(sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        flags | SendFlags::NOSIGNAL,
+    )?)
 }
 
 /// Reads what is there into `decoder`; `Closed` at the end.
@@ -138,7 +146,11 @@ pub(crate) fn receive_some(
             decoder.descriptors.extend(descriptors);
         }
     }
-    if count == 0 { Err(LinkError::Closed) } else { Ok(()) }
+    if count == 0 {
+        Err(LinkError::Closed)
+    } else {
+        Ok(())
+    }
 }
 
 // === impl Decoder ===
@@ -161,7 +173,9 @@ impl Decoder {
 
     /// The next whole frame, if it is there.
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, LinkError> {
-        let Some((range, descriptors)) = self.next_range()? else { return Ok(None) };
+        let Some((range, descriptors)) = self.next_range()? else {
+            return Ok(None);
+        };
         let value = frame::from_bytes(&self.bytes[range])?;
         Ok(Some((value, descriptors)))
     }
@@ -183,7 +197,10 @@ impl Decoder {
         }
         let start = self.start + HEADER_BYTES;
         self.start = start + length;
-        Ok(Some((start..start + length, self.descriptors.drain(..announced).collect())))
+        Ok(Some((
+            start..start + length,
+            self.descriptors.drain(..announced).collect(),
+        )))
     }
 }
 
@@ -192,7 +209,10 @@ impl Decoder {
 impl SocketLink {
     /// Takes one end of a socket pair.
     pub fn new(socket: UnixStream) -> Self {
-        Self { socket, decoder: Decoder::default() }
+        Self {
+            socket,
+            decoder: Decoder::default(),
+        }
     }
 }
 
@@ -200,8 +220,17 @@ impl Link for SocketLink {
     fn send_frame(&mut self, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         let mut sent = 0;
         while sent < frame.len() {
-            let descriptors = if sent == 0 { descriptors.as_slice() } else { &[] };
-            match send_some(self.socket.as_fd(), &frame[sent..], descriptors, SendFlags::empty()) {
+            let descriptors = if sent == 0 {
+                descriptors.as_slice()
+            } else {
+                &[]
+            };
+            match send_some(
+                self.socket.as_fd(),
+                &frame[sent..],
+                descriptors,
+                SendFlags::empty(),
+            ) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -266,14 +295,24 @@ mod tests {
         frame[4] = 1;
         a.send_frame(frame, vec![]).unwrap();
         let error = receive::<String>(&mut b).unwrap_err();
-        assert!(matches!(error, LinkError::Descriptors { announced: 1, present: 0 }));
+        assert!(matches!(
+            error,
+            LinkError::Descriptors {
+                announced: 1,
+                present: 0
+            }
+        ));
     }
 
     #[test]
     fn an_oversize_length_is_refused_before_it_is_read() {
         let (mut a, mut b) = pair();
-        a.send_frame(vec![0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0], vec![]).unwrap();
+        a.send_frame(vec![0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0], vec![])
+            .unwrap();
         let error = receive::<String>(&mut b).unwrap_err();
-        assert!(matches!(error, LinkError::Frame(FrameError::TooLarge { .. })));
+        assert!(matches!(
+            error,
+            LinkError::Frame(FrameError::TooLarge { .. })
+        ));
     }
 }

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 pub use driver::Changes;
-pub use space::memory_file;
+pub use space::{data_ranges, memory_file};
 
 /// Why a memory could not be set up as asked.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,9 @@ impl GuestMemory {
             patched: BTreeSet::new(),
             shared: None,
         };
-        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+        })
     }
 
     /// What wasmtime asks for memories. All instances made with it share this one memory, so
@@ -114,7 +116,14 @@ impl GuestMemory {
     /// Whether the memory is that of the snapshot, byte for byte. Reads all of it: for tests.
     pub fn is_pristine(&self) -> bool {
         let inner = self.lock();
-        inner.size == inner.length && inner.live.bytes(inner.length) == inner.pristine.bytes(inner.length)
+        inner.size == inner.length
+            && inner.live.bytes(inner.length) == inner.pristine.bytes(inner.length)
+    }
+
+    /// A copy of the first `length` bytes: for tests.
+    #[cfg(test)]
+    pub(crate) fn copy_of(&self, length: usize) -> Vec<u8> {
+        self.lock().live.bytes(length).to_vec()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -135,14 +144,21 @@ unsafe impl MemoryCreator for GuestMemory {
     ) -> Result<Box<dyn LinearMemory>, String> {
         let mut inner = self.lock();
         if reserved.unwrap_or(0) + guard > space::RESERVED_BYTES {
-            return Err(format!("a memory of {reserved:?} bytes does not fit the reservation"));
+            return Err(format!(
+                "a memory of {reserved:?} bytes does not fit the reservation"
+            ));
         }
         if inner.length == 0 {
             inner.grow(minimum).map_err(|error| error.to_string())?;
         } else if minimum > inner.length {
-            return Err(format!("the module starts with {minimum} bytes, the snapshot has fewer"));
+            return Err(format!(
+                "the module starts with {minimum} bytes, the snapshot has fewer"
+            ));
         }
-        Ok(Box::new(LiveMemory { base: inner.live.base(), inner: self.inner.clone() }))
+        Ok(Box::new(LiveMemory {
+            base: inner.live.base(),
+            inner: self.inner.clone(),
+        }))
     }
 }
 
@@ -152,7 +168,10 @@ unsafe impl MemoryCreator for GuestMemory {
 // reservation traps.
 unsafe impl LinearMemory for LiveMemory {
     fn byte_size(&self) -> usize {
-        self.inner.lock().expect("no holder of the lock panics").size
+        self.inner
+            .lock()
+            .expect("no holder of the lock panics")
+            .size
     }
 
     fn byte_capacity(&self) -> usize {

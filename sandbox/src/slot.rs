@@ -13,6 +13,8 @@ mod driver;
 mod runner;
 mod streams;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use crate::engine;
 use crate::imports;
@@ -20,7 +22,7 @@ use crate::link::{Link, LinkError, receive, send};
 use crate::memory::{GuestMemory, MemoryError};
 use crate::module::{ModuleInfo, START_EXPORT, global_export};
 use crate::wasi::{Errno, Wasi, WasiHost, WasiSettings};
-use offshoot_proto::abi::{EXPORT_START, EXPORT_TASK, EXPORT_MEMORY, code};
+use offshoot_proto::abi::{EXPORT_MEMORY, EXPORT_START, EXPORT_TASK, code};
 use offshoot_proto::frame::{self, FrameError};
 use offshoot_proto::link::{
     FromSlot, PathReply, PathRequest, Reply, Request, SlotRole, SlotStart, ToSlot,
@@ -32,7 +34,9 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tasks::TaskState;
-use wasmtime::{AsContextMut, Caller, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter};
+use wasmtime::{
+    AsContextMut, Caller, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter,
+};
 
 /// Elements that all tables of a guest may have.
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;
@@ -127,7 +131,11 @@ fn load(
     descriptors: Vec<OwnedFd>,
 ) -> Result<Loaded, SlotError> {
     let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or(SlotError::Unexpected("Start lacks descriptors"));
+    let mut next = || {
+        descriptors
+            .next()
+            .ok_or(SlotError::Unexpected("Start lacks descriptors"))
+    };
     let (artifact, description) = (next()?, next()?);
     let memory = GuestMemory::new()?;
     if start.role == SlotRole::Driver {
@@ -170,7 +178,9 @@ fn load(
 fn read_info(description: OwnedFd) -> Result<ModuleInfo, SlotError> {
     let mut bytes = Vec::new();
     let mut file = File::from(description);
-    let read = file.read_to_end(&mut bytes).map_err(|error| SlotError::Load(error.to_string()));
+    let read = file
+        .read_to_end(&mut bytes)
+        .map_err(|error| SlotError::Load(error.to_string()));
     read.and_then(|_| {
         frame::from_bytes(&bytes).map_err(|error: FrameError| SlotError::Load(error.to_string()))
     })
@@ -181,7 +191,9 @@ pub(crate) fn read_globals(caller: &mut Caller<'_, SlotState>) -> Vec<GlobalValu
     let exports = caller.data().exports.clone();
     let mut values = Vec::with_capacity(exports.globals.len());
     for export in &exports.globals {
-        let global = caller.get_module_export(export).and_then(wasmtime::Extern::into_global);
+        let global = caller
+            .get_module_export(export)
+            .and_then(wasmtime::Extern::into_global);
         let global = global.expect("the rewritten module exports its mutable globals");
         values.push(runner::from_val(&global.get(caller.as_context_mut())));
     }
@@ -259,7 +271,10 @@ impl SlotState {
             None => Ok(()),
             Some(task) => Err(imports::refused(
                 code::NOT_HERE,
-                format!("{call}: actions run in main; this is a task of node {}", task.node),
+                format!(
+                    "{call}: actions run in main; this is a task of node {}",
+                    task.node
+                ),
             )),
         }
     }
@@ -281,7 +296,13 @@ impl WasiHost for SlotState {
     }
 
     fn output(&mut self, stream: u8, bytes: &[u8]) -> Result<(), Errno> {
-        let sent = self.send(&FromSlot::Output { stream, bytes: bytes.to_vec() }, vec![]);
+        let sent = self.send(
+            &FromSlot::Output {
+                stream,
+                bytes: bytes.to_vec(),
+            },
+            vec![],
+        );
         sent.map_err(|_| Errno::IO)
     }
 

@@ -137,8 +137,14 @@ impl WasiSettings {
         let pairs = start.environment.iter();
         Arc::new(Self {
             arguments: start.arguments.iter().cloned().collect(),
-            environment: pairs.map(|(name, value)| format!("{name}={value}")).collect(),
-            preopens: start.preopens.iter().map(|(name, _)| name.clone()).collect(),
+            environment: pairs
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            preopens: start
+                .preopens
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
         })
     }
 }

@@ -55,7 +55,8 @@ impl Arena {
         &block[offset..offset + span.length as usize]
     }
 
-    /// Bytes that it holds of the heap.
+    /// Bytes that it holds of the heap, about.
+    #[cfg(test)]
     pub(crate) fn heap_bytes(&self) -> usize {
         self.blocks.len() * BLOCK_BYTES
     }

@@ -7,7 +7,7 @@
 //! A stream is any number of batches. No host call, no length and no check per record: a reader
 //! takes a whole batch into its buffer and decodes from there.
 
-use crate::record::Record;
+use crate::record::{Malformed, Record};
 use crate::task;
 use core::marker::PhantomData;
 use std::io::{self, Read};
@@ -159,6 +159,22 @@ impl<T: Record, R: Read> Iterator for RecordReader<T, R> {
         self.records_left -= 1;
         Some(record)
     }
+}
+
+/// The records of batches that are all there: a collected result.
+pub(crate) fn decode_batches<T: Record>(
+    mut bytes: &[u8],
+    mut each: impl FnMut(T),
+) -> Result<(), Malformed> {
+    while !bytes.is_empty() {
+        // The lengths are the writer's; a wrong one shows as a record that does not decode.
+        let (header, mut input) = bytes.split_at(HEADER_BYTES.min(bytes.len()));
+        for _ in 0..read_u32(header) {
+            each(T::decode(&mut input)?);
+        }
+        bytes = input;
+    }
+    Ok(())
 }
 
 /// Every batch of a shuffle stream; what cannot be read ends the task.

@@ -82,7 +82,7 @@ impl Context {
     /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines).
     #[track_caller]
     pub fn text_file(&self, path: &str) -> Result<Text, Error> {
-        Lines::read(Origin::here("text_file"), path, None).map(Text::new)
+        Ok(Text::new(Lines::read(Origin::here("text_file"), path, None)?))
     }
 
     /// The same lines as bytes, which need no allocation each.
@@ -101,7 +101,8 @@ impl Context {
     /// [`text_file`](Self::text_file) in so many partitions.
     #[track_caller]
     pub fn text_file_with_partitions(&self, path: &str, partitions: u32) -> Result<Text, Error> {
-        Lines::read(Origin::here("text_file"), path, Some(partitions)).map(Text::new)
+        let lines = Lines::read(Origin::here("text_file"), path, Some(partitions))?;
+        Ok(Text::new(lines))
     }
 
     /// [`Dataset::submit`]: starts a job and does not wait for it.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::job::{Action, JobHandle};
-use crate::node::{self, Edge, Node, Origin};
+use crate::node::{Edge, Node, Origin, Shared};
 use crate::record::Record;
 use crate::records::Records;
 use offshoot_proto::abi::NarrowMap;
@@ -13,8 +13,7 @@ use std::rc::Rc;
 /// Closures given to its operations run in tasks, which are forks of `main` at the moment of the
 /// action: they may capture anything. What they change there is seen by that task only.
 pub struct Dataset<T: 'static> {
-    /// Nothing only while it is dropped.
-    inner: Option<Rc<Inner<T>>>,
+    inner: Shared<Inner<T>>,
 }
 
 struct Inner<T> {
@@ -28,10 +27,10 @@ impl<T: 'static> Dataset<T> {
     /// From a node and the records of each of its partitions.
     pub(crate) fn new(node: Rc<Node>, compute: impl Fn(u32) -> Records<T> + 'static) -> Self {
         Self {
-            inner: Some(Rc::new(Inner {
+            inner: Shared::new(Inner {
                 node,
                 compute: Box::new(compute),
-            })),
+            }),
         }
     }
 
@@ -49,17 +48,13 @@ impl<T: 'static> Dataset<T> {
         })
     }
 
-    fn inner(&self) -> &Inner<T> {
-        self.inner.as_ref().expect("taken only by drop")
-    }
-
     pub(crate) fn node(&self) -> &Rc<Node> {
-        &self.inner().node
+        &self.inner.node
     }
 
     /// The records of a partition, in a task.
     pub(crate) fn records(&self, partition: u32) -> Records<T> {
-        (self.inner().compute)(partition)
+        (self.inner.compute)(partition)
     }
 
     /// How many partitions there are: as many tasks compute it.
@@ -72,16 +67,6 @@ impl<T: 'static> Clone for Dataset<T> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-        }
-    }
-}
-
-impl<T: 'static> Drop for Dataset<T> {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.take()
-            && Rc::strong_count(&inner) == 1
-        {
-            node::release(inner);
         }
     }
 }

@@ -63,11 +63,16 @@ struct PieceHeader {
 
 impl Action {
     /// Computes all partitions of `parent`.
+    ///
+    /// # Panics
+    /// In a task.
+    #[track_caller]
     pub(crate) fn new(
         origin: Origin,
         parent: &Rc<Node>,
         compute: impl Fn(u32, &mut ResultWriter) + 'static,
     ) -> Self {
+        task::require_main();
         let run = move |partition| {
             let mut writer = ResultWriter(Vec::new());
             compute(partition, &mut writer);
@@ -104,9 +109,7 @@ impl Action {
     }
 
     /// Starts it.
-    #[track_caller]
     pub(crate) fn submit(self) -> Result<Job, Error> {
-        task::require_main();
         self.node.register()?;
         let host = host::submit(&JobSpec {
             node: self.node.id(),
@@ -123,7 +126,6 @@ impl Action {
     }
 
     /// Runs it, one call for each result.
-    #[track_caller]
     pub(crate) fn run<R: Record>(self, mut each: impl FnMut(u32, R)) -> Result<(), Error> {
         self.submit()?.for_each(|partition, bytes| {
             each(partition, decode_whole(bytes)?);

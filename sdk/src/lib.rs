@@ -65,6 +65,8 @@ mod shuffle;
 mod sort;
 mod sorted_lines;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use byte_pairs::BytePairs;
 pub use context::Context;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::{host, task};
 use core::any::Any;
 use core::cell::{Cell, RefCell};
+use core::ops::Deref;
 use core::panic::Location;
 use offshoot_proto::abi::{Dependency, NarrowMap, NodeKind, NodeSpec};
 use offshoot_proto::id::NodeId;
@@ -30,6 +31,12 @@ pub(crate) struct Node {
     edges: Vec<Edge>,
     registered: Cell<bool>,
 }
+
+/// A handle that may be the last one of a long chain: dropped by [`release`].
+pub(crate) struct Shared<I: 'static>(
+    /// Nothing only while it is dropped.
+    Option<Rc<I>>,
+);
 
 /// Which operation of the job's source made a node.
 #[derive(Clone, Copy)]
@@ -84,6 +91,37 @@ pub(crate) fn release(handle: impl Any) {
             }
             handle
         });
+    }
+}
+
+// === impl Shared ===
+
+impl<I: 'static> Shared<I> {
+    pub(crate) fn new(inner: I) -> Self {
+        Self(Some(Rc::new(inner)))
+    }
+}
+
+impl<I: 'static> Deref for Shared<I> {
+    type Target = I;
+    fn deref(&self) -> &I {
+        self.0.as_ref().expect("taken only by drop")
+    }
+}
+
+impl<I: 'static> Clone for Shared<I> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<I: 'static> Drop for Shared<I> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take()
+            && Rc::strong_count(&inner) == 1
+        {
+            release(inner);
+        }
     }
 }
 

@@ -27,6 +27,12 @@ pub(crate) fn run(node: u32, partition: u32) {
     CURRENT.set(None);
 }
 
+/// Back to `main`: only a host in the same process needs it.
+#[cfg(test)]
+pub(crate) fn leave() {
+    CURRENT.set(None);
+}
+
 /// Panics in a task: what follows is for `main` only.
 #[track_caller]
 pub(crate) fn require_main() {

@@ -322,12 +322,19 @@ impl Dag {
                 let input = self.stages.get(&StageKey::Shuffle(**writer));
                 !input.is_some_and(|input| input.outputs.is_complete())
             };
-            let lacks = stage.inputs.iter().filter(incomplete).collect::<BTreeSet<_>>();
+            let lacks = stage
+                .inputs
+                .iter()
+                .filter(incomplete)
+                .collect::<BTreeSet<_>>();
             match &stage.phase {
                 Phase::Idle => {}
                 Phase::Running { .. } => assert!(lacks.is_empty(), "{key:?} runs, lacks {lacks:?}"),
                 Phase::Waiting { on } | Phase::Suspended { on, .. } => {
-                    assert!(on.iter().eq(lacks.iter().copied()), "{key:?} waits for {on:?}");
+                    assert!(
+                        on.iter().eq(lacks.iter().copied()),
+                        "{key:?} waits for {on:?}"
+                    );
                     let inputs = on.iter().map(|w| &self.stages[&StageKey::Shuffle(*w)]);
                     assert!(inputs.clone().count() > 0, "{key:?} waits for nothing");
                     for input in inputs {

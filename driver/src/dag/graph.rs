@@ -5,9 +5,7 @@
 
 use offshoot_proto::abi::{Dependency, NarrowMap, NodeKind, NodeSpec};
 use offshoot_proto::id::NodeId;
-use offshoot_proto::limits::{
-    DEPENDENCIES_MAX, NODE_NAME_BYTES_MAX, NODES_MAX, PARTITIONS_MAX,
-};
+use offshoot_proto::limits::{DEPENDENCIES_MAX, NODE_NAME_BYTES_MAX, NODES_MAX, PARTITIONS_MAX};
 use std::collections::BTreeMap;
 
 /// The graph.
@@ -116,7 +114,9 @@ pub enum RegisterError {
         start: u32,
     },
     /// The reader of a shuffle has another number of partitions than the shuffle has reducers.
-    #[error("node {node} has {partitions} partitions, but shuffle {writer} has {reducers} reducers")]
+    #[error(
+        "node {node} has {partitions} partitions, but shuffle {writer} has {reducers} reducers"
+    )]
     ReducersDiffer {
         /// The id.
         node: NodeId,

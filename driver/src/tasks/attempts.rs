@@ -108,6 +108,12 @@ impl Attempts {
         old.chain(window).map(|(id, entry)| (AttemptId(id), entry))
     }
 
+    /// Entries that take up memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.window.capacity() + self.old.len()
+    }
+
     /// Index into the window, unless the id is below it.
     fn offset(&self, id: AttemptId) -> Option<usize> {
         let offset = id.0.checked_sub(self.first)?;

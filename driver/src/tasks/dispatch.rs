@@ -170,38 +170,48 @@ impl Tasks {
             return;
         }
         let others = self.executors.iter().filter(|(id, _)| *id != thief);
-        let queued = others.filter(|(_, executor)| executor.queued() > 0);
-        let victim = queued.max_by_key(|(id, executor)| {
-            let each = executor.load_nanos / u64::from(executor.in_flight.max(1));
-            (each * u64::from(executor.queued()), Reverse(*id))
-        });
-        let Some((_, victim)) = victim else {
-            return;
+        let mut victims = others
+            .filter(|(_, e)| e.queued() > 0 && e.mean_nanos() >= RECALLED_NANOS_MIN)
+            .map(|(id, e)| (Reverse(e.mean_nanos() * u64::from(e.queued())), id))
+            .collect::<Vec<_>>();
+        victims.sort_unstable();
+        for (_, victim) in victims {
+            let attempts = self.last_half(victim);
+            if !attempts.is_empty() {
+                return self.recall(&attempts, actions);
+            }
+        }
+    }
+
+    /// The last half of what an executor has queued, without what is not worth recalling.
+    fn last_half(&self, victim: ExecutorId) -> Vec<AttemptId> {
+        let Some(victim) = self.executors.find(victim) else {
+            return Vec::new();
         };
-        let half = victim.queued().div_ceil(2) as usize;
-        let last = victim.sent.iter().rev().copied();
-        let mut attempts = last
-            .filter(|id| self.is_worth_recalling(*id))
-            .take(half)
+        let live = victim.sent.iter().rev();
+        let live = live.filter_map(|id| Some((*id, self.attempts.find(*id)?)));
+        // They start in order: before one that has started there is none that has not.
+        let unstarted = live.take_while(|(_, attempt)| attempt.standing != Standing::Started);
+        let mut attempts = unstarted
+            .filter(|(_, attempt)| self.is_worth_recalling(attempt))
+            .map(|(id, _)| id)
+            .take(victim.queued().div_ceil(2) as usize)
             .collect::<Vec<_>>();
         attempts.reverse();
-        self.recall(&attempts, actions);
+        attempts
     }
 
-    fn is_worth_recalling(&self, id: AttemptId) -> bool {
-        let attempt = self.attempts.find(id);
-        attempt.is_some_and(|attempt| {
-            let set = self.sets.get(&attempt.stage);
-            let estimate = set.map(|set| set.estimate_nanos().unwrap_or(UNKNOWN_NANOS));
-            attempt.standing == Standing::Sent && estimate >= Some(RECALLED_NANOS_MIN)
-        })
+    fn is_worth_recalling(&self, attempt: &Attempt) -> bool {
+        let set = self.sets.get(&attempt.stage);
+        let estimate = set.map(|set| set.estimate_nanos().unwrap_or(UNKNOWN_NANOS));
+        attempt.standing == Standing::Sent && estimate >= Some(RECALLED_NANOS_MIN)
     }
 
-    /// Every step while there is little to check, else one in 1,024.
+    /// The first steps, then one in 1,024: a check costs as much as there are tasks.
     #[cfg(debug_assertions)]
     pub(super) fn check_sometimes(&mut self) {
         self.steps += 1;
-        if self.steps.is_multiple_of(1024) || self.attempts.len() + self.sets.len() < 16 {
+        if self.steps < 64 || self.steps.is_multiple_of(1024) {
             self.check();
         }
     }
@@ -209,7 +219,10 @@ impl Tasks {
     /// Panics if what is counted differs from what is there.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
-        let ready = self.ready.iter().map(|(_, stage)| self.sets[stage].pending());
+        let ready = self
+            .ready
+            .iter()
+            .map(|(_, stage)| self.sets[stage].pending());
         assert_eq!(self.pending, ready.sum::<u64>(), "tasks to give out");
         for (stage, set) in &self.sets {
             let is_ready = self.ready.contains(&(set.job, *stage));

@@ -58,6 +58,11 @@ impl Executor {
         (self.in_flight - self.asked.min(self.in_flight)).saturating_sub(self.slots)
     }
 
+    /// How long what it holds is thought to take, on average.
+    pub(super) fn mean_nanos(&self) -> u64 {
+        self.load_nanos / u64::from(self.in_flight.max(1))
+    }
+
     /// How many tasks of a set it can take: up to the queue that is kept, once that is half empty.
     pub(super) fn room(&self, estimate_nanos: Option<u64>) -> u64 {
         let least = (TASKS_PER_SLOT_MIN * self.slots).saturating_sub(self.in_flight);

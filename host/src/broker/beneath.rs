@@ -10,9 +10,9 @@ use rustix::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Entries of one directory that are read at a time: with names of ordinary length, what fits
-/// a frame of the link several times over.
-pub(super) const ENTRIES_MAX: usize = 65_536;
+/// Entries of one directory that are read at a time: 9 MB with the longest names, which fits
+/// a frame of the link.
+pub(super) const ENTRIES_MAX: usize = 32_768;
 
 /// Tries of a path with `..` in it, which the kernel gives up when something is renamed meanwhile.
 const RACE_TRIES: usize = 16;
@@ -25,7 +25,8 @@ pub(super) struct Entry {
 }
 
 impl Broker {
-    /// Opens what a place names, never leaving its grant.
+    /// Opens what a place names, never leaving its grant. A grant that is itself a link stands for
+    /// what it leads to, as the submitter meant.
     pub(super) fn open_at(
         &self,
         place: &Place<'_>,
@@ -38,12 +39,20 @@ impl Broker {
                 rest: String::new(),
                 ..place.clone()
             };
-            let directory = self.open_at(&grant, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+            let directory =
+                self.open_at(&grant, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
             return open_beneath(&directory, &place.rest, flags, mode);
         }
+        let flags = flags.difference(OFlags::NOFOLLOW);
         match self.seen_from_around(place) {
             Some(seen) => self.open_at(&seen, flags, mode),
-            None => openat2(CWD, &place.root.host, flags, mode, ResolveFlags::NO_MAGICLINKS),
+            None => openat2(
+                CWD,
+                &place.root.host,
+                flags,
+                mode,
+                ResolveFlags::NO_MAGICLINKS,
+            ),
         }
     }
 
@@ -60,7 +69,13 @@ impl Broker {
                 return Err(place.error(Errno::BUSY));
             };
             let flags = flags | OFlags::CLOEXEC;
-            let opened = openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+            let opened = openat2(
+                CWD,
+                parent,
+                flags,
+                Mode::empty(),
+                ResolveFlags::NO_MAGICLINKS,
+            );
             return Ok((opened.map_err(|e| place.system(e))?, name.to_owned()));
         }
         let (parent, name) = place.rest.rsplit_once('/').unwrap_or(("", &place.rest));
@@ -100,24 +115,28 @@ impl Broker {
         Ok(path_stat(&fstat(&opened)?))
     }
 
-    /// Opens a regular file and nothing else. What is there is looked at first, because opening
-    /// a device can be an action; and again afterwards, because it may have been replaced.
+    /// Opens a regular file for reading, and nothing else.
+    pub(super) fn open_to_read(&self, place: &Place<'_>) -> Result<(OwnedFd, Stat), BrokerError> {
+        let stat = self.stat(place, true)?;
+        self.open_file(place, Some(&stat), OFlags::RDONLY, Mode::empty())
+    }
+
+    /// Opens a regular file and nothing else. What is there was looked at first, because opening
+    /// a device can be an action; and is again afterwards, because it may have been replaced.
     pub(super) fn open_file(
         &self,
         place: &Place<'_>,
+        seen: Option<&PathStat>,
         flags: OFlags,
         mode: Mode,
     ) -> Result<(OwnedFd, Stat), BrokerError> {
         let special = || BrokerError::Special {
             path: place.guest_path(),
         };
-        let follow = !flags.contains(OFlags::NOFOLLOW);
-        match self.stat(place, follow) {
-            Ok(stat) if stat.kind == PathKind::Other => return Err(special()),
-            Ok(stat) if stat.kind == PathKind::Link => return Err(place.error(Errno::LOOP)),
-            Ok(_) => {}
-            Err(error) if flags.contains(OFlags::CREATE) && error.errno() == Errno::NOENT => {}
-            Err(error) => return Err(error),
+        match seen.map(|stat| stat.kind) {
+            Some(PathKind::Other) => return Err(special()),
+            Some(PathKind::Link) => return Err(place.error(Errno::LOOP)),
+            Some(PathKind::File | PathKind::Directory) | None => {}
         }
         let opened = self.open_at(place, flags | OFlags::NONBLOCK, mode);
         let opened = opened.map_err(|e| place.system(e))?;
@@ -185,12 +204,7 @@ pub(super) fn no_follow(follow: bool) -> OFlags {
     }
 }
 
-fn open_beneath(
-    directory: &OwnedFd,
-    path: &str,
-    flags: OFlags,
-    mode: Mode,
-) -> io::Result<OwnedFd> {
+fn open_beneath(directory: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut tries = RACE_TRIES;
     loop {

@@ -35,7 +35,9 @@ pub enum BrokerError {
         path: String,
     },
     /// Neither a regular file nor a directory.
-    #[error("{path} is a device, a pipe or a socket; only regular files and directories are opened")]
+    #[error(
+        "{path} is a device, a pipe or a socket; only regular files and directories are opened"
+    )]
     Special {
         /// The path.
         path: String,

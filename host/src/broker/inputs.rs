@@ -8,7 +8,7 @@ use offshoot_proto::abi::InputFile;
 use offshoot_proto::grants::Access;
 use offshoot_proto::link::PathKind;
 use offshoot_sandbox::wasi::{Errno, modified_nanos};
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, statat};
 use std::os::fd::OwnedFd;
 
 /// Files of one listing.
@@ -70,7 +70,7 @@ impl Broker {
     /// It is not granted, cannot be read, or has another length or time of modification.
     pub fn open_input(&self, file: &InputFile) -> Result<OwnedFd, BrokerError> {
         let place = self.locate(&file.path, Access::Read)?;
-        let (opened, stat) = self.open_file(&place, OFlags::RDONLY, Mode::empty())?;
+        let (opened, stat) = self.open_to_read(&place)?;
         let length = u64::try_from(stat.st_size).unwrap_or(0);
         let modified_nanos = modified_nanos(&stat);
         if (length, modified_nanos) != (file.length, file.modified_nanos) {
@@ -115,7 +115,11 @@ impl Broker {
             ..place.clone()
         };
         let mut places = vec![grant];
-        for component in place.rest.split('/').filter(|component| !component.is_empty()) {
+        for component in place
+            .rest
+            .split('/')
+            .filter(|component| !component.is_empty())
+        {
             if !component.contains(['*', '?', '[']) {
                 places = places.iter().map(|place| place.join(component)).collect();
                 continue;
@@ -176,8 +180,7 @@ impl Broker {
 
     /// A file as it is now. It is opened, so that one that cannot be read fails here, in `main`.
     fn input(&self, place: &Place<'_>) -> Result<InputFile, BrokerError> {
-        let (opened, _) = self.open_file(place, OFlags::RDONLY, Mode::empty())?;
-        let stat = fstat(&opened).map_err(|e| place.system(e))?;
+        let (_, stat) = self.open_to_read(place)?;
         Ok(InputFile {
             path: utf8(place)?,
             length: u64::try_from(stat.st_size).unwrap_or(0),

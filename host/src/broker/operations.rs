@@ -89,14 +89,17 @@ impl Broker {
         if wants_directory && opening.create {
             return Err(place.error(Errno::INVAL));
         }
-        match self.stat(place, opening.follow) {
+        let seen = match self.stat(place, opening.follow) {
             Ok(stat) if stat.kind == PathKind::Directory => {
                 return opening.directory_reply(place, stat);
             }
             Ok(_) if wants_directory => return Err(place.error(Errno::NOTDIR)),
-            _ => {}
-        }
-        let (file, stat) = self.open_file(place, opening.flags(), opening.mode())?;
+            Ok(stat) => Some(stat),
+            Err(error) if opening.create && error.errno() == Errno::NOENT => None,
+            Err(error) => return Err(error),
+        };
+        let (flags, mode) = (opening.flags(), opening.mode());
+        let (file, stat) = self.open_file(place, seen.as_ref(), flags, mode)?;
         Ok((PathReply::Opened(path_stat(&stat)), Some(file)))
     }
 
@@ -120,7 +123,9 @@ impl Broker {
             return Err(place.error(Errno::INVAL));
         }
         let target = readlinkat(&link, "", Vec::new()).map_err(|e| place.system(e))?;
-        let target = target.into_string().map_err(|_| place.error(Errno::ILSEQ))?;
+        let target = target
+            .into_string()
+            .map_err(|_| place.error(Errno::ILSEQ))?;
         if target.starts_with('/') {
             let path = place.guest_path();
             return Err(BrokerError::LeadsOut { path });

@@ -34,16 +34,7 @@ impl<'a> Place<'a> {
     /// Refuses what can be seen to be wrong without looking at any file. That links lead out
     /// is for the kernel to see.
     pub(super) fn new(root: &'a Root, path: &str) -> Result<Self, BrokerError> {
-        let malformed = |what, errno| {
-            let length = path.len();
-            Err(BrokerError::Malformed { what, length, errno })
-        };
-        if path.len() > PATH_BYTES_MAX {
-            return malformed("longer than the limit of 4096", Errno::NAMETOOLONG);
-        }
-        if path.contains('\0') {
-            return malformed("malformed: it contains a NUL", Errno::INVAL);
-        }
+        Self::check_text(path)?;
         if path.starts_with('/') || climbs_out(path) {
             let path = path.to_owned();
             return Err(BrokerError::LeadsOut { path });
@@ -52,6 +43,23 @@ impl<'a> Place<'a> {
             root,
             rest: components(path).collect::<Vec<_>>().join("/"),
             must_be_directory: path.ends_with('/'),
+        })
+    }
+
+    /// Whether the text can be a path at all.
+    pub(super) fn check_text(path: &str) -> Result<(), BrokerError> {
+        let (what, errno) = if path.len() > PATH_BYTES_MAX {
+            ("longer than the limit of 4096", Errno::NAMETOOLONG)
+        } else if path.contains('\0') {
+            ("malformed: it contains a NUL", Errno::INVAL)
+        } else {
+            return Ok(());
+        };
+        let length = path.len();
+        Err(BrokerError::Malformed {
+            what,
+            length,
+            errno,
         })
     }
 
@@ -124,7 +132,8 @@ pub(super) fn is_beneath(path: &Path, directory: &Path) -> bool {
 }
 
 fn components(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|component| !matches!(*component, "" | "."))
+    path.split('/')
+        .filter(|component| !matches!(*component, "" | "."))
 }
 
 /// Whether a prefix of the path has more `..` than names.

@@ -1,12 +1,11 @@
 //! Applications: registration, the driver's lease, and the end.
 
-use super::limits::{APPS_ENDED_KEPT, APPS_LIVE_MAX, DRIVER_LEASE, validate_app};
+use super::limits::{APPS_ENDED_KEPT, APPS_LIVE_MAX, validate_app};
 use super::workers::to_worker;
 use super::{Action, App, Cluster, EndedApp, Life, Note, Peer, SessionId};
 use offshoot_proto::cluster::{AppSpec, AppState, FromClient, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 struct Registration {
     session: SessionId,
@@ -186,7 +185,7 @@ impl Cluster {
         let session = self.apps.get(&id).and_then(|app| app.session);
         self.end_app(id, AppState::Lost, out);
         if let Some(session) = session {
-            let seconds = DRIVER_LEASE.as_secs();
+            let seconds = self.leases.driver.as_secs_f64();
             let reason = format!("{id} is lost: nothing heard from its driver for {seconds} s");
             self.refuse_client(session, reason, out);
         }
@@ -202,7 +201,10 @@ impl Cluster {
             self.sessions.remove(&session);
         }
         out.push(Action::Note(Note::AppEnded { app: id, state }));
-        let executors: Vec<_> = self.executors_of(id).map(|(executor, _)| executor).collect();
+        let executors: Vec<_> = self
+            .executors_of(id)
+            .map(|(executor, _)| executor)
+            .collect();
         for executor in executors {
             self.stop(executor, out);
         }
@@ -247,19 +249,5 @@ impl Cluster {
         let message = ToClient::Refused { reason };
         out.push(Action::ToClient { session, message });
         self.close(session, out);
-    }
-}
-
-// === impl App ===
-
-impl App {
-    pub(super) fn lease_end(&self) -> Duration {
-        self.heard + DRIVER_LEASE
-    }
-
-    pub(super) fn disconnect(&mut self, closed: SessionId) {
-        if self.session == Some(closed) {
-            self.session = None;
-        }
     }
 }

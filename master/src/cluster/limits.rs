@@ -7,10 +7,10 @@ use offshoot_proto::limits::{ARGUMENTS_BYTES_MAX, PARTITIONS_MAX};
 use offshoot_proto::settings::{Settings, format_size};
 use std::time::Duration;
 
-/// Silence after which a worker is lost; it beats each second.
+/// Silence after which a worker is lost, unless set otherwise; it beats each second.
 pub const WORKER_LEASE: Duration = Duration::from_secs(8);
 
-/// Silence after which a driver is lost; it beats twice a second.
+/// Silence after which a driver is lost, unless set otherwise; it beats twice a second.
 pub const DRIVER_LEASE: Duration = Duration::from_secs(4);
 
 /// Cores of one worker or of one executor: more than any machine has, so that sums fit 32 bits.
@@ -82,16 +82,14 @@ pub enum RequestError {
         /// What its certificate says.
         certified: WorkerId,
     },
-    /// Two fields contradict each other.
-    #[error("{field} is {value}, which is {relation} {other} ({other_value}): {advice}")]
-    Conflict {
+    /// One field is over another that bounds it.
+    #[error("{field} {value} is more than {other} {other_value}: {advice}")]
+    Exceeds {
         /// One field.
         field: &'static str,
         /// Its value.
         value: String,
-        /// How it relates to the other.
-        relation: &'static str,
-        /// The other field.
+        /// The field that bounds it.
         other: &'static str,
         /// Its value.
         other_value: String,
@@ -135,11 +133,21 @@ pub fn validate_worker(identity: &WorkerId, info: &WorkerInfo) -> Result<(), Req
     let held_bytes: u64 = held.iter().map(|executor| executor.memory_bytes).sum();
     if held_cores > info.cores {
         let values = (held_cores.to_string(), info.cores.to_string());
-        return Err(over("cores of held executors", "cores", values, STOP_EXECUTORS));
+        return Err(over(
+            "cores of held executors",
+            "cores",
+            values,
+            STOP_EXECUTORS,
+        ));
     }
     if held_bytes > info.memory_bytes {
         let values = (format_size(held_bytes), format_size(info.memory_bytes));
-        return Err(over("memory of held executors", "memory", values, STOP_EXECUTORS));
+        return Err(over(
+            "memory of held executors",
+            "memory",
+            values,
+            STOP_EXECUTORS,
+        ));
     }
     Ok(())
 }
@@ -160,7 +168,12 @@ pub fn validate_app(app: &AppSpec) -> Result<(), RequestError> {
     let environment = app.grants.environment.iter();
     let environment: usize = environment.map(|(k, v)| k.len() + v.len() + 2).sum();
     let texts = arguments + environment;
-    at_most("arguments and environment", texts, ARGUMENTS_BYTES_MAX, "bytes")?;
+    at_most(
+        "arguments and environment",
+        texts,
+        ARGUMENTS_BYTES_MAX,
+        "bytes",
+    )?;
     validate_grants(&app.grants)?;
     validate_settings(&app.settings)?;
     let request = &app.request;
@@ -176,13 +189,13 @@ pub fn validate_app(app: &AppSpec) -> Result<(), RequestError> {
             "executor-cores",
             "total-executor-cores",
             (one.to_string(), total.to_string()),
-            "raise the total or make executors smaller",
+            "raise the total",
         )),
         _ => Ok(()),
     }
 }
 
-const STOP_EXECUTORS: &str = "stop executors before the worker is made smaller";
+const STOP_EXECUTORS: &str = "stop executors first";
 
 fn validate_grants(grants: &Grants) -> Result<(), RequestError> {
     let paths = || grants.read.iter().chain(&grants.write);
@@ -195,7 +208,12 @@ fn validate_grants(grants: &Grants) -> Result<(), RequestError> {
 fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
     let numbers = [
         ("task-memory", settings.task_memory_bytes, 1 << 20, 4 << 30),
-        ("task-max-failures", u64::from(settings.task_max_failures), 1, 1000),
+        (
+            "task-max-failures",
+            u64::from(settings.task_max_failures),
+            1,
+            1000,
+        ),
         ("max-result-size", settings.max_result_bytes, 1, 1 << 40),
         (
             "shuffle-partitions",
@@ -204,9 +222,11 @@ fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
             u64::from(PARTITIONS_MAX),
         ),
     ];
-    numbers.into_iter().try_for_each(|(field, value, min, max)| {
-        in_range(field, value, min, max, |number| number.to_string())
-    })
+    numbers
+        .into_iter()
+        .try_for_each(|(field, value, min, max)| {
+            in_range(field, value, min, max, |number| number.to_string())
+        })
 }
 
 fn cores(field: &'static str, value: u32, max: u32) -> Result<(), RequestError> {
@@ -215,7 +235,13 @@ fn cores(field: &'static str, value: u32, max: u32) -> Result<(), RequestError> 
 }
 
 fn memory(field: &'static str, bytes: u64) -> Result<(), RequestError> {
-    in_range(field, bytes, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX, format_size)
+    in_range(
+        field,
+        bytes,
+        MEMORY_BYTES_MIN,
+        MEMORY_BYTES_MAX,
+        format_size,
+    )
 }
 
 fn in_range(
@@ -259,10 +285,9 @@ fn over(
     values: (String, String),
     advice: &'static str,
 ) -> RequestError {
-    RequestError::Conflict {
+    RequestError::Exceeds {
         field,
         value: values.0,
-        relation: "more than",
         other,
         other_value: values.1,
         advice,

@@ -104,7 +104,10 @@ impl Cluster {
         if !self.may_launch(app) || app.failures >= LAUNCH_FAILURES_MAX {
             return;
         }
-        let cores_held = self.executors_of(id).map(|(_, executor)| executor.cores).sum();
+        let cores_held = self
+            .executors_of(id)
+            .map(|(_, executor)| executor.cores)
+            .sum();
         let request = app.spec.request;
         for grant in plan(&request, cores_held, self.offers()) {
             self.launch(id, grant, out);
@@ -117,7 +120,10 @@ impl Cluster {
     }
 
     fn offers(&self) -> Vec<Offer> {
-        let connected = self.workers.iter().filter(|(_, worker)| worker.session().is_some());
+        let connected = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.session().is_some());
         let offer = connected.map(|(id, worker)| Offer {
             worker: id.clone(),
             cores: worker.cores - worker.cores_used,
@@ -127,7 +133,10 @@ impl Cluster {
     }
 
     fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) {
-        let session = self.workers.get(&grant.worker).and_then(|worker| worker.session());
+        let session = self
+            .workers
+            .get(&grant.worker)
+            .and_then(|worker| worker.session());
         let (Some(app), Some(session)) = (self.apps.get_mut(&id), session) else {
             return;
         };
@@ -162,7 +171,9 @@ impl Cluster {
         if !self.may_launch(app) {
             return;
         }
-        let served = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
+        let served = self
+            .executors_of(id)
+            .any(|(_, executor)| executor.life.is_live());
         let reason = (!served).then(|| self.wait_reason(&app.spec.request));
         let Some(app) = self.apps.get_mut(&id) else {
             return;

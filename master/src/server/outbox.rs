@@ -27,6 +27,7 @@ pub(super) struct Overflow;
 struct Shared {
     queue: Mutex<Queue>,
     changed: Notify,
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,46 +48,54 @@ pub(super) enum End {
 // === impl Outbox ===
 
 impl Outbox {
-    /// Queues a frame. After an overflow the session is as good as cut.
+    /// Queues a frame. An overflow ends the session.
     pub(super) fn push<T: Serialize>(&self, message: &T) -> Result<(), Overflow> {
         let mut queue = self.queue();
         let fits = frame::append(message, CONTROL_FRAME_BYTES_MAX, &mut queue.bytes).is_ok();
-        let overflow = !fits || queue.bytes.len() > OUTBOX_BYTES_MAX;
-        if overflow {
-            queue.end = Some(End::Cut);
+        if !fits || queue.bytes.len() > OUTBOX_BYTES_MAX {
             queue.bytes = Vec::new();
+            drop(queue);
+            self.end(End::Cut);
+            return Err(Overflow);
         }
         drop(queue);
         self.0.changed.notify_one();
-        if overflow { Err(Overflow) } else { Ok(()) }
+        Ok(())
     }
 
     /// Nothing follows what has been queued.
     pub(super) fn finish(&self) {
-        self.queue().end.get_or_insert(End::Flushed);
-        self.0.changed.notify_one();
+        self.end(End::Flushed);
     }
 
-    /// Sends what is queued until the session ends, and says how.
-    pub(super) async fn drain(&self, sender: &mut FrameSender) -> Result<End, StreamError> {
+    /// Waits until the core has ended the session, and says how.
+    pub(super) async fn ended(&self) -> End {
+        loop {
+            if let Some(end) = self.queue().end {
+                return end;
+            }
+            self.0.ended.notified().await;
+        }
+    }
+
+    /// Sends what is queued, and what will be, until the core has ended the session.
+    pub(super) async fn drain(&self, sender: &mut FrameSender) -> Result<(), StreamError> {
         loop {
             let (bytes, end) = self.take();
-            if end == Some(End::Cut) {
-                return Ok(End::Cut);
-            }
             if !bytes.is_empty() {
                 sender.send_chunk(bytes).await?;
-            } else if let Some(end) = end {
-                return Ok(end);
+            } else if end.is_some() {
+                return Ok(());
             } else {
                 self.0.changed.notified().await;
             }
         }
     }
 
-    /// Whether the session has overflowed; the writer may be stuck in a write and not see it.
-    pub(super) fn is_cut(&self) -> bool {
-        self.queue().end == Some(End::Cut)
+    fn end(&self, end: End) {
+        self.queue().end.get_or_insert(end);
+        self.0.changed.notify_one();
+        self.0.ended.notify_one();
     }
 
     fn take(&self) -> (Bytes, Option<End>) {
@@ -96,5 +105,32 @@ impl Outbox {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_before_it_costs_more_than_the_limit() {
+        let outbox = Outbox::default();
+        let message = "m".repeat(1 << 19);
+        let count = (0..).take_while(|_| outbox.push(&message).is_ok()).count();
+        assert!((120..=128).contains(&count), "{count}");
+        assert_eq!(outbox.ended().await, End::Cut);
+        assert!(outbox.queue().bytes.is_empty());
+        outbox.finish();
+        assert_eq!(outbox.ended().await, End::Cut, "the first end counts");
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_ends_the_session_and_not_the_master() {
+        let outbox = Outbox::default();
+        assert!(
+            outbox
+                .push(&"m".repeat(CONTROL_FRAME_BYTES_MAX + 1))
+                .is_err()
+        );
     }
 }

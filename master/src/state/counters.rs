@@ -71,7 +71,9 @@ impl Counters {
     fn parse(&mut self, text: &str) -> Result<(), StateError> {
         let mut lines = text.lines();
         let mut next = |line: usize, key: &'static str| {
-            let value = lines.next().and_then(|text| text.strip_prefix(key)?.strip_prefix(' '));
+            let value = lines
+                .next()
+                .and_then(|text| text.strip_prefix(key)?.strip_prefix(' '));
             value.ok_or_else(|| self.damaged(line, format!("expected {key:?} and a value")))
         };
         let number = |line, text: &str| {

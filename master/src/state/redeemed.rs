@@ -43,7 +43,10 @@ impl Redeemed {
         let text = read(&path)?.unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let oldest = now.checked_sub(MEMORY_AFTER_EXPIRY).unwrap_or(UNIX_EPOCH);
-        let oldest = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let oldest = oldest
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let mut tokens = BTreeMap::new();
         for (index, line) in whole.lines().enumerate() {
             let (nonce, redemption) = parse(line).ok_or_else(|| StateError::Damaged {
@@ -55,7 +58,10 @@ impl Redeemed {
                 tokens.insert(nonce, redemption);
             }
         }
-        let lines: String = tokens.iter().map(|(nonce, used)| line(nonce, used)).collect();
+        let lines: String = tokens
+            .iter()
+            .map(|(nonce, used)| line(nonce, used))
+            .collect();
         if lines != text || !path.exists() {
             replace(&path, &lines)?;
         }

@@ -229,14 +229,14 @@ async fn the_mark_of_a_join_opens_no_other_door() {
     let shown = self_made();
     let certificate = master.authority.certificate().to_vec();
     // The lock of members, asked for the protocol of joining.
-    let unmarked = BareClient::new(&certificate, Some(&shown), ALPN_JOIN);
+    let member = BareClient::new(&certificate, Some(&shown), ALPN_JOIN);
     let accepting = async {
         let Some(Arrival::Member(incoming)) = master.endpoint.accept().await else {
             panic!()
         };
         incoming.handshake(|_, _| Ok(())).await
     };
-    let (dialled, accepted) = tokio::join!(unmarked.dial(master.address), accepting);
+    let (dialled, accepted) = tokio::join!(member.dial(master.address), accepting);
     assert!(
         dialled.is_err() && accepted.is_err(),
         "{dialled:?} {accepted:?}"

@@ -137,8 +137,19 @@ fn neither_a_credential_nor_a_token_prints_its_secret() {
 fn an_authority_signs_only_what_is_asked_for_properly() {
     let authority = authority();
     let validity = Validity::of_node(now());
-    let request = NewKey::generate().unwrap().signing_request().unwrap();
-    for position in [request.len() - 1, request.len() / 2, 10] {
+    let key = NewKey::generate().unwrap();
+    let request = key.signing_request().unwrap();
+    let key_at = request
+        .windows(32)
+        .position(|bytes| bytes == key.public_key())
+        .unwrap();
+    for position in [
+        0,
+        key_at,
+        key_at + 31,
+        request.len() - 64,
+        request.len() - 1,
+    ] {
         let mut forged = request.clone();
         forged[position] ^= 1;
         let error = authority.issue(&worker("w1"), &forged, validity);

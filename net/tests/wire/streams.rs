@@ -244,13 +244,15 @@ async fn a_stream_given_up_by_either_side_is_no_end_and_spares_the_connection() 
 #[tokio::test]
 async fn one_stream_too_many_waits_for_another_to_be_done() {
     let (dialled, accepted, _listener, _dialler) = connected(Purpose::Data).await;
-    for (opener, count) in [
-        (&dialled, DATA_STREAMS_BY_DIALLER),
-        (&accepted, DATA_STREAMS_BY_ACCEPTOR),
+    for (opener, other, count) in [
+        (&dialled, &accepted, DATA_STREAMS_BY_DIALLER),
+        (&accepted, &dialled, DATA_STREAMS_BY_ACCEPTOR),
     ] {
         let mut open = Vec::new();
         for _ in 0..count {
-            open.push(opener.open().await.unwrap());
+            let mut ours = opener.open().await.unwrap();
+            ours.sender.send(&1_u8).await.unwrap();
+            open.push((ours, other.accept().await.unwrap()));
         }
         assert!(poll_once(opener.open()).is_pending());
         open.pop();

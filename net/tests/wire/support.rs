@@ -26,7 +26,6 @@ pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 /// An endpoint that runs every handshake and hands out the results.
 pub struct Listener {
     pub address: SocketAddr,
-    pub endpoint: Arc<Endpoint>,
     pub results: mpsc::UnboundedReceiver<Result<Connection, HandshakeError>>,
 }
 
@@ -70,12 +69,11 @@ pub async fn listen_with(
     credential: Credential,
     authorise: fn(&Role, Purpose) -> Result<(), String>,
 ) -> Listener {
-    let endpoint = Arc::new(bind(credential, Accepts::Members).await);
+    let endpoint = bind(credential, Accepts::Members).await;
     let address = endpoint.local_address().unwrap();
     let (send, results) = mpsc::unbounded_channel();
-    let accepting = endpoint.clone();
     tokio::spawn(async move {
-        while let Some(arrival) = accepting.accept().await {
+        while let Some(arrival) = endpoint.accept().await {
             let Arrival::Member(incoming) = arrival else {
                 panic!("joins are not served")
             };
@@ -83,11 +81,7 @@ pub async fn listen_with(
             tokio::spawn(async move { send.send(incoming.handshake(authorise).await) });
         }
     });
-    Listener {
-        address,
-        endpoint,
-        results,
-    }
+    Listener { address, results }
 }
 
 impl Listener {
@@ -176,10 +170,13 @@ impl BareClient {
         Self::new(authority.certificate(), Some(&good), ALPN_CLUSTER)
     }
 
-    /// Marks the connection as one for `purpose`, by the first byte of its first id.
+    /// Marks connections with the first byte of the id that starts them.
     pub fn marked(mut self, mark: u8) -> Self {
-        let id = ConnectionId::new(&[mark; 20]);
-        self.config.initial_dst_cid_provider(Arc::new(move || id));
+        self.config.initial_dst_cid_provider(Arc::new(move || {
+            let mut id: [u8; 20] = rand::random();
+            id[0] = mark;
+            ConnectionId::new(&id)
+        }));
         self
     }
 

@@ -25,7 +25,10 @@ unsafe impl Send for Space {}
 
 /// A memory file that can be sealed.
 pub fn memory_file(name: &str) -> io::Result<OwnedFd> {
-    Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+    Ok(memfd_create(
+        name,
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?)
 }
 
 /// Seals a memory file for ever: nobody who maps it can change what another sees.
@@ -35,7 +38,7 @@ pub(super) fn seal(file: impl AsFd) -> io::Result<()> {
 }
 
 /// The byte ranges of a file that hold data, ascending.
-pub(super) fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
+pub fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
     let mut ranges = Vec::new();
     let mut position = 0;
     while position < length {
@@ -62,7 +65,12 @@ impl Space {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let base = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), RESERVED_BYTES, ProtFlags::empty(), flags)?
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                RESERVED_BYTES,
+                ProtFlags::empty(),
+                flags,
+            )?
         };
         Ok(Self { base: base.cast() })
     }
@@ -73,7 +81,10 @@ impl Space {
 
     fn at(&self, offset: usize, length: usize) -> *mut c_void {
         let end = offset.checked_add(length).expect("offsets are below 2^33");
-        assert!(end <= RESERVED_BYTES, "range {offset}+{length} is beyond the reservation");
+        assert!(
+            end <= RESERVED_BYTES,
+            "range {offset}+{length} is beyond the reservation"
+        );
         // SAFETY: checked just above.
         unsafe { self.base.add(offset).cast() }
     }

@@ -4,7 +4,6 @@ use super::check::Facts;
 use super::{ModuleError, ModuleInfo, Prepared, START_EXPORT, global_export};
 use wasm_encoder::{
     DataSection, DataSegment, DataSegmentMode, ExportKind, ExportSection, Module, RawSection,
-
 };
 use wasmparser::{DataKind, ExternalKind, Operator, Parser, Payload};
 
@@ -28,12 +27,18 @@ pub(super) fn rewrite(wasm: &[u8], facts: &Facts) -> Result<Prepared, ModuleErro
             }
             _ => {
                 if let Some((id, range)) = payload.as_section() {
-                    module.section(&RawSection { id, data: &wasm[range] });
+                    module.section(&RawSection {
+                        id,
+                        data: &wasm[range],
+                    });
                 }
             }
         }
     }
-    Ok(Prepared { wasm: module.finish(), info })
+    Ok(Prepared {
+        wasm: module.finish(),
+        info,
+    })
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
@@ -55,7 +60,10 @@ fn exports(
             _ => continue,
         };
         if export.name.starts_with("offshoot:") {
-            let text = format!("export {:?}: names with offshoot: are the host's", export.name);
+            let text = format!(
+                "export {:?}: names with offshoot: are the host's",
+                export.name
+            );
             return Err(ModuleError::Invalid(text));
         }
         section.export(export.name, kind, export.index);
@@ -86,8 +94,11 @@ fn data(
             };
             info.data.push((value as u32, std::mem::take(&mut data)));
         }
-        
-        section.segment(DataSegment { mode: DataSegmentMode::Passive, data });
+
+        section.segment(DataSegment {
+            mode: DataSegmentMode::Passive,
+            data,
+        });
     }
     Ok(section)
 }

@@ -18,7 +18,11 @@ use std::os::unix::fs::FileExt;
 const INLINE_PAGES_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn run(loaded: Loaded) -> Result<(), SlotError> {
-    let Loaded { mut state, pre, info } = loaded;
+    let Loaded {
+        mut state,
+        pre,
+        info,
+    } = loaded;
     state.send(&FromSlot::Ready, vec![])?;
     let (mut state, result) = match Guest::new(&pre, *state) {
         Ok(mut guest) => {
@@ -79,15 +83,23 @@ impl SlotState {
             runs: changes.runs,
         };
         debug_assert!(header.memory_bytes % WASM_PAGE_BYTES == 0);
-        self.snapshot = Some(SnapshotHeader { runs: Vec::new(), ..header.clone() });
+        self.snapshot = Some(SnapshotHeader {
+            runs: Vec::new(),
+            ..header.clone()
+        });
         let (pages, descriptors) = if changes.pages.len() <= INLINE_PAGES_BYTES_MAX {
             (changes.pages, vec![])
         } else {
             let file = File::from(memory_file("changed pages").map_err(cannot_snapshot)?);
-            file.write_all_at(&changes.pages, 0).map_err(cannot_snapshot)?;
+            file.write_all_at(&changes.pages, 0)
+                .map_err(cannot_snapshot)?;
             (Vec::new(), vec![file.into()])
         };
-        let request = Request::SubmitJob { job, snapshot: header, pages };
+        let request = Request::SubmitJob {
+            job,
+            snapshot: header,
+            pages,
+        };
         match self.request(request, descriptors)? {
             (Reply::Number(job), _) => Ok(job as i32),
             _ => Err(CallError::Ends(unexpected_reply())),
@@ -98,7 +110,10 @@ impl SlotState {
     pub(crate) fn job_results(&mut self, job: i32, out: &mut [u8]) -> Outcome {
         self.only_in_main("job_results")?;
         let capacity = out.len().min(i32::MAX as usize) as u32;
-        let reply = self.ask(Request::JobResults { job: JobId(job as u32), capacity })?;
+        let reply = self.ask(Request::JobResults {
+            job: JobId(job as u32),
+            capacity,
+        })?;
         match reply {
             Reply::Results(bytes) if bytes.len() <= out.len() => {
                 out[..bytes.len()].copy_from_slice(&bytes);

@@ -7,7 +7,7 @@ use crate::imports::{CallError, Outcome, refused};
 use crate::shuffle::ShuffleWriter;
 use crate::wasi::Wasi;
 use offshoot_proto::abi::code;
-use offshoot_proto::id::{AttemptId, NodeId, Partition, StageRunId};
+use offshoot_proto::id::{AttemptId, NodeId, Partition, SnapshotId, StageRunId};
 use offshoot_proto::limits::{INLINE_RESULT_BYTES_MAX, LINK_CHUNK_BYTES};
 use offshoot_proto::link::{ForkImage, FromSlot, Reply, Request, SlotReport, SlotStage, ToSlot};
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
@@ -44,7 +44,8 @@ struct Output {
     checksum: crc32fast::Hasher,
 }
 
-struct TaskSlot {
+/// What a slot that runs tasks keeps between two frames.
+pub(super) struct TaskSlot {
     state: Option<Box<SlotState>>,
     pre: InstancePre<SlotState>,
     stages: BTreeMap<StageRunId, SlotStage>,
@@ -53,15 +54,8 @@ struct TaskSlot {
 }
 
 pub(super) fn run(loaded: Loaded) -> Result<(), SlotError> {
-    let Loaded { mut state, pre, .. } = loaded;
-    state.send(&FromSlot::Ready, vec![])?;
-    let mut slot = TaskSlot {
-        state: Some(state),
-        pre,
-        stages: BTreeMap::new(),
-        reports: Vec::new(),
-        last_flush: Instant::now(),
-    };
+    let mut slot = TaskSlot::new(loaded);
+    slot.state().send(&FromSlot::Ready, vec![])?;
     loop {
         let (order, descriptors) = slot.state().next_order()?;
         slot.obey(order, descriptors)?;
@@ -71,11 +65,30 @@ pub(super) fn run(loaded: Loaded) -> Result<(), SlotError> {
 // === impl TaskSlot ===
 
 impl TaskSlot {
+    pub(super) fn new(loaded: Loaded) -> Self {
+        Self {
+            state: Some(loaded.state),
+            pre: loaded.pre,
+            stages: BTreeMap::new(),
+            reports: Vec::new(),
+            last_flush: Instant::now(),
+        }
+    }
+
+    /// The snapshot that tasks are forks of now.
+    pub(super) fn mapped(&mut self) -> Option<SnapshotId> {
+        self.state().snapshot.as_ref().map(|snapshot| snapshot.id)
+    }
+
     fn state(&mut self) -> &mut SlotState {
         self.state.as_mut().expect("taken only while a guest runs")
     }
 
-    fn obey(&mut self, order: ToSlot, descriptors: Vec<OwnedFd>) -> Result<(), SlotError> {
+    pub(super) fn obey(
+        &mut self,
+        order: ToSlot,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), SlotError> {
         match order {
             ToSlot::Fork(image) => self.fork(image, descriptors),
             ToSlot::Stage(stage) => {
@@ -95,7 +108,10 @@ impl TaskSlot {
     fn fork(&mut self, image: ForkImage, descriptors: Vec<OwnedFd>) -> Result<(), SlotError> {
         let state = self.state();
         state.memory.apply(&image, descriptors)?;
-        state.snapshot = Some(SnapshotHeader { runs: Vec::new(), ..image.header });
+        state.snapshot = Some(SnapshotHeader {
+            runs: Vec::new(),
+            ..image.header
+        });
         Ok(())
     }
 
@@ -106,9 +122,10 @@ impl TaskSlot {
     ) -> Result<(), SlotError> {
         let stage = self.stages.get(&stage).cloned();
         let stage = stage.ok_or(SlotError::Unexpected("tasks of a stage that was not sent"))?;
-        let mapped = self.state().snapshot.as_ref().map(|snapshot| snapshot.id);
-        if mapped != Some(stage.snapshot) {
-            return Err(SlotError::Unexpected("tasks of a snapshot that is not mapped"));
+        if self.mapped() != Some(stage.snapshot) {
+            return Err(SlotError::Unexpected(
+                "tasks of a snapshot that is not mapped",
+            ));
         }
         for &(attempt, partition) in tasks {
             let start = Instant::now();
@@ -178,23 +195,41 @@ impl TaskSlot {
                     self.send_pieces(&finished.result)?;
                     ResultPlace::Held { length }
                 };
-                let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
+                let shuffle_bytes = finished
+                    .shuffle
+                    .as_ref()
+                    .map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
-                let done = TaskDone { digest, result, staged: None, shuffle_bytes };
+                let done = TaskDone {
+                    digest,
+                    result,
+                    staged: None,
+                    shuffle_bytes,
+                };
                 (TaskOutcome::Done(done), finished.shuffle, finished.staged)
             }
             Err(failure) => (TaskOutcome::Failed(failure), None, None),
         };
         let run_nanos = time.as_nanos() as u64;
-        let report = TaskReport { attempt, run_nanos, outcome };
-        self.reports.push(SlotReport { report, shuffle, staged, pages_written });
+        let report = TaskReport {
+            attempt,
+            run_nanos,
+            outcome,
+        };
+        self.reports.push(SlotReport {
+            report,
+            shuffle,
+            staged,
+            pages_written,
+        });
         Ok(())
     }
 
     fn send_pieces(&mut self, result: &[u8]) -> Result<(), SlotError> {
         self.flush()?;
         for piece in result.chunks(LINK_CHUNK_BYTES) {
-            self.state().send(&FromSlot::ResultPiece(piece.to_vec()), vec![])?;
+            self.state()
+                .send(&FromSlot::ResultPiece(piece.to_vec()), vec![])?;
         }
         Ok(())
     }
@@ -234,7 +269,9 @@ impl TaskState {
             result: Vec::new(),
             result_length: 0,
             spill: None,
-            shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
+            shuffle: stage
+                .reducers
+                .map(|reducers| (ShuffleWriter::new(reducers), None)),
             output,
             digest: crc32fast::Hasher::new(),
         }
@@ -268,9 +305,9 @@ impl SlotState {
     /// Writes what is buffered and sums up.
     fn finish_task(&mut self) -> Result<Finished, GuestEnd> {
         self.finish_sinks().map_err(|error| match error {
-            CallError::Refused(refusal) => {
-                GuestEnd::Failed(TaskFailure::Host { message: refusal.message })
-            }
+            CallError::Refused(refusal) => GuestEnd::Failed(TaskFailure::Host {
+                message: refusal.message,
+            }),
             CallError::Ends(failure) => GuestEnd::Failed(failure),
             CallError::Link(error) => GuestEnd::Link(error),
         })?;
@@ -287,7 +324,12 @@ impl SlotState {
             digest ^= checksum.rotate_left(2);
             (output.length, checksum)
         });
-        Ok(Finished { result: task.result, shuffle, staged, digest })
+        Ok(Finished {
+            result: task.result,
+            shuffle,
+            staged,
+            digest,
+        })
     }
 
     fn finish_sinks(&mut self) -> Result<(), CallError> {
@@ -309,7 +351,10 @@ impl SlotState {
         task.result_length += bytes.len() as u64;
         if task.result_length > limit {
             let length = task.result_length;
-            return Err(CallError::Ends(TaskFailure::ResultTooLarge { length, limit }));
+            return Err(CallError::Ends(TaskFailure::ResultTooLarge {
+                length,
+                limit,
+            }));
         }
         task.result.extend_from_slice(bytes);
         Ok(0)
@@ -344,14 +389,20 @@ impl SlotState {
     fn flush_shuffle(&mut self) -> Result<(), CallError> {
         let task = self.only_in_task("shuffle_write")?;
         let attempt = task.attempt;
-        if task.shuffle.as_ref().is_some_and(|(_, file)| file.is_none()) {
+        if task
+            .shuffle
+            .as_ref()
+            .is_some_and(|(_, file)| file.is_none())
+        {
             let opened = self.open_sink(Request::OpenShuffleSink(attempt))?;
             let task = self.only_in_task("shuffle_write")?;
             task.shuffle.as_mut().expect("checked above").1 = Some(opened);
         }
         let task = self.only_in_task("shuffle_write")?;
         if let Some((writer, Some(file))) = &mut task.shuffle {
-            writer.flush(file).map_err(|error| cannot_write("shuffle data", &error))?;
+            writer
+                .flush(file)
+                .map_err(|error| cannot_write("shuffle data", &error))?;
         }
         Ok(())
     }
@@ -376,14 +427,24 @@ impl SlotState {
     fn flush_output(&mut self) -> Result<(), CallError> {
         let task = self.only_in_task("output_write")?;
         let (attempt, partition) = (task.attempt, task.partition);
-        if task.output.as_ref().is_some_and(|output| output.file.is_none()) {
+        if task
+            .output
+            .as_ref()
+            .is_some_and(|output| output.file.is_none())
+        {
             let opened = self.open_sink(Request::OpenOutputSink(attempt, partition))?;
             let task = self.only_in_task("output_write")?;
             task.output.as_mut().expect("checked above").file = Some(opened);
         }
         let task = self.only_in_task("output_write")?;
-        if let Some(Output { file: Some(file), buffer, .. }) = &mut task.output {
-            file.write_all(buffer).map_err(|error| cannot_write("the output", &error))?;
+        if let Some(Output {
+            file: Some(file),
+            buffer,
+            ..
+        }) = &mut task.output
+        {
+            file.write_all(buffer)
+                .map_err(|error| cannot_write("the output", &error))?;
             buffer.clear();
         }
         Ok(())
@@ -399,9 +460,13 @@ impl SlotState {
 }
 
 pub(super) fn unexpected_reply() -> TaskFailure {
-    TaskFailure::Host { message: "the executor answered with another kind of reply".to_owned() }
+    TaskFailure::Host {
+        message: "the executor answered with another kind of reply".to_owned(),
+    }
 }
 
 pub(super) fn cannot_write(what: &str, error: &std::io::Error) -> CallError {
-    CallError::Ends(TaskFailure::Host { message: format!("writing {what}: {error}") })
+    CallError::Ends(TaskFailure::Host {
+        message: format!("writing {what}: {error}"),
+    })
 }

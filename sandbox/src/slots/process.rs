@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
 use tokio::sync::{mpsc, oneshot};
 
 /// Slots made by a spawner process. Must be created before its owner starts threads or locks
@@ -39,7 +39,7 @@ struct Request {
 /// A non-blocking socket with frames to send and frames that have come.
 #[derive(Debug)]
 struct AsyncLink {
-    socket: AsyncFd<UnixStream>,
+    socket: tokio::net::UnixStream,
     decoder: Decoder,
     outgoing: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
 }
@@ -71,7 +71,11 @@ impl ProcessSlots {
         if let Some(sender) = &*requests {
             return Ok(sender.clone());
         }
-        let socket = self.socket.lock().expect("no holder of the lock panics").take();
+        let socket = self
+            .socket
+            .lock()
+            .expect("no holder of the lock panics")
+            .take();
         let socket = socket.ok_or_else(|| io::Error::other("the spawner has ended"))?;
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(talk(AsyncLink::new(socket)?, receiver));
@@ -86,11 +90,20 @@ impl Slots for ProcessSlots {
             ours.set_nonblocking(true)?;
             let (started, starting) = oneshot::channel();
             let (ended, ending) = oneshot::channel();
-            let request = Request { name, socket: theirs.into(), started, ended };
+            let request = Request {
+                name,
+                socket: theirs.into(),
+                started,
+                ended,
+            };
             let gone = || io::Error::other("the spawner has ended");
             self.requests()?.send(request).map_err(|_| gone())?;
             let pidfd = starting.await.map_err(|_| gone())??;
-            let slot = ProcessSlot { link: AsyncLink::new(ours)?, pidfd, ended: Some(ending) };
+            let slot = ProcessSlot {
+                link: AsyncLink::new(ours)?,
+                pidfd,
+                ended: Some(ending),
+            };
             Ok(Box::new(slot) as Box<dyn SlotConnection>)
         })
     }
@@ -155,8 +168,12 @@ async fn talk(mut link: AsyncLink, mut requests: mpsc::UnboundedReceiver<Request
 
 impl AsyncLink {
     fn new(socket: UnixStream) -> io::Result<Self> {
-        let socket = AsyncFd::new(socket)?;
-        Ok(Self { socket, decoder: Decoder::default(), outgoing: VecDeque::new() })
+        let socket = tokio::net::UnixStream::from_std(socket)?;
+        Ok(Self {
+            socket,
+            decoder: Decoder::default(),
+            outgoing: VecDeque::new(),
+        })
     }
 
     fn send<T: serde::Serialize>(
@@ -164,16 +181,28 @@ impl AsyncLink {
         message: &T,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), LinkError> {
-        self.outgoing.push_back((encode(message, descriptors.len())?, 0, descriptors));
+        self.outgoing
+            .push_back((encode(message, descriptors.len())?, 0, descriptors));
         self.flush()
     }
 
     /// Sends as much as the socket takes.
     fn flush(&mut self) -> Result<(), LinkError> {
         while let Some((frame, sent, descriptors)) = self.outgoing.front_mut() {
-            let beside = if *sent == 0 { descriptors.as_slice() } else { &[] };
-            let socket = self.socket.get_ref().as_fd();
-            match send_some(socket, &frame[*sent..], beside, SendFlags::DONTWAIT) {
+            let beside = if *sent == 0 {
+                descriptors.as_slice()
+            } else {
+                &[]
+            };
+            let result = self.socket.try_io(Interest::WRITABLE, || {
+                send_some(
+                    self.socket.as_fd(),
+                    &frame[*sent..],
+                    beside,
+                    SendFlags::DONTWAIT,
+                )
+            });
+            match result {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -193,41 +222,40 @@ impl AsyncLink {
             if let Some(message) = self.decoder.next()? {
                 return Ok(message);
             }
-            if self.outgoing.is_empty() {
-                let mut ready = self.socket.readable().await?;
-                match receive_some(self.socket.get_ref().as_fd(), &mut self.decoder, DONTWAIT) {
-                    Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                        ready.clear_ready();
-                    }
-                    other => other?,
-                }
+            let interest = if self.outgoing.is_empty() {
+                Interest::READABLE
             } else {
-                self.receive_or_send().await?;
+                Interest::READABLE | Interest::WRITABLE
+            };
+            let ready = self.socket.ready(interest).await?;
+            if ready.is_readable() || ready.is_read_closed() {
+                self.fill()?;
             }
+            self.flush()?;
         }
     }
 
-    async fn receive_or_send(&mut self) -> Result<(), LinkError> {
-        let interest = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
-        let mut ready = self.socket.ready(interest).await?;
-        let state = ready.ready();
-        if state.is_readable() {
-            match receive_some(self.socket.get_ref().as_fd(), &mut self.decoder, DONTWAIT) {
-                Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready_matching(tokio::io::Ready::READABLE);
+    /// Reads what is there.
+    fn fill(&mut self) -> Result<(), LinkError> {
+        let decoder = &mut self.decoder;
+        let mut outcome = Ok(());
+        let result = self.socket.try_io(Interest::READABLE, || {
+            match receive_some(self.socket.as_fd(), decoder, RecvFlags::DONTWAIT) {
+                Err(LinkError::Io(error)) => Err(error),
+                other => {
+                    outcome = other;
+                    Ok(())
                 }
-                other => other?,
             }
+        });
+        match result {
+            Ok(()) => outcome,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        if state.is_writable() {
-            ready.clear_ready_matching(tokio::io::Ready::WRITABLE);
-        }
-        drop(ready);
-        self.flush()
     }
 }
-
-const DONTWAIT: RecvFlags = RecvFlags::DONTWAIT;
 
 // === impl ProcessSlot ===
 

@@ -44,7 +44,10 @@ pub(super) fn start_self(arguments: &[&str], socket: OwnedFd) -> io::Result<std:
     let parent = std::process::id();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("offshoot").args(arguments).env_clear();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit());
     // SAFETY: only async-signal-safe calls; `source` stays open in `socket` until after the fork.
     unsafe {
         command.pre_exec(move || {
@@ -61,7 +64,11 @@ pub(super) fn start_self(arguments: &[&str], socket: OwnedFd) -> io::Result<std:
             };
             // A terminal's Ctrl-C is for the owner, which ends its slots in order.
             libc::signal(libc::SIGINT, libc::SIG_IGN);
-            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+            if result < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
         });
     }
     command.spawn()
@@ -84,7 +91,11 @@ struct Spawner {
 /// What the spawner process runs, until its owner closes the socket.
 pub fn spawner_main() -> Result<(), LinkError> {
     let socket = inherited_socket();
-    let mut spawner = Spawner { socket, decoder: Decoder::default(), slots: BTreeMap::new() };
+    let mut spawner = Spawner {
+        socket,
+        decoder: Decoder::default(),
+        slots: BTreeMap::new(),
+    };
     loop {
         match spawner.step() {
             Ok(()) => {}
@@ -118,14 +129,21 @@ impl Spawner {
     /// Waits for a request or the end of a slot.
     fn wait(&self) -> Result<(bool, Vec<u64>), LinkError> {
         let mut watched = vec![PollFd::new(&self.socket, PollFlags::IN)];
-        watched.extend(self.slots.values().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
+        watched.extend(
+            self.slots
+                .values()
+                .map(|pidfd| PollFd::new(pidfd, PollFlags::IN)),
+        );
         match poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let ids = self.slots.keys().zip(&watched[1..]);
-        Ok((ready(&watched[0]), ids.filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect()))
+        Ok((
+            ready(&watched[0]),
+            ids.filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect(),
+        ))
     }
 
     fn start(&mut self, request: StartSlot, socket: Option<OwnedFd>) -> Result<(), LinkError> {
@@ -155,7 +173,11 @@ impl Spawner {
         let frame = encode(event, descriptors.len())?;
         let mut sent = 0;
         while sent < frame.len() {
-            let descriptors = if sent == 0 { descriptors.as_slice() } else { &[] };
+            let descriptors = if sent == 0 {
+                descriptors.as_slice()
+            } else {
+                &[]
+            };
             let rest = &frame[sent..];
             sent += send_some(self.socket.as_fd(), rest, descriptors, SendFlags::empty())?;
         }

@@ -66,9 +66,7 @@ impl Clock {
             Self::Real {
                 origin,
                 monotonic_base_nanos,
-            } => {
-                step(monotonic_base_nanos.saturating_add(saturating_nanos(origin.elapsed())))
-            }
+            } => step(monotonic_base_nanos.saturating_add(saturating_nanos(origin.elapsed()))),
             Self::Standing {
                 monotonic_nanos, ..
             } => *monotonic_nanos,

@@ -153,12 +153,7 @@ impl<T: WasiHost> Call<'_, T> {
 
     /// Fills the buffers in order until one comes back short. What was read before an error is
     /// reported; the error comes again in the next call.
-    fn read_at(
-        &mut self,
-        fd: u32,
-        buffers: &[Range<usize>],
-        offset: u64,
-    ) -> Result<usize, Errno> {
+    fn read_at(&mut self, fd: u32, buffers: &[Range<usize>], offset: u64) -> Result<usize, Errno> {
         let file = self.wasi().file(fd, Errno::SPIPE)?;
         file.rights.require(Rights::FD_READ)?;
         let mut total = 0;
@@ -183,24 +178,25 @@ impl<T: WasiHost> Call<'_, T> {
         if chunk.len() >= DIRECT_READ_BYTES {
             self.host.make_writable(chunk.start, chunk.len());
             let file = self.host.wasi().file(fd, Errno::SPIPE)?;
-            return Ok(pread(&file.descriptor, self.memory.slice_mut(chunk), offset)?);
+            return Ok(pread(
+                &file.descriptor,
+                self.memory.slice_mut(chunk),
+                offset,
+            )?);
         }
         let mut bytes = [0; DIRECT_READ_BYTES];
         let bytes = &mut bytes[..chunk.len()];
         let file = self.host.wasi().file(fd, Errno::SPIPE)?;
         let length = pread(&file.descriptor, &mut *bytes, offset)?;
         let target = chunk.start..chunk.start + length;
-        self.memory.slice_mut(target).copy_from_slice(&bytes[..length]);
+        self.memory
+            .slice_mut(target)
+            .copy_from_slice(&bytes[..length]);
         Ok(length)
     }
 
     /// Writes the buffers in order until one is taken in part.
-    fn write_at(
-        &mut self,
-        fd: u32,
-        buffers: &[Range<usize>],
-        offset: u64,
-    ) -> Result<usize, Errno> {
+    fn write_at(&mut self, fd: u32, buffers: &[Range<usize>], offset: u64) -> Result<usize, Errno> {
         let file = self.host.wasi().file(fd, Errno::SPIPE)?;
         file.rights.require(Rights::FD_WRITE)?;
         let mut total = 0;

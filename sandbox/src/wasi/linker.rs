@@ -126,9 +126,8 @@ fn enter<T: WasiHost>(
     caller: &mut Caller<'_, T>,
     run: impl FnOnce(Call<'_, T>) -> Result<(), Errno>,
 ) -> u32 {
-    let export = |caller: &mut Caller<'_, T>| {
-        caller.get_export("memory").and_then(Extern::into_memory)
-    };
+    let export =
+        |caller: &mut Caller<'_, T>| caller.get_export("memory").and_then(Extern::into_memory);
     let memory = caller.data().memory().or_else(|| export(caller));
     let (bytes, host) = match memory {
         Some(memory) => memory.data_and_store_mut(caller),

@@ -61,7 +61,8 @@ impl<T: WasiHost> Call<'_, T> {
     }
 
     fn write_strings(&mut self, strings: &Strings, out: u32, bytes: u32) -> Result<(), Errno> {
-        self.memory.check_array(out, strings.starts.len() as u32, 4)?;
+        self.memory
+            .check_array(out, strings.starts.len() as u32, 4)?;
         self.memory.write(bytes, &strings.bytes)?;
         for (start, place) in strings.starts.iter().zip((out..).step_by(4)) {
             self.memory.write_u32(place, bytes + start)?;
@@ -151,16 +152,22 @@ impl<T: WasiHost> Call<'_, T> {
         if !(1..=SUBSCRIPTIONS_MAX).contains(&count) {
             return Err(Errno::INVAL);
         }
-        self.memory.check_array(subscriptions, count, SUBSCRIPTION_BYTES)?;
+        self.memory
+            .check_array(subscriptions, count, SUBSCRIPTION_BYTES)?;
         self.memory.check_array(events, count, EVENT_BYTES)?;
         self.memory.write_u32(out, 0)?;
         let subscriptions = (0..count)
             .map(|index| self.subscription(subscriptions + index * SUBSCRIPTION_BYTES))
             .collect::<Result<Vec<_>, _>>()?;
-        let earliest = subscriptions.iter().map(Subscription::remaining_nanos).min();
+        let earliest = subscriptions
+            .iter()
+            .map(Subscription::remaining_nanos)
+            .min();
         let slept = earliest.unwrap_or(0);
         self.wasi().clock.sleep(slept);
-        let due = subscriptions.iter().filter(|one| one.remaining_nanos() <= slept);
+        let due = subscriptions
+            .iter()
+            .filter(|one| one.remaining_nanos() <= slept);
         let mut ready = 0;
         for subscription in due {
             let event = self.event(subscription);
@@ -256,5 +263,8 @@ fn clock_wait(clock: &Clock, id: u32, raw: &[u8]) -> Result<Wait, Errno> {
 
 /// At most eight bytes.
 fn little_endian_u64(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
 }

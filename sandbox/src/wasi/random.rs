@@ -113,7 +113,16 @@ mod tests {
             state: [1, 2, 3, 4],
         };
         let drawn: [u64; 5] = core::array::from_fn(|_| generator.next());
-        assert_eq!(drawn, [11520, 0, 1509978240, 1215971899390074240, 1216172134540287360]);
+        assert_eq!(
+            drawn,
+            [
+                11520,
+                0,
+                1509978240,
+                1215971899390074240,
+                1216172134540287360
+            ]
+        );
     }
 
     /// The first outputs of the authors' `splitmix64.c` from the state 1234567.

@@ -71,7 +71,10 @@ fn write_entries(
     // The number of the parent is not the guest's to know; wasi-libc does not ask for it either.
     let dots = [(".", dot), ("..", PathStat { inode: 0, ..dot })];
     let skipped = usize::try_from(cookie.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-    let entries = entries.iter().skip(skipped).map(|(name, stat)| (name.as_str(), *stat));
+    let entries = entries
+        .iter()
+        .skip(skipped)
+        .map(|(name, stat)| (name.as_str(), *stat));
     let dots = dots.into_iter().skip(cookie.min(DOTS) as usize);
     for ((name, stat), next) in dots.chain(entries).zip(cookie.saturating_add(1)..) {
         if !writer.write(name, &stat, next) {

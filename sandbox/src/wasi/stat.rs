@@ -122,13 +122,14 @@ impl NewTimes {
         if flags & !times::KNOWN != 0 {
             return Err(Errno::INVAL);
         }
-        let one = |given: u32, given_now: u32, nanos: u64| {
-            match (flags & given != 0, flags & given_now != 0) {
-                (true, true) => Err(Errno::INVAL),
-                (true, false) => Ok(Some(nanos)),
-                (false, true) => Ok(Some(now)),
-                (false, false) => Ok(None),
-            }
+        let one = |given: u32, given_now: u32, nanos: u64| match (
+            flags & given != 0,
+            flags & given_now != 0,
+        ) {
+            (true, true) => Err(Errno::INVAL),
+            (true, false) => Ok(Some(nanos)),
+            (false, true) => Ok(Some(now)),
+            (false, false) => Ok(None),
         };
         Ok(Self {
             accessed_nanos: one(times::ACCESSED, times::ACCESSED_NOW, accessed)?,

@@ -318,7 +318,9 @@ mod tests {
         let mut table = Table::new(0, 0);
         assert_eq!(table.insert(Opened::Directory(directory("a"))), Ok(3));
         assert_eq!(table.insert(Opened::Directory(directory("b"))), Ok(4));
-        table.set_listing(3, vec![("x".to_owned(), PathStat::default())]).unwrap();
+        table
+            .set_listing(3, vec![("x".to_owned(), PathStat::default())])
+            .unwrap();
         table.renumber(3, 4).unwrap();
         assert_eq!(table.directory(4).unwrap().path, "a");
         assert_eq!(table.listing(4).unwrap().len(), 1);
@@ -346,7 +348,11 @@ mod tests {
         for path in ["..", "../x", "x/../../y", "./..", "/etc/passwd"] {
             assert_eq!(sub.join(path), Err(Errno::PERM), "{path}");
         }
-        assert_eq!(directory("").join("../x"), Ok("../x".to_owned()), "the broker's to refuse");
+        assert_eq!(
+            directory("").join("../x"),
+            Ok("../x".to_owned()),
+            "the broker's to refuse"
+        );
         let long = "x".repeat(4096);
         assert_eq!(sub.join(&long), Err(Errno::NAMETOOLONG));
     }

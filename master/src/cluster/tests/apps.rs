@@ -60,7 +60,7 @@ fn a_newer_connection_of_a_driver_replaces_the_older() {
     let actions = env.register_app(3, 5, spec);
     assert_eq!(actions[..2], [close(2), certify(3, 10, false)]);
     assert_eq!(env.closed(2), []);
-    let answer = env.from_client(3, "ada", FromClient::Heartbeat);
+    let answer = env.client_says(3, "ada", FromClient::Heartbeat);
     assert_eq!(answer, [to_client(3, ToClient::Heartbeat)]);
 }
 
@@ -68,7 +68,7 @@ fn a_newer_connection_of_a_driver_replaces_the_older() {
 fn another_tenants_key_is_another_application() {
     let mut env = Env::new();
     env.register_app(2, 5, app(None, None));
-    let actions = env.from_client(3, "bob", register(5, app(None, None)));
+    let actions = env.client_says(3, "bob", register(5, app(None, None)));
     assert_eq!(actions[0], certify(3, 11, false));
 }
 
@@ -80,7 +80,7 @@ fn the_end_stops_executors_and_frees_their_cores_only_when_they_are_gone() {
     let id = executor(10, 0);
     env.ready(1, "w1", id);
     assert_eq!(
-        env.from_client(2, "ada", FromClient::Finished { succeeded: true }),
+        env.client_says(2, "ada", FromClient::Finished { succeeded: true }),
         [
             ended_note(10, AppState::Finished),
             to_worker(1, ToWorker::Kill(id)),
@@ -92,9 +92,15 @@ fn the_end_stops_executors_and_frees_their_cores_only_when_they_are_gone() {
     let actions = env.register_app(3, 2, spec.clone());
     assert!(matches!(
         actions.last(),
-        Some(crate::cluster::Action::ToClient { message: ToClient::Waiting(_), .. })
+        Some(crate::cluster::Action::ToClient {
+            message: ToClient::Waiting(_),
+            ..
+        })
     ));
-    assert_eq!(env.gone(1, "w1", id), [launch(1, executor(11, 0), 2, &spec)]);
+    assert_eq!(
+        env.gone(1, "w1", id),
+        [launch(1, executor(11, 0), 2, &spec)]
+    );
     assert_eq!(
         env.register_app(4, 1, spec),
         refused(4, "app-10, registered with this key, has ended")
@@ -107,7 +113,10 @@ fn an_executor_that_is_gone_is_replaced() {
     env.register_worker(1, worker("w1", 2));
     let spec = app(Some(2), None);
     env.register_app(2, 1, spec.clone());
-    assert_eq!(env.ready(1, "w1", executor(10, 0)), [added(2, executor(10, 0), 2)]);
+    assert_eq!(
+        env.ready(1, "w1", executor(10, 0)),
+        [added(2, executor(10, 0), 2)]
+    );
     assert_eq!(
         env.gone(1, "w1", executor(10, 0)),
         [
@@ -153,7 +162,7 @@ fn launches_stop_but_the_application_goes_on_while_another_executor_listens() {
     }
     let last = executor(10, 10);
     assert_eq!(env.gone(1, "w1", last), [gone_message(2, last, "it ended")]);
-    let answer = env.from_client(2, "ada", FromClient::Heartbeat);
+    let answer = env.client_says(2, "ada", FromClient::Heartbeat);
     assert_eq!(answer, [to_client(2, ToClient::Heartbeat)]);
 }
 
@@ -205,10 +214,10 @@ fn reports_of_what_is_not_theirs_change_nothing_and_are_counted() {
     assert_eq!(env.ready(2, "w2", id), []);
     assert_eq!(env.gone(2, "w2", id), []);
     assert_eq!(env.gone(1, "w1", executor(99, 0)), []);
-    assert_eq!(env.from_worker(9, "w1", FromWorker::Heartbeat), []);
-    assert_eq!(env.from_client(9, "ada", FromClient::Heartbeat), []);
+    assert_eq!(env.worker_says(9, "w1", FromWorker::Heartbeat), []);
+    assert_eq!(env.client_says(9, "ada", FromClient::Heartbeat), []);
     assert_eq!(env.cluster.rejected(), 5);
-    let unregistered = env.from_client(9, "ada", FromClient::Finished { succeeded: true });
+    let unregistered = env.client_says(9, "ada", FromClient::Finished { succeeded: true });
     let reason = "finished: no application is registered on this connection";
     assert_eq!(unregistered, refused(9, reason));
     assert_eq!(env.ready(1, "w1", id), [added(3, id, 1)]);

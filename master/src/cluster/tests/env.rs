@@ -1,6 +1,6 @@
 //! A cluster with a clock that tests move, and builders for what peers send.
 
-use crate::cluster::{Action, Cluster, Event, Note, Origin, SessionId};
+use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId};
 use offshoot_proto::cluster::{
     AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
     ToClient, ToWorker, WorkerInfo,
@@ -24,7 +24,7 @@ impl Env {
     /// A cluster that knows [`MODULE`] and has no worker.
     pub(crate) fn new() -> Self {
         Self {
-            cluster: Cluster::new(origin(), [MODULE]),
+            cluster: Cluster::new(origin(), Leases::default(), [MODULE]),
             now: Duration::from_secs(100),
         }
     }
@@ -35,7 +35,12 @@ impl Env {
         out
     }
 
-    pub(crate) fn from_worker(&mut self, session: u64, id: &str, message: FromWorker) -> Vec<Action> {
+    pub(crate) fn worker_says(
+        &mut self,
+        session: u64,
+        id: &str,
+        message: FromWorker,
+    ) -> Vec<Action> {
         self.handle(Event::FromWorker {
             session: SessionId(session),
             identity: worker_id(id),
@@ -43,7 +48,7 @@ impl Env {
         })
     }
 
-    pub(crate) fn from_client(
+    pub(crate) fn client_says(
         &mut self,
         session: u64,
         tenant: &str,
@@ -58,11 +63,11 @@ impl Env {
 
     pub(crate) fn register_worker(&mut self, session: u64, info: WorkerInfo) -> Vec<Action> {
         let id = info.id.0.clone();
-        self.from_worker(session, &id, FromWorker::Register(info))
+        self.worker_says(session, &id, FromWorker::Register(info))
     }
 
     pub(crate) fn register_app(&mut self, session: u64, key: u128, app: AppSpec) -> Vec<Action> {
-        self.from_client(session, "ada", register(key, app))
+        self.client_says(session, "ada", register(key, app))
     }
 
     pub(crate) fn ready(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
@@ -70,7 +75,7 @@ impl Env {
             executor: id,
             address: executor_address(id),
         };
-        self.from_worker(session, worker, message)
+        self.worker_says(session, worker, message)
     }
 
     pub(crate) fn gone(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
@@ -78,7 +83,7 @@ impl Env {
             executor: id,
             reason: "it ended".to_owned(),
         };
-        self.from_worker(session, worker, message)
+        self.worker_says(session, worker, message)
     }
 
     pub(crate) fn closed(&mut self, session: u64) -> Vec<Action> {
@@ -238,5 +243,11 @@ pub(crate) fn ended_note(app: u64, state: AppState) -> Action {
 
 pub(crate) fn gone_message(session: u64, id: ExecutorId, reason: &str) -> Action {
     let reason = reason.to_owned();
-    to_client(session, ToClient::ExecutorGone { executor: id, reason })
+    to_client(
+        session,
+        ToClient::ExecutorGone {
+            executor: id,
+            reason,
+        },
+    )
 }

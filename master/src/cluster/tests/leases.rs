@@ -14,12 +14,12 @@ fn heartbeats_are_answered_and_renew_leases() {
     let mut env = Env::new();
     env.register_worker(1, worker("w1", 1));
     env.now += WORKER_LEASE / 2;
-    let answer = env.from_worker(1, "w1", FromWorker::Heartbeat);
+    let answer = env.worker_says(1, "w1", FromWorker::Heartbeat);
     assert_eq!(answer, [to_worker(1, ToWorker::Heartbeat)]);
     assert_eq!(env.cluster.next_timeout(), Some(env.now + WORKER_LEASE));
     env.register_app(2, 1, app(None, None));
     env.now += DRIVER_LEASE / 2;
-    let answer = env.from_client(2, "ada", FromClient::Heartbeat);
+    let answer = env.client_says(2, "ada", FromClient::Heartbeat);
     assert_eq!(answer, [to_client(2, ToClient::Heartbeat)]);
     assert_eq!(env.cluster.next_timeout(), Some(env.now + DRIVER_LEASE));
 }
@@ -63,7 +63,7 @@ fn a_silent_worker_is_lost_and_its_executors_are_replaced_elsewhere() {
     env.ready(1, "w1", executor(10, 0));
     env.now += Duration::from_secs(5);
     env.register_worker(3, worker("w2", 2));
-    env.from_client(2, "ada", FromClient::Heartbeat);
+    env.client_says(2, "ada", FromClient::Heartbeat);
     let (moved, actions) = env.run_timeout();
     assert_eq!(moved, Duration::from_secs(3));
     assert_eq!(
@@ -91,10 +91,17 @@ fn a_worker_that_reconnects_keeps_what_it_still_runs() {
     env.closed(1);
     let back = holding(worker("w1", 3), &[(running, 1), (starting, 1)]);
     let actions = env.register_worker(4, back);
-    let Action::ToClient { message: ToClient::ExecutorAdded(info), .. } = &actions[2] else {
+    let Action::ToClient {
+        message: ToClient::ExecutorAdded(info),
+        ..
+    } = &actions[2]
+    else {
         panic!("{actions:?}");
     };
-    assert_eq!((info.id, info.address), (starting, executor_address(starting)));
+    assert_eq!(
+        (info.id, info.address),
+        (starting, executor_address(starting))
+    );
     assert_eq!(
         actions,
         [
@@ -141,7 +148,7 @@ fn a_lost_worker_that_comes_back_stops_what_was_given_up() {
     let old = executor(10, 0);
     env.ready(1, "w1", old);
     env.now += Duration::from_secs(6);
-    env.from_client(2, "ada", FromClient::Heartbeat);
+    env.client_says(2, "ada", FromClient::Heartbeat);
     env.run_timeout();
     let waiting = ToClient::Waiting(WaitReason::Busy { cores_free: 0 });
     assert_eq!(
@@ -153,7 +160,10 @@ fn a_lost_worker_that_comes_back_stops_what_was_given_up() {
             to_client(2, waiting),
         ]
     );
-    assert_eq!(env.gone(3, "w1", old), [launch(3, executor(10, 1), 2, &spec)]);
+    assert_eq!(
+        env.gone(3, "w1", old),
+        [launch(3, executor(10, 1), 2, &spec)]
+    );
 }
 
 #[test]
@@ -163,7 +173,7 @@ fn a_worker_hears_of_the_end_of_an_application_when_it_is_back() {
     env.register_app(2, 1, app(Some(2), None));
     let id = executor(10, 0);
     env.closed(1);
-    let end = env.from_client(2, "ada", FromClient::Finished { succeeded: false });
+    let end = env.client_says(2, "ada", FromClient::Finished { succeeded: false });
     assert_eq!(end, [ended_note(10, AppState::Failed), close(2)]);
     let spec = app(Some(1), None);
     env.register_app(3, 2, spec);
@@ -189,7 +199,10 @@ fn executors_of_an_earlier_life_of_the_master_run_on_and_are_counted() {
     let spec = app(None, None);
     let actions = env.register_app(2, 1, spec.clone());
     assert_eq!(actions[2..], [launch(1, executor(10, 0), 1, &spec)]);
-    assert_eq!(env.gone(1, "w1", old), [launch(1, executor(10, 1), 2, &spec)]);
+    assert_eq!(
+        env.gone(1, "w1", old),
+        [launch(1, executor(10, 1), 2, &spec)]
+    );
 }
 
 #[test]

@@ -8,7 +8,9 @@ use offshoot_proto::cluster::{AppSpec, FromClient, ToClient, ToWorker, WorkerInf
 fn worker_errors(change: impl Fn(&mut WorkerInfo)) -> String {
     let mut info = worker("w1", 4);
     change(&mut info);
-    validate_worker(&worker_id("w1"), &info).unwrap_err().to_string()
+    validate_worker(&worker_id("w1"), &info)
+        .unwrap_err()
+        .to_string()
 }
 
 fn app_errors(change: impl Fn(&mut AppSpec)) -> String {
@@ -37,14 +39,16 @@ fn workers_are_refused_with_field_value_and_range() {
         memory is 18446744073709551615 bytes; it must be from 64 MiB to 1024 TiB
         worker id is "w2", but the certificate is for w1
         address is 127.0.0.1:0; it must name a port that others can dial
-        cores of held executors is 5, which is more than cores (4): stop executors before the worker is made smaller
+        cores of held executors 5 is more than cores 4: stop executors first
         cores of a held executor is 0; it must be from 1 to 4096
         executors takes 5000 entries; the limit is 4096"#]]
     .assert_eq(&errors.join("\n"));
 }
 
 fn held() -> offshoot_proto::cluster::HeldExecutor {
-    holding(worker("w1", 1), &[(executor(1, 0), 1)]).executors.remove(0)
+    holding(worker("w1", 1), &[(executor(1, 0), 1)])
+        .executors
+        .remove(0)
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn applications_are_refused_with_field_value_and_range() {
         executor-cores is 0; it must be from 1 to 4096
         executor-cores is 5000; it must be from 1 to 4096
         total-executor-cores is 0; it must be from 1 to 40960000
-        executor-cores is 8, which is more than total-executor-cores (7): raise the total or make executors smaller
+        executor-cores 8 is more than total-executor-cores 7: raise the total
         task-memory is 0; it must be from 1048576 to 4294967296
         shuffle-partitions is 1000000000; it must be from 0 to 1048576"#]]
     .assert_eq(&errors.join("\n"));
@@ -100,9 +104,13 @@ fn a_worker_cannot_claim_executors_of_another_or_of_another_size() {
     env.register_app(2, 1, app(Some(2), None));
     let id = executor(10, 0);
     let refusal = |env: &mut Env, info| match &env.register_worker(3, info)[..] {
-        [crate::cluster::Action::ToWorker { message: ToWorker::Refused { reason }, .. }, _] => {
-            reason.clone()
-        }
+        [
+            crate::cluster::Action::ToWorker {
+                message: ToWorker::Refused { reason },
+                ..
+            },
+            _,
+        ] => reason.clone(),
         other => panic!("{other:?}"),
     };
     let errors = [
@@ -130,7 +138,7 @@ fn the_number_of_live_applications_is_bounded() {
     let refused = to_client(count, ToClient::Refused { reason });
     let actions = env.register_app(count, u128::MAX, app(None, None));
     assert_eq!(actions, [refused, close(count)]);
-    env.from_client(0, "ada", FromClient::Finished { succeeded: true });
+    env.client_says(0, "ada", FromClient::Finished { succeeded: true });
     let actions = env.register_app(count + 1, u128::MAX, app(None, None));
     assert_eq!(actions[0], certify(count + 1, 10 + count, false));
 }

@@ -42,7 +42,12 @@ fn executors_are_placed_as_spark_standalone_places_them() {
         (&five, Some(4), Some(8), vec![vec![4], vec![4]]),
         (&five, Some(3), None, vec![vec![3, 3]; 5]),
         (&five, Some(3), Some(10), vec![vec![3]; 3]),
-        (&five, None, Some(12), [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec()),
+        (
+            &five,
+            None,
+            Some(12),
+            [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec(),
+        ),
         (&five, None, Some(2), vec![vec![1], vec![1]]),
         (&four, Some(16), Some(48), vec![vec![16]; 3]),
     ];
@@ -103,10 +108,12 @@ impl Env {
         id: offshoot_proto::id::ExecutorId,
     ) -> offshoot_proto::cluster::ExecutorInfo {
         match &self.ready(session, worker, id)[..] {
-            [crate::cluster::Action::ToClient {
-                message: ToClient::ExecutorAdded(info),
-                ..
-            }] => info.clone(),
+            [
+                crate::cluster::Action::ToClient {
+                    message: ToClient::ExecutorAdded(info),
+                    ..
+                },
+            ] => info.clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -123,7 +130,7 @@ fn the_first_application_is_served_first_and_the_second_when_it_has_ended() {
         env.register_app(3, 2, spec.clone()),
         [certify(3, 11, false), app_note(11), to_client(3, busy(0))]
     );
-    env.from_client(2, "ada", finished(true));
+    env.client_says(2, "ada", finished(true));
     assert_eq!(
         env.gone(1, "w1", executor(10, 0)),
         [launch(1, executor(11, 0), 4, &spec)]
@@ -149,7 +156,11 @@ fn waiting_is_explained_once_and_again_when_it_changes() {
     };
     assert_eq!(
         env.register_worker(1, worker("w1", 2)),
-        [registered(1), worker_note("w1", 2), waiting(too_large(2, 2 * GIB))]
+        [
+            registered(1),
+            worker_note("w1", 2),
+            waiting(too_large(2, 2 * GIB))
+        ]
     );
     assert_eq!(
         env.register_worker(3, worker("w2", 1)),

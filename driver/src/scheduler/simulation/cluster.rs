@@ -1,0 +1,378 @@
+//! Executors and workers that do what the scheduler says, late, and then crash.
+
+use super::Random;
+use crate::scheduler::{Action, Event};
+use offshoot_proto::id::{
+    AppId, AttemptId, ExecutorId, ExecutorNumber, NodeId, Partition, SnapshotId, StageRunId,
+    WorkerId,
+};
+use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
+use offshoot_proto::stage::{StageKind, StageRun};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// The machines and what is on the wire.
+#[derive(Default)]
+pub(super) struct Cluster {
+    executors: BTreeMap<ExecutorId, Executor>,
+    /// By machine: the shuffle blocks on it, with value and snapshot.
+    blocks: BTreeMap<WorkerId, BTreeMap<Block, (u64, SnapshotId)>>,
+    /// What executors that are gone had said.
+    late: VecDeque<Event>,
+    said: Vec<Event>,
+    added: u32,
+    pub(super) tasks_run: BTreeMap<(NodeId, Partition), u32>,
+    pub(super) snapshots_freed: BTreeSet<SnapshotId>,
+    pub(super) rare: BTreeMap<&'static str, u64>,
+}
+
+type Block = (NodeId, Partition, AttemptId);
+
+struct Executor {
+    worker: WorkerId,
+    slots: usize,
+    inbox: VecDeque<Action>,
+    outbox: VecDeque<Event>,
+    stages: BTreeMap<StageRunId, Arc<StageRun>>,
+    queued: VecDeque<(AttemptId, Partition, Arc<StageRun>)>,
+    running: Vec<(AttemptId, Partition, Arc<StageRun>)>,
+    seen: BTreeSet<AttemptId>,
+}
+
+/// How often things go wrong, in a thousand.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Faults {
+    pub(super) task: u64,
+    pub(super) block: u64,
+    pub(super) executor: u64,
+    pub(super) worker: u64,
+    pub(super) duplicate: u64,
+}
+
+/// What a task of a node computes from what it reads: anything that depends on all of it.
+pub(super) fn value_of(node: NodeId, partition: Partition, read: impl Iterator<Item = u64>) -> u64 {
+    let mut value = (u64::from(node.0) << 32) | u64::from(partition.0);
+    for input in read {
+        value = (value ^ input)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23);
+    }
+    value
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub(super) fn add_executor(&mut self, random: &mut Random) -> Event {
+        let executor = ExecutorId {
+            app: AppId(1),
+            number: ExecutorNumber(self.added),
+        };
+        self.added += 1;
+        let worker = WorkerId(format!("w{}", random.below(4)));
+        let slots = 1 + random.below(3) as u32;
+        self.blocks.entry(worker.clone()).or_default();
+        let entry = Executor {
+            worker: worker.clone(),
+            slots: slots as usize,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            stages: BTreeMap::new(),
+            queued: VecDeque::new(),
+            running: Vec::new(),
+            seen: BTreeSet::new(),
+        };
+        self.executors.insert(executor, entry);
+        Event::ExecutorAdded {
+            executor,
+            worker,
+            worker_address: ([127, 0, 0, 1], 4433).into(),
+            slots,
+        }
+    }
+
+    pub(super) fn executors(&self) -> usize {
+        self.executors.len()
+    }
+
+    pub(super) fn is_here(&self, executor: ExecutorId) -> bool {
+        self.executors.contains_key(&executor)
+    }
+
+    /// Nothing runs, waits or is on the wire.
+    pub(super) fn is_quiet(&self) -> bool {
+        let busy = |e: &Executor| {
+            !(e.inbox.is_empty()
+                && e.outbox.is_empty()
+                && e.queued.is_empty()
+                && e.running.is_empty())
+        };
+        self.late.is_empty() && !self.executors.values().any(busy)
+    }
+
+    /// Takes an action that is for an executor.
+    pub(super) fn send(&mut self, action: Action) {
+        let executor = match &action {
+            Action::SendStage { executor, .. }
+            | Action::DropStage { executor, .. }
+            | Action::Run { executor, .. }
+            | Action::Recall { executor, .. }
+            | Action::Kill { executor, .. }
+            | Action::DropResult { executor, .. } => *executor,
+            other => panic!("{other:?} is not for an executor"),
+        };
+        if let Action::SendStage { stage, .. } = &action {
+            assert!(!self.snapshots_freed.contains(&stage.snapshot), "{stage:?}");
+        }
+        // What is sent to an executor that crashed unnoticed is lost.
+        if let Some(executor) = self.executors.get_mut(&executor) {
+            executor.inbox.push_back(action);
+        }
+    }
+
+    /// Something happens somewhere; whatever the scheduler hears of it is returned.
+    pub(super) fn step(&mut self, faults: Faults, random: &mut Random) -> Option<Event> {
+        if random.per_mille(faults.executor) {
+            return self.lose_executor(random);
+        }
+        if random.per_mille(faults.worker) {
+            return Some(self.lose_worker(random));
+        }
+        if random.per_mille(faults.block) {
+            self.lose_block(random);
+        }
+        if random.per_mille(faults.duplicate) && !self.said.is_empty() {
+            let index = random.below(self.said.len() as u64) as usize;
+            return Some(self.said[index].clone());
+        }
+        if random.below(8) == 0 && !self.late.is_empty() {
+            self.count("late message");
+            return self.late.pop_front();
+        }
+        if self.executors.is_empty() {
+            return None;
+        }
+        let index = random.below(self.executors.len() as u64) as usize;
+        let id = *self.executors.keys().nth(index)?;
+        match random.below(4) {
+            0 | 1 => self.receive(id),
+            2 => self.run(id, faults, random),
+            _ => return self.hear(id),
+        }
+        None
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.rare.entry(what).or_default() += 1;
+    }
+
+    fn hear(&mut self, id: ExecutorId) -> Option<Event> {
+        let event = self.executors.get_mut(&id)?.outbox.pop_front()?;
+        if self.said.len() < 64 {
+            self.said.push(event.clone());
+        }
+        Some(event)
+    }
+
+    fn receive(&mut self, id: ExecutorId) {
+        let executor = self.executors.get_mut(&id).expect("chosen from the map");
+        let Some(action) = executor.inbox.pop_front() else {
+            return;
+        };
+        match action {
+            Action::SendStage { stage, .. } => {
+                let known = executor.stages.insert(stage.id, stage);
+                assert_eq!(known, None, "described twice");
+            }
+            Action::DropStage { stage, .. } => {
+                assert!(executor.stages.remove(&stage).is_some(), "not described");
+            }
+            Action::Run { stage, tasks, .. } => {
+                let run = &executor.stages[&stage];
+                for (attempt, partition) in tasks {
+                    assert!(executor.seen.insert(attempt), "{attempt} sent twice");
+                    let task = (attempt, partition, run.clone());
+                    executor.queued.push_back(task);
+                }
+            }
+            Action::Recall { attempts, .. } => {
+                let mut back = Vec::new();
+                executor.queued.retain(|(attempt, ..)| {
+                    let keep = !attempts.contains(attempt);
+                    if !keep {
+                        back.push(*attempt);
+                    }
+                    keep
+                });
+                let word = if back.is_empty() {
+                    "recall refused"
+                } else {
+                    "recall answered"
+                };
+                executor.outbox.push_back(Event::Recalled {
+                    executor: id,
+                    attempts: back,
+                });
+                self.count(word);
+            }
+            Action::Kill { attempts, .. } => {
+                let mut killed = Vec::new();
+                executor.running.retain(|(attempt, ..)| {
+                    let keep = !attempts.contains(attempt);
+                    if !keep {
+                        killed.push(*attempt);
+                    }
+                    keep
+                });
+                let reports = killed.into_iter().map(|attempt| TaskReport {
+                    attempt,
+                    run_nanos: 1,
+                    outcome: TaskOutcome::Failed(TaskFailure::Killed),
+                });
+                let reports = reports.collect();
+                executor.outbox.push_back(Event::Reports {
+                    executor: id,
+                    reports,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, id: ExecutorId, faults: Faults, random: &mut Random) {
+        let executor = self.executors.get_mut(&id).expect("chosen from the map");
+        while executor.running.len() < executor.slots {
+            let Some(task) = executor.queued.pop_front() else {
+                break;
+            };
+            executor.running.push(task);
+        }
+        let mut reports = Vec::new();
+        let ends = random.below(executor.running.len() as u64 + 1);
+        let ending = executor.running.drain(..ends as usize).collect::<Vec<_>>();
+        let worker = executor.worker.clone();
+        for (attempt, partition, run) in ending {
+            let outcome = self.compute(&worker, attempt, partition, &run, faults, random);
+            reports.push(TaskReport {
+                attempt,
+                run_nanos: 1 << (10 + random.below(16)),
+                outcome,
+            });
+        }
+        if let (Some(executor), false) = (self.executors.get_mut(&id), reports.is_empty()) {
+            executor.outbox.push_back(Event::Reports {
+                executor: id,
+                reports,
+            });
+        }
+    }
+
+    fn compute(
+        &mut self,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        partition: Partition,
+        run: &StageRun,
+        faults: Faults,
+        random: &mut Random,
+    ) -> TaskOutcome {
+        *self.tasks_run.entry((run.node, partition)).or_default() += 1;
+        if random.per_mille(faults.task) {
+            let message = format!("fault {}", random.below(1000));
+            return TaskOutcome::Failed(match random.below(3) {
+                0 => TaskFailure::Panic { message },
+                1 => TaskFailure::Host { message },
+                _ => TaskFailure::SlotCrashed { message },
+            });
+        }
+        let read = match self.read(run) {
+            Ok(read) => read,
+            Err(failure) => {
+                self.count("fetch failure");
+                return TaskOutcome::Failed(failure);
+            }
+        };
+        let value = value_of(run.node, partition, read.into_iter());
+        let mut done = TaskDone {
+            digest: value as u32,
+            ..TaskDone::default()
+        };
+        match run.kind {
+            StageKind::ShuffleWrite { .. } => {
+                let block = (run.node, partition, attempt);
+                let blocks = self.blocks.entry(worker.clone()).or_default();
+                blocks.insert(block, (value, run.snapshot));
+            }
+            _ if random.below(4) == 0 => {
+                done.result = ResultPlace::Held { length: value };
+            }
+            _ => done.result = ResultPlace::Inline(value.to_le_bytes().to_vec()),
+        }
+        TaskOutcome::Done(done)
+    }
+
+    fn read(&self, run: &StageRun) -> Result<Vec<u64>, TaskFailure> {
+        let mut values = Vec::new();
+        for input in &run.inputs {
+            let mut snapshots = BTreeSet::new();
+            for (map, (place, map_attempt)) in (0..).zip(&input.maps) {
+                let place = &input.places[*place as usize];
+                let block = (input.writer, Partition(map), *map_attempt);
+                let blocks = self.blocks.get(&place.worker);
+                let Some((value, snapshot)) = blocks.and_then(|blocks| blocks.get(&block)) else {
+                    return Err(TaskFailure::FetchFailed {
+                        writer: input.writer,
+                        map: Partition(map),
+                        map_attempt: *map_attempt,
+                        worker: place.worker.clone(),
+                        reason: "no such block".to_owned(),
+                    });
+                };
+                values.push(*value);
+                snapshots.insert(*snapshot);
+            }
+            assert_eq!(snapshots.len(), 1, "{input:?} mixes snapshots");
+        }
+        Ok(values)
+    }
+
+    fn lose_executor(&mut self, random: &mut Random) -> Option<Event> {
+        if self.executors.is_empty() {
+            return None;
+        }
+        let index = random.below(self.executors.len() as u64) as usize;
+        let id = *self.executors.keys().nth(index)?;
+        let lost = self.executors.remove(&id)?;
+        self.late.extend(lost.outbox);
+        self.count("executor lost");
+        Some(Event::ExecutorLost(id))
+    }
+
+    fn lose_worker(&mut self, random: &mut Random) -> Event {
+        let worker = WorkerId(format!("w{}", random.below(4)));
+        self.blocks.remove(&worker);
+        let (lost, kept) = std::mem::take(&mut self.executors)
+            .into_iter()
+            .partition(|(_, executor)| executor.worker == worker);
+        self.executors = kept;
+        let lost: BTreeMap<_, Executor> = lost;
+        self.late.extend(lost.into_values().flat_map(|e| e.outbox));
+        self.count("worker lost");
+        Event::WorkerLost(worker)
+    }
+
+    fn lose_block(&mut self, random: &mut Random) {
+        let all = self.blocks.values().map(|blocks| blocks.len() as u64).sum();
+        if all == 0 {
+            return;
+        }
+        let mut index = random.below(all) as usize;
+        for blocks in self.blocks.values_mut() {
+            if let Some(block) = blocks.keys().nth(index).copied() {
+                blocks.remove(&block);
+                return;
+            }
+            index -= blocks.len();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the state machine wants done.
+
+use super::SessionId;
+use offshoot_proto::cluster::{AppState, LaunchExecutor, ToClient, ToWorker};
+use offshoot_proto::id::{AppId, WorkerId};
+use offshoot_proto::settings::format_size;
+use std::fmt;
+
+/// What the shell is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send a frame to a worker.
+    ToWorker {
+        /// Its connection.
+        session: SessionId,
+        /// The frame.
+        message: ToWorker,
+    },
+    /// Send a frame to a client.
+    ToClient {
+        /// Its connection.
+        session: SessionId,
+        /// The frame.
+        message: ToClient,
+    },
+    /// Mint a credential for the executor, put it into the order and send that to the worker.
+    Launch {
+        /// The worker's connection.
+        session: SessionId,
+        /// The order, with an empty credential.
+        order: Box<LaunchExecutor>,
+    },
+    /// Sign the driver's certificate and answer [`ToClient::Registered`].
+    Certify {
+        /// The driver's connection.
+        session: SessionId,
+        /// Its application.
+        app: AppId,
+        /// DER certificate signing request, as it came.
+        signing_request: Vec<u8>,
+        /// The module is to be uploaded.
+        wants_module: bool,
+    },
+    /// Sign the worker's next certificate and answer [`ToWorker::Renewed`].
+    Renew {
+        /// The worker's connection.
+        session: SessionId,
+        /// Which worker.
+        worker: WorkerId,
+        /// DER certificate signing request, as it came.
+        signing_request: Vec<u8>,
+    },
+    /// Close the connection after the frames that were sent to it.
+    Close {
+        /// Which.
+        session: SessionId,
+    },
+    /// Something that an operator wants to read in the log.
+    Note(Note),
+}
+
+/// What happened to the cluster, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A worker can be given work.
+    WorkerRegistered {
+        /// Which.
+        worker: WorkerId,
+        /// Its cores.
+        cores: u32,
+        /// Its memory.
+        memory_bytes: u64,
+    },
+    /// A worker's lease ran out.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+        /// How many executors went with it.
+        executors: usize,
+    },
+    /// An application was registered.
+    AppRegistered {
+        /// Which.
+        app: AppId,
+        /// Whose.
+        tenant: String,
+    },
+    /// An application has ended.
+    AppEnded {
+        /// Which.
+        app: AppId,
+        /// How.
+        state: AppState,
+    },
+}
+
+// === impl Note ===
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkerRegistered {
+                worker,
+                cores,
+                memory_bytes,
+            } => {
+                let memory = format_size(*memory_bytes);
+                write!(f, "worker {worker} registered: {cores} cores, {memory}")
+            }
+            Self::WorkerLost { worker, executors } => {
+                write!(f, "worker {worker} lost, and {executors} executors with it")
+            }
+            Self::AppRegistered { app, tenant } => {
+                write!(f, "application {app} of tenant {tenant} registered")
+            }
+            Self::AppEnded { app, state } => write!(f, "application {app} ended: {state:?}"),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! A real master over QUIC on loopback, with workers, drivers and tools that the tests play.
+#![allow(clippy::unwrap_used)]
+
+mod apps;
+mod joining;
+mod modules;
+mod roles;
+mod support;

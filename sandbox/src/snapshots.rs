@@ -1,0 +1,493 @@
+//! The snapshots of one application as an owner keeps them: a base and what changed since.
+//!
+//! ```text
+//!   base (memory file)  ◄── layer 2 ◄── layer 3 ◄── ...      each: pages that differ from before
+//! ```
+//!
+//! [`SnapshotStore::image`] says how a slot gets from the snapshot that it has mapped to another
+//! one; its cost is linear in the pages that differ. A snapshot that is dropped is merged into the
+//! one after it, so the chain is never longer than the snapshots that are needed.
+
+use crate::memory::{data_ranges, memory_file};
+use offshoot_proto::id::SnapshotId;
+use offshoot_proto::limits::PAGE_BYTES;
+use offshoot_proto::link::{ForkImage, PageChange, PageSource};
+use offshoot_proto::snapshot::{PageRun, SnapshotHeader};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::ops::Bound::{Excluded, Included};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// A layer of at most so many bytes travels to a slot in the frame itself.
+const INLINE_LAYER_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of one piece when a snapshot is sent.
+const PIECE_BYTES: usize = 1 << 20;
+
+const PAGE: u64 = PAGE_BYTES as u64;
+
+/// The snapshots that an owner has.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    base: Arc<File>,
+    base_pages: Pages,
+    base_id: SnapshotId,
+    headers: BTreeMap<SnapshotId, SnapshotHeader>,
+    /// Every snapshot after the base.
+    layers: BTreeMap<SnapshotId, Layer>,
+    dropped: BTreeSet<SnapshotId>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    runs: Vec<PageRun>,
+    pages: Pages,
+}
+
+#[derive(Clone, Debug)]
+enum Pages {
+    Bytes(Arc<[u8]>),
+    File(Arc<File>),
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is not here.
+    #[error("snapshot {0} is not here")]
+    Unknown(SnapshotId),
+    /// It does not follow the last one, or its pages are not what its header says.
+    #[error("snapshot {id} is malformed: {reason}")]
+    Malformed {
+        /// Which.
+        id: SnapshotId,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The system's word.
+    #[error("keeping a snapshot: {0}")]
+    Io(#[from] io::Error),
+}
+
+// === impl SnapshotStore ===
+
+impl SnapshotStore {
+    /// A store whose first snapshot lies in a memory file, its pages at their own offsets.
+    pub fn new(header: SnapshotHeader, base: OwnedFd) -> Result<Self, SnapshotError> {
+        check(&header)?;
+        let id = header.id;
+        let base = Arc::new(File::from(base));
+        Ok(Self {
+            base_pages: Pages::File(base.clone()),
+            base,
+            headers: BTreeMap::from([(id, header)]),
+            layers: BTreeMap::new(),
+            base_id: id,
+            dropped: BTreeSet::new(),
+        })
+    }
+
+    /// The newest snapshot.
+    pub fn last(&self) -> SnapshotId {
+        *self
+            .headers
+            .keys()
+            .next_back()
+            .expect("the base is always there")
+    }
+
+    /// Snapshots that were not dropped, oldest first.
+    pub fn live(&self) -> impl Iterator<Item = SnapshotId> + '_ {
+        self.headers
+            .keys()
+            .copied()
+            .filter(|id| !self.dropped.contains(id))
+    }
+
+    /// Whether a snapshot can be forked.
+    pub fn contains(&self, id: SnapshotId) -> bool {
+        self.headers.contains_key(&id)
+    }
+
+    /// The description of a snapshot; its runs are those that differ from the one before.
+    pub fn header(&self, id: SnapshotId) -> Option<&SnapshotHeader> {
+        self.headers.get(&id)
+    }
+
+    /// Adds the snapshot after the last one: `pages` are its changed pages one after the other.
+    pub fn push(&mut self, header: SnapshotHeader, pages: Vec<u8>) -> Result<(), SnapshotError> {
+        let expected = header.pages() as usize * PAGE_BYTES;
+        self.push_layer(header, Pages::new(pages)?, expected)
+    }
+
+    /// The same, with the pages in a memory file.
+    pub fn push_file(
+        &mut self,
+        header: SnapshotHeader,
+        file: OwnedFd,
+    ) -> Result<(), SnapshotError> {
+        let expected = header.pages() as usize * PAGE_BYTES;
+        self.push_layer(header, Pages::File(Arc::new(file.into())), expected)
+    }
+
+    fn push_layer(
+        &mut self,
+        header: SnapshotHeader,
+        pages: Pages,
+        expected: usize,
+    ) -> Result<(), SnapshotError> {
+        check(&header)?;
+        let id = header.id;
+        let last = self.last();
+        if id.0 != last.0 + 1 {
+            return Err(SnapshotError::Malformed {
+                id,
+                reason: "it does not follow the last one",
+            });
+        }
+        if pages.length()? < expected as u64 {
+            return Err(SnapshotError::Malformed {
+                id,
+                reason: "it has fewer pages than runs",
+            });
+        }
+        self.layers.insert(
+            id,
+            Layer {
+                runs: header.runs.clone(),
+                pages,
+            },
+        );
+        self.headers.insert(id, header);
+        if self.dropped.contains(&last) {
+            self.merge(last)?;
+        }
+        Ok(())
+    }
+
+    /// No slot needs this snapshot any more.
+    pub fn drop_snapshot(&mut self, id: SnapshotId) -> Result<(), SnapshotError> {
+        if self.headers.contains_key(&id) && self.dropped.insert(id) && id != self.last() {
+            self.merge(id)?;
+        }
+        Ok(())
+    }
+
+    /// Merges a dropped layer into the next one, where the next one has nothing newer.
+    fn merge(&mut self, id: SnapshotId) -> Result<(), SnapshotError> {
+        if id == self.base_id {
+            // The base stays: everything rests on it. Only its name is gone.
+            return Ok(());
+        }
+        let Some(old) = self.layers.remove(&id) else {
+            return Ok(());
+        };
+        self.headers.remove(&id);
+        self.dropped.remove(&id);
+        let (next_id, newer) = self.layers.range(id..).next().expect("a later one exists");
+        let mut pages: BTreeMap<u32, (bool, u64)> = BTreeMap::new();
+        for (newer, layer) in [(false, &old), (true, newer)] {
+            for (page, offset) in layer.page_offsets() {
+                pages.insert(page, (newer, offset));
+            }
+        }
+        let mut runs = Vec::new();
+        let mut bytes = Vec::with_capacity(pages.len() * PAGE_BYTES);
+        for (page, (is_newer, offset)) in pages {
+            let layer = if is_newer { newer } else { &old };
+            let start = bytes.len();
+            bytes.resize(start + PAGE_BYTES, 0);
+            layer.pages.read(offset, &mut bytes[start..])?;
+            push_page(&mut runs, page);
+        }
+        let merged = Layer::new(runs, bytes)?;
+        let next_id = *next_id;
+        if let Some(header) = self.headers.get_mut(&next_id) {
+            header.runs = merged.runs.clone();
+        }
+        self.layers.insert(next_id, merged);
+        Ok(())
+    }
+
+    /// How a slot that has `from` mapped gets to `to`.
+    pub fn image(
+        &self,
+        from: Option<SnapshotId>,
+        to: SnapshotId,
+    ) -> Result<(ForkImage, Vec<OwnedFd>), SnapshotError> {
+        let header = self.headers.get(&to).ok_or(SnapshotError::Unknown(to))?;
+        let mut image = ForkImage {
+            header: SnapshotHeader {
+                runs: Vec::new(),
+                ..header.clone()
+            },
+            base: from.is_none(),
+            changes: Vec::new(),
+        };
+        let mut descriptors = Vec::new();
+        if from.is_none() {
+            descriptors.push(self.base.try_clone()?.into());
+        }
+        match from {
+            Some(from) if from > to => self.changes_back(from, to, &mut image, &mut descriptors)?,
+            _ => {
+                let after = from.unwrap_or(self.base_id);
+                for (_, layer) in self.layers.range((Excluded(after), Included(to))) {
+                    layer.add_to(&mut image, &mut descriptors)?;
+                }
+            }
+        }
+        Ok((image, descriptors))
+    }
+
+    /// Pages of an older snapshot that later ones have changed.
+    fn changes_back(
+        &self,
+        from: SnapshotId,
+        to: SnapshotId,
+        image: &mut ForkImage,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<(), SnapshotError> {
+        let limit = (image.header.memory_bytes / PAGE_BYTES as u64) as u32;
+        // If `from` was dropped, its changes are in the next layer that is there.
+        let newest = self.layers.range(from..).next().map_or(from, |(id, _)| *id);
+        let changed: BTreeSet<u32> = self
+            .layers
+            .range((Excluded(to), Included(newest)))
+            .flat_map(|(_, layer)| layer.page_offsets().map(|(page, _)| page))
+            .filter(|page| *page < limit)
+            .collect();
+        let older: Vec<(&Layer, BTreeMap<u32, u64>)> = self
+            .layers
+            .range(..=to)
+            .map(|(_, layer)| (layer, layer.page_offsets().collect()))
+            .collect();
+        let mut runs = Vec::new();
+        let mut bytes = Vec::with_capacity(changed.len() * PAGE_BYTES);
+        for page in changed {
+            let start = bytes.len();
+            bytes.resize(start + PAGE_BYTES, 0);
+            let offset_in = |(layer, offsets): &(&'_ Layer, BTreeMap<u32, u64>)| {
+                offsets
+                    .get(&page)
+                    .map(|at| layer.pages.read(*at, &mut bytes[start..]))
+            };
+            let read = older.iter().rev().find_map(offset_in);
+            read.unwrap_or_else(|| self.read_base(page, &mut bytes[start..]))?;
+            push_page(&mut runs, page);
+        }
+        Ok(Layer::new(runs, bytes)?.add_to(image, descriptors)?)
+    }
+
+    /// A page of the base; zeros where it has none.
+    fn read_base(&self, page: u32, out: &mut [u8]) -> io::Result<()> {
+        out.fill(0);
+        let offset = u64::from(page) * PAGE;
+        let length = self.base.metadata()?.len();
+        if offset + PAGE <= length {
+            self.base.read_exact_at(out, offset)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A snapshot as another owner needs it: `whole` if it has none yet, else what changed since
+    /// the one before.
+    pub fn transfer(&self, id: SnapshotId, whole: bool) -> Result<Transfer, SnapshotError> {
+        let header = self.headers.get(&id).ok_or(SnapshotError::Unknown(id))?;
+        let mut transfer = Transfer {
+            header: header.clone(),
+            pieces: Vec::new(),
+        };
+        if !whole && let Some(layer) = self.layers.get(&id) {
+            let mut offset = 0;
+            for run in &layer.runs {
+                transfer.add(*run, &layer.pages, &mut offset);
+            }
+            return Ok(transfer);
+        }
+        let mut pages: BTreeMap<u32, (&Pages, u64)> = BTreeMap::new();
+        let file_bytes = self.base.metadata()?.len().min(header.memory_bytes);
+        for range in data_ranges(&self.base, file_bytes)? {
+            for page in range.start / PAGE..range.end.div_ceil(PAGE) {
+                pages.insert(page as u32, (&self.base_pages, page * PAGE));
+            }
+        }
+        for (_, layer) in self.layers.range(..=id) {
+            let places = layer
+                .page_offsets()
+                .map(|(page, at)| (page, (&layer.pages, at)));
+            pages.extend(places);
+        }
+        transfer.header.runs.clear();
+        for (page, (source, mut offset)) in pages {
+            if u64::from(page) * PAGE < header.memory_bytes {
+                push_page(&mut transfer.header.runs, page);
+                transfer.add(PageRun { page, count: 1 }, source, &mut offset);
+            }
+        }
+        Ok(transfer)
+    }
+}
+
+/// A snapshot on its way to another owner. Holds what it needs, whatever happens to the store.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Its description; `runs` are the pages that come.
+    pub header: SnapshotHeader,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    pages: Pages,
+    offset: u64,
+    length: usize,
+}
+
+// === impl Transfer ===
+
+impl Transfer {
+    fn add(&mut self, run: PageRun, pages: &Pages, offset: &mut u64) {
+        let mut length = run.count as usize * PAGE_BYTES;
+        if let Some(last) = self.pieces.last_mut()
+            && last.pages.is(pages)
+            && last.offset + last.length as u64 == *offset
+        {
+            let room = PIECE_BYTES.saturating_sub(last.length).min(length);
+            last.length += room;
+            *offset += room as u64;
+            length -= room;
+        }
+        while length > 0 {
+            let now = length.min(PIECE_BYTES);
+            self.pieces.push(Piece {
+                pages: pages.clone(),
+                offset: *offset,
+                length: now,
+            });
+            *offset += now as u64;
+            length -= now;
+        }
+    }
+
+    /// Bytes of all pages.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.length as u64).sum()
+    }
+
+    /// The pages one after the other, in pieces of at most 1 MiB.
+    pub fn pieces(&self) -> impl Iterator<Item = io::Result<Vec<u8>>> + '_ {
+        self.pieces.iter().map(|piece| {
+            let mut bytes = vec![0; piece.length];
+            piece.pages.read(piece.offset, &mut bytes)?;
+            Ok(bytes)
+        })
+    }
+}
+
+// === impl Layer ===
+
+impl Layer {
+    fn new(runs: Vec<PageRun>, bytes: Vec<u8>) -> io::Result<Self> {
+        Ok(Self {
+            runs,
+            pages: Pages::new(bytes)?,
+        })
+    }
+
+    /// Each page with the offset of its bytes.
+    fn page_offsets(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let pages = self
+            .runs
+            .iter()
+            .flat_map(|run| run.page..run.page + run.count);
+        pages
+            .enumerate()
+            .map(|(index, page)| (page, index as u64 * PAGE))
+    }
+
+    fn add_to(&self, image: &mut ForkImage, descriptors: &mut Vec<OwnedFd>) -> io::Result<()> {
+        let descriptor = match &self.pages {
+            Pages::Bytes(_) => None,
+            Pages::File(file) => {
+                descriptors.push(file.try_clone()?.into());
+                Some(descriptors.len() as u32 - 1)
+            }
+        };
+        let mut offset = 0;
+        for run in &self.runs {
+            let length = run.count as usize * PAGE_BYTES;
+            let source = match (&self.pages, descriptor) {
+                (Pages::Bytes(bytes), _) => {
+                    PageSource::Inline(bytes[offset as usize..][..length].to_vec())
+                }
+                (Pages::File(_), Some(index)) => PageSource::Descriptor { index, offset },
+                (Pages::File(_), None) => unreachable!("a file has its descriptor"),
+            };
+            image.changes.push(PageChange { run: *run, source });
+            offset += length as u64;
+        }
+        Ok(())
+    }
+}
+
+// === impl Pages ===
+
+impl Pages {
+    fn new(bytes: Vec<u8>) -> io::Result<Self> {
+        if bytes.len() <= INLINE_LAYER_BYTES_MAX {
+            return Ok(Self::Bytes(bytes.into()));
+        }
+        let file = File::from(memory_file("snapshot")?);
+        file.write_all_at(&bytes, 0)?;
+        Ok(Self::File(Arc::new(file)))
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bytes(a), Self::Bytes(b)) => Arc::ptr_eq(a, b),
+            (Self::File(a), Self::File(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => out.copy_from_slice(&bytes[offset as usize..][..out.len()]),
+            Self::File(file) => file.read_exact_at(out, offset)?,
+        }
+        Ok(())
+    }
+}
+
+fn check(header: &SnapshotHeader) -> Result<(), SnapshotError> {
+    if header.is_well_formed() && header.memory_bytes > 0 {
+        return Ok(());
+    }
+    let reason = "its memory or its page runs are out of order";
+    Err(SnapshotError::Malformed {
+        id: header.id,
+        reason,
+    })
+}
+
+fn push_page(runs: &mut Vec<PageRun>, page: u32) {
+    match runs.last_mut() {
+        Some(run) if run.page + run.count == page => run.count += 1,
+        _ => runs.push(PageRun { page, count: 1 }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Snapshots against whole copies of the memory.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::memory::GuestMemory;
+use offshoot_proto::snapshot::GlobalValue;
+
+fn header(id: u32, pages: usize, runs: Vec<PageRun>) -> SnapshotHeader {
+    SnapshotHeader {
+        id: SnapshotId(id),
+        memory_bytes: (pages * PAGE_BYTES) as u64,
+        globals: vec![GlobalValue::I32(1)],
+        realtime_nanos: 1,
+        monotonic_nanos: 1,
+        seed: 1,
+        first_free_descriptor: 3,
+        runs,
+    }
+}
+
+/// A small generator, so that a failing seed can be run again.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// A driver that writes at random, and what its memory was at each snapshot.
+fn history(seed: u64, count: u32) -> (SnapshotStore, BTreeMap<SnapshotId, Vec<u8>>) {
+    let mut numbers = Numbers(seed);
+    let mut memory = vec![0u8; 64 * PAGE_BYTES];
+    memory[5 * PAGE_BYTES..9 * PAGE_BYTES].fill(5);
+    let file = File::from(memory_file("base").unwrap());
+    file.set_len(memory.len() as u64).unwrap();
+    file.write_all_at(&memory[5 * PAGE_BYTES..9 * PAGE_BYTES], 5 * PAGE)
+        .unwrap();
+    let first = header(1, 64, vec![PageRun { page: 5, count: 4 }]);
+    let mut store = SnapshotStore::new(first, file.into()).unwrap();
+    let mut copies = BTreeMap::from([(SnapshotId(1), memory.clone())]);
+    for id in 2..=count {
+        if numbers.below(3) == 0 {
+            memory.resize(memory.len() + 16 * PAGE_BYTES, 0);
+        }
+        let mut changed = BTreeSet::new();
+        for _ in 0..=numbers.below(4) {
+            let pages = memory.len() / PAGE_BYTES;
+            let (first, value) = (numbers.below(pages), numbers.below(255) as u8 + 1);
+            for page in first..(first + 1 + numbers.below(80)).min(pages) {
+                memory[page * PAGE_BYTES..][..PAGE_BYTES].fill(value);
+                changed.insert(page as u32);
+            }
+        }
+        let mut runs = Vec::new();
+        let mut bytes = Vec::new();
+        for page in changed {
+            push_page(&mut runs, page);
+            bytes.extend_from_slice(&memory[page as usize * PAGE_BYTES..][..PAGE_BYTES]);
+        }
+        store
+            .push(header(id, memory.len() / PAGE_BYTES, runs), bytes)
+            .unwrap();
+        copies.insert(SnapshotId(id), memory.clone());
+    }
+    (store, copies)
+}
+
+#[test]
+fn a_slot_reaches_any_snapshot_from_any_other() {
+    for seed in 0..30 {
+        let (store, copies) = history(seed, 8);
+        let memory = GuestMemory::new().unwrap();
+        let mut numbers = Numbers(seed + 1000);
+        let mut mapped = None;
+        for _ in 0..20 {
+            let to = SnapshotId(1 + numbers.below(8) as u32);
+            let (image, descriptors) = store.image(mapped, to).unwrap();
+            memory.apply(&image, descriptors).unwrap();
+            mapped = Some(to);
+            assert!(
+                memory.copy_of(memory.length()) == copies[&to],
+                "seed {seed}, to {to}"
+            );
+            assert!(memory.is_pristine());
+        }
+    }
+}
+
+#[test]
+fn dropping_snapshots_changes_no_other() {
+    for seed in 0..30 {
+        let (mut store, copies) = history(seed, 8);
+        let memory = GuestMemory::new().unwrap();
+        let mut numbers = Numbers(seed + 2000);
+        let mut mapped = None;
+        let mut live: Vec<u32> = (1..=8).collect();
+        while live.len() > 1 {
+            let gone = live.remove(numbers.below(live.len()));
+            store.drop_snapshot(SnapshotId(gone)).unwrap();
+            let to = SnapshotId(live[numbers.below(live.len())]);
+            let (image, descriptors) = store.image(mapped, to).unwrap();
+            memory.apply(&image, descriptors).unwrap();
+            mapped = Some(to);
+            assert!(
+                memory.copy_of(memory.length()) == copies[&to],
+                "seed {seed}, to {to}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_transfer_gives_another_owner_the_same_snapshots() {
+    for seed in 0..20 {
+        let (store, copies) = history(seed, 6);
+        let start = 1 + seed as u32 % 5;
+        let whole = store.transfer(SnapshotId(start), true).unwrap();
+        let file = File::from(memory_file("received").unwrap());
+        file.set_len(whole.header.memory_bytes).unwrap();
+        let bytes: Vec<u8> = whole.pieces().flat_map(Result::unwrap).collect();
+        let mut at = 0;
+        for run in &whole.header.runs {
+            let length = run.count as usize * PAGE_BYTES;
+            file.write_all_at(&bytes[at..at + length], u64::from(run.page) * PAGE)
+                .unwrap();
+            at += length;
+        }
+        let mut other = SnapshotStore::new(whole.header.clone(), file.into()).unwrap();
+        for id in start + 1..=6 {
+            let delta = store.transfer(SnapshotId(id), false).unwrap();
+            let bytes: Vec<u8> = delta.pieces().flat_map(Result::unwrap).collect();
+            assert_eq!(bytes.len() as u64, delta.bytes());
+            other.push(delta.header.clone(), bytes).unwrap();
+        }
+        let memory = GuestMemory::new().unwrap();
+        let mut mapped = None;
+        for id in (start..=6).map(SnapshotId) {
+            let (image, descriptors) = other.image(mapped, id).unwrap();
+            memory.apply(&image, descriptors).unwrap();
+            mapped = Some(id);
+            assert!(
+                memory.copy_of(memory.length()) == copies[&id],
+                "seed {seed}, {id}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_follow_is_refused() {
+    let (mut store, _) = history(1, 3);
+    let error = store.push(header(5, 64, vec![]), vec![]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "snapshot 5 is malformed: it does not follow the last one"
+    );
+    let run = vec![PageRun { page: 1, count: 2 }];
+    assert!(store.push(header(4, 64, run), vec![0; PAGE_BYTES]).is_err());
+}
