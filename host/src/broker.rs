@@ -13,11 +13,14 @@
 //! numbers in the driver and in every executor; a fork needs that, because wasi-libc keeps the list
 //! in guest memory. And a grant of one file says nothing of its siblings.
 //!
+//! The last preopen is `/`, under which nothing is granted. Without it wasi-libc would answer
+//! a path that no grant covers by itself, with *no such file*, and nobody could say which flag is missing.
+//!
 //! What keeps a guest inside:
 //! - The kernel resolves each path beneath the grant in one step, links and `..` included.
 //! - The grant's own path is the submitter's word and may lead through links, except where a guest
 //!   could have changed it: a grant inside a writable one is resolved beneath that.
-//! - A guest makes no links, and moves none: a link moved to where a grant begins would be followed.
+//! - A guest makes no links, and moves none: one moved to where a grant begins would be followed.
 //! - Devices, pipes and sockets are not opened, not even to look.
 //!
 //! Nothing is open between two requests. Directories never become descriptors of a slot.
@@ -38,6 +41,9 @@ use offshoot_proto::link::{PathReply, PathRequest};
 use place::{Place, Root, is_beneath, normal};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+/// The preopen that stands for everything that is not granted.
+const EVERYWHERE: &str = "/";
 
 /// Opens files for the guests of one application.
 #[derive(Clone, Debug)]
@@ -93,7 +99,16 @@ impl Broker {
     /// write beneath them.
     pub fn preopens(&self) -> Vec<(String, bool)> {
         let preopen = |root: &Root| (root.guest.clone(), root.writable && self.side == Side::Main);
-        self.roots.iter().map(preopen).collect()
+        let everywhere = self
+            .has_everywhere()
+            .then(|| (EVERYWHERE.to_owned(), false));
+        self.roots.iter().map(preopen).chain(everywhere).collect()
+    }
+
+    /// For wasi-libc `/` and `.` are the same prefix; who is granted one of them needs no other.
+    fn has_everywhere(&self) -> bool {
+        let granted = |root: &Root| [EVERYWHERE, "."].contains(&root.guest.as_str());
+        !self.roots.iter().any(granted)
     }
 
     /// Does what a slot asks for.

@@ -274,7 +274,13 @@ pub(crate) fn peer_text(text: &str) -> String {
 
 /// Characters that change the direction or the look of what follows.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let ranges = [
+        '\u{200b}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{feff}'..='\u{feff}',
+    ];
+    ranges.iter().any(|range| range.contains(&c))
 }
 
 // === impl Closed ===

@@ -14,10 +14,13 @@ use serde::{Deserialize, Serialize};
 pub enum ToExecutor {
     /// Still here. An executor that hears nothing for its lease stops its tasks.
     Heartbeat,
-    /// A snapshot whose changed pages fit this frame.
+    /// A snapshot whose pages fit this frame.
     Snapshot {
         /// Its description.
         header: SnapshotHeader,
+        /// Whether these are all its pages, for an executor that has no snapshot yet; otherwise
+        /// those that changed since the one before.
+        whole: bool,
         /// The changed pages, one after the other.
         #[serde(with = "crate::raw_bytes")]
         pages: Vec<u8>,
@@ -75,8 +78,13 @@ pub enum FromExecutor {
 /// The first frame of a stream that a driver opens on its data connection to an executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DriverData {
-    /// A snapshot whose pages follow as raw bytes, in [`DataChunk`] frames.
-    Snapshot(SnapshotHeader),
+    /// A snapshot whose pages follow in [`DataChunk`] frames.
+    Snapshot {
+        /// Its description.
+        header: SnapshotHeader,
+        /// As in [`ToExecutor::Snapshot`].
+        whole: bool,
+    },
     /// Send the held result of this attempt, in [`DataChunk`] frames.
     Result(AttemptId),
 }

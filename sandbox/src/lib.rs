@@ -11,6 +11,7 @@
 //! Not here: what tasks are run and where (driver, host), and who may touch which file
 //! (`host::broker`).
 
+pub mod child;
 pub mod compile;
 pub mod engine;
 mod fault;

@@ -64,7 +64,7 @@ impl<T: Record> Dataset<T> {
         });
         let mut records = Vec::new();
         let job = action.submit()?;
-        job.for_each(|_, bytes| {
+        job.for_each(&mut |_, bytes| {
             decode_batches(bytes, |record| records.push(record)).map_err(Error::from)
         })?;
         Ok(records)
@@ -122,7 +122,7 @@ impl<T: Record> Dataset<T> {
                 write_records(dataset.records(partition).take(missing), out);
             });
             let job = action.partitions(start..end).submit()?;
-            job.for_each(|_, bytes| {
+            job.for_each(&mut |_, bytes| {
                 decode_batches(bytes, |record| taken.push(record)).map_err(Error::from)
             })?;
             taken.truncate(count);

@@ -118,10 +118,12 @@ impl Context {
 
 /// The part of a range that a partition has: parts differ by one at most.
 pub(crate) fn share(range: Range<u64>, partition: u32, partitions: u32) -> Range<u64> {
-    let length = u128::from(range.end.saturating_sub(range.start));
-    // Below the length, so it fits.
-    let cut = |n: u32| (length * u128::from(n) / u128::from(partitions.max(1))) as u64;
-    range.start + cut(partition)..range.start + cut(partition + 1)
+    let length = range.end.saturating_sub(range.start);
+    let partitions = u64::from(partitions.max(1));
+    let (each, longer) = (length / partitions, length % partitions);
+    // The first parts are longer by one.
+    let cut = |n: u32| range.start + each * u64::from(n) + longer.min(u64::from(n));
+    cut(partition)..cut(partition + 1)
 }
 
 #[cfg(test)]

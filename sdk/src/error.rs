@@ -36,7 +36,7 @@ impl Error {
             code::IO => Self::Io(text),
             code::JOB_FAILED => Self::JobFailed(text),
             code::LIMIT => Self::Limit(text),
-            other => Self::Malformed(format!("the host answered {other}: {text}")),
+            _ => Self::Malformed(text),
         }
     }
 }

@@ -3,12 +3,12 @@
 //! No cell of this crate is borrowed while a function of this module runs: the host may take a
 //! snapshot inside, and whatever is borrowed then is borrowed in every task.
 
+use crate::argument::Argue;
 use crate::error::Error;
 use crate::{raw, task};
 use core::hint::black_box;
 use offshoot_proto::abi::{FREE_HEAP_BYTES, InputFile, JobSpec, NodeSpec, Source};
 use offshoot_proto::id::NodeId;
-use serde::Serialize;
 use std::hash::RandomState;
 use std::io::{self, Read, Write};
 
@@ -29,10 +29,19 @@ pub(crate) struct HostJob(i32);
 
 // === checks ===
 
+#[inline]
 fn check(value: i32) -> Result<u32, Error> {
-    u32::try_from(value).map_err(|_| Error::from_code(value, error_text()))
+    u32::try_from(value).map_err(|_| error(value))
 }
 
+#[cold]
+#[inline(never)]
+fn error(value: i32) -> Error {
+    Error::from_code(value, error_text())
+}
+
+#[cold]
+#[inline(never)]
 fn error_text() -> String {
     let mut text = vec![0; ERROR_TEXT_BYTES];
     let mut length = raw::error_text(&mut text);
@@ -40,24 +49,18 @@ fn error_text() -> String {
         text.resize(length.unsigned_abs() as usize, 0);
         length = raw::error_text(&mut text);
     }
-    match usize::try_from(length) {
-        Ok(length) => {
-            text.truncate(length);
-            String::from_utf8_lossy(&text).into_owned()
-        }
-        Err(_) => "there is no host: build for wasm32-wasip1 and run with `offshoot submit`".into(),
+    text.truncate(usize::try_from(length).unwrap_or(0));
+    match String::from_utf8(text) {
+        Ok(text) if !text.is_empty() => text,
+        _ => "there is no host: build for wasm32-wasip1 and run with `offshoot submit`".to_owned(),
     }
-}
-
-fn encode(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    postcard::to_allocvec(value).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 // === both places ===
 
 impl InputStream {
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
-        let handle = check(raw::stream_open(&encode(source)?))?;
+        let handle = check(raw::stream_open(&source.bytes()))?;
         Ok(Self {
             handle: handle.cast_signed(),
         })
@@ -98,7 +101,7 @@ pub(crate) fn list(pattern: &str) -> Result<Vec<InputFile>, Error> {
 }
 
 pub(crate) fn register(spec: &NodeSpec) -> Result<(), Error> {
-    check(raw::node_register(&encode(spec)?)).map(drop)
+    check(raw::node_register(&spec.bytes())).map(drop)
 }
 
 /// Forgets a node. A failure has nobody to tell: the node is gone either way.
@@ -113,7 +116,7 @@ pub(crate) fn parallelism() -> Result<u32, Error> {
 
 /// Takes the snapshot and starts the job.
 pub(crate) fn submit(spec: &JobSpec) -> Result<HostJob, Error> {
-    let spec = encode(spec)?;
+    let spec = spec.bytes();
     prepare_snapshot();
     check(raw::job_submit(&spec)).map(|job| HostJob(job.cast_signed()))
 }

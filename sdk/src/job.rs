@@ -33,6 +33,9 @@ pub(crate) struct Action {
     output: Option<OutputSpec>,
 }
 
+/// Takes the result of a partition.
+pub(crate) type EachResult<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Error> + 'a;
+
 /// A job at the host.
 pub(crate) struct Job {
     host: HostJob,
@@ -80,7 +83,7 @@ impl Action {
         };
         Self {
             origin,
-            node: Node::with_tasks(origin, NodeKind::Records, parent, run),
+            node: Node::with_tasks(origin, NodeKind::Records, parent, Rc::new(run)),
             partitions: Vec::new(),
             order: ResultOrder::Partition,
             output: None,
@@ -109,6 +112,7 @@ impl Action {
     }
 
     /// Starts it.
+    #[inline(never)]
     pub(crate) fn submit(self) -> Result<Job, Error> {
         self.node.register()?;
         let host = host::submit(&JobSpec {
@@ -127,7 +131,7 @@ impl Action {
 
     /// Runs it, one call for each result.
     pub(crate) fn run<R: Record>(self, mut each: impl FnMut(u32, R)) -> Result<(), Error> {
-        self.submit()?.for_each(|partition, bytes| {
+        self.submit()?.for_each(&mut |partition, bytes| {
             each(partition, decode_whole(bytes)?);
             Ok(())
         })
@@ -138,10 +142,8 @@ impl Action {
 
 impl Job {
     /// Waits for all results, handing out each as it comes.
-    pub(crate) fn for_each(
-        &self,
-        mut each: impl FnMut(u32, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    #[inline(never)]
+    pub(crate) fn for_each(&self, each: &mut EachResult<'_>) -> Result<(), Error> {
         task::require_main();
         let mut buffer = vec![0; RESULTS_BUFFER_BYTES];
         let mut assembler = Assembler::default();
@@ -151,7 +153,7 @@ impl Job {
                 return assembler.finish();
             }
             let pieces = buffer.get(..length).ok_or_else(|| malformed("a full buffer"))?;
-            assembler.add(pieces, &mut each)?;
+            assembler.add(pieces, each)?;
         }
     }
 }
@@ -185,7 +187,7 @@ impl<R: Record> JobHandle<R> {
     /// Waits for the job and hands out each result with its partition, in their order, without
     /// keeping them.
     pub fn wait_each(self, mut each: impl FnMut(u32, R)) -> Result<(), Error> {
-        self.job.for_each(|partition, bytes| {
+        self.job.for_each(&mut |partition, bytes| {
             each(partition, decode_whole(bytes)?);
             Ok(())
         })
@@ -214,11 +216,8 @@ impl ResultWriter {
 // === impl Assembler ===
 
 impl Assembler {
-    fn add(
-        &mut self,
-        mut pieces: &[u8],
-        each: &mut impl FnMut(u32, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    #[inline(never)]
+    fn add(&mut self, mut pieces: &[u8], each: &mut EachResult<'_>) -> Result<(), Error> {
         while !pieces.is_empty() {
             let (header, rest) = PieceHeader::read(pieces)?;
             let (bytes, rest) = rest
@@ -271,8 +270,10 @@ impl PieceHeader {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn malformed(what: &str) -> Error {
-    Error::Malformed(format!("job_results answered with {what}"))
+    Error::Malformed("job_results: ".to_owned() + what)
 }
 
 #[cfg(test)]

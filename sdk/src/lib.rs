@@ -39,6 +39,7 @@
 
 mod action;
 mod arena;
+mod argument;
 mod batch;
 mod byte_pairs;
 mod bytes;

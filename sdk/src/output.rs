@@ -32,7 +32,7 @@ fn save(
         write(partition, &mut part);
         part.flush();
     });
-    action.output(path).submit()?.for_each(|_, _| Ok(()))
+    action.output(path).submit()?.for_each(&mut |_, _| Ok(()))
 }
 
 impl<T: ToLine + 'static> Dataset<T> {

@@ -52,9 +52,8 @@ pub(crate) fn writer_node(
     write: impl Fn(u32, ShuffleWriter) + 'static,
 ) -> Rc<Node> {
     let kind = NodeKind::ShuffleWrite { reducers };
-    Node::with_tasks(origin, kind, parent, move |partition| {
-        write(partition, ShuffleWriter::new(reducers));
-    })
+    let run = move |partition| write(partition, ShuffleWriter::new(reducers));
+    Node::with_tasks(origin, kind, parent, Rc::new(run))
 }
 
 fn open(writer: NodeId, reducer: u32) -> BatchReader<InputStream> {

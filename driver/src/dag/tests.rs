@@ -669,6 +669,52 @@ fn a_snapshot_can_be_reclaimed_unless_it_is_needed_and_its_shuffles_are_then_com
 }
 
 #[test]
+fn what_was_computed_from_a_reclaimed_snapshot_is_computed_whole_as_well() {
+    let mut env = Env::with_shuffle();
+    env.register(node(3, 2, write(2), vec![narrow(2)]));
+    env.register(node(4, 2, NodeKind::Records, vec![shuffle(3)]));
+    env.submit(0, READER, []);
+    env.done(0, 0, 0, 10);
+    env.done(0, 1, 0, 11);
+    env.handle(Event::JobDropped(JobId(0)));
+    env.submit(1, NodeId(4), []);
+    env.done(2, 0, 0, 12);
+    env.done(2, 1, 0, 13);
+    env.handle(Event::JobDropped(JobId(1)));
+    let mut actions = Vec::new();
+    assert!(env.dag.reclaim(SnapshotId(1), &mut actions));
+    assert_eq!(
+        actions,
+        [
+            Action::FreeSnapshot(SnapshotId(1)),
+            Action::DropShuffle(WRITER),
+            Action::FreeSnapshot(SnapshotId(2)),
+            Action::DropShuffle(NodeId(3)),
+        ],
+        "the second shuffle was made in snapshot 2, of output made in snapshot 1"
+    );
+}
+
+#[test]
+fn a_shuffle_that_was_read_keeps_its_snapshot_when_all_its_output_is_lost() {
+    let mut env = Env::with_shuffle();
+    env.register(node(3, 2, write(2), vec![narrow(2)]));
+    env.register(node(4, 2, NodeKind::Records, vec![shuffle(3)]));
+    env.submit(0, NodeId(4), []);
+    env.done(0, 0, 0, 10);
+    env.done(0, 1, 0, 11);
+    env.finish(0);
+    env.done(1, 0, 1, 12);
+    env.lose_worker(0);
+    env.handle(Event::JobDropped(JobId(0)));
+    assert_eq!(
+        env.submit(1, NodeId(4), []),
+        [submitted(map_run(3, 1, 1), [0, 1])],
+        "map 0 of the second shuffle was computed from what snapshot 1 gives"
+    );
+}
+
+#[test]
 fn progress_has_a_first_and_a_last_word_and_says_the_rest_once() {
     let mut env = Env::with_shuffle();
     let states = |actions: &[Action]| {

@@ -195,6 +195,7 @@ impl World {
                 }
                 Action::JobFailed { job, message } => {
                     assert!(message.contains("node"), "{message}");
+                    assert!(!message.contains("different bytes"), "{message}");
                     let job = self.jobs.get_mut(&job).unwrap();
                     assert_eq!(job.state, JobState::Running, "{message}");
                     job.state = JobState::Failed;
@@ -253,7 +254,6 @@ impl World {
         {
             for (partition, (_, _, done)) in &job.results {
                 let expected = self.expect(job.node, *partition, &mut memo);
-                assert_eq!(done.digest, expected as u32, "{} {partition}", job.node);
                 match &done.result {
                     ResultPlace::Inline(bytes) => assert_eq!(bytes[..], expected.to_le_bytes()),
                     ResultPlace::Held { length } => assert_eq!(*length, expected),

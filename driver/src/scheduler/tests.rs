@@ -139,25 +139,34 @@ fn line(action: &Action) -> String {
 #[test]
 fn a_job_from_submission_to_result() {
     let (mut env, actions) = Env::new();
-    check(&actions, &expect![[r#"
+    check(
+        &actions,
+        &expect![[r#"
         stage 0 `count`: Started 0/2
         describe run 0: node 1 in snapshot 1, reads []
         run 0: [(0, 0), (1, 1)]
-    "#]]);
+    "#]],
+    );
     check(&env.done(&[0]), &expect![[r#""#]]);
-    check(&env.done(&[1]), &expect![[r#"
+    check(
+        &env.done(&[1]),
+        &expect![[r#"
         forget run 0
         stage 0 `count`: Ended 2/2
         stage 1 `top`: Started 0/1
         describe run 1: node 2 in snapshot 1, reads [[(0, AttemptId(0)), (0, AttemptId(1))]]
         run 1: [(2, 0)]
-    "#]]);
-    check(&env.done(&[2]), &expect![[r#"
+    "#]],
+    );
+    check(
+        &env.done(&[2]),
+        &expect![[r#"
         forget run 1
         job 0: partition 0 by attempt 2
         stage 1 `top`: Ended 1/1
         JobFinished(JobId(0))
-    "#]]);
+    "#]],
+    );
     for node in 0..2 {
         assert_eq!(env.handle(Event::NodeDropped(NodeId(node))), []);
     }
@@ -178,17 +187,23 @@ fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
             message: "boom".to_owned(),
         })
     };
-    check(&env.report(&[0], panicked()), &expect![[r#"
+    check(
+        &env.report(&[0], panicked()),
+        &expect![[r#"
         run 0: [(2, 0)]
-    "#]]);
-    check(&env.report(&[2], panicked()), &expect![[r#"
+    "#]],
+    );
+    check(
+        &env.report(&[2], panicked()),
+        &expect![[r#"
         JobFailed { job: JobId(0), message: "job 0 `collect` (job.rs:9): stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: panicked: boom\n  attempt 0 on app-1/0, worker w0: panicked: boom\n  attempt 2 on app-1/0, worker w0: panicked: boom" }
         stage 0 `count`: Ended 0/2
         Recall { executor: ExecutorId { app: AppId(1), number: ExecutorNumber(0) }, attempts: [AttemptId(1)] }
         Kill { executor: ExecutorId { app: AppId(1), number: ExecutorNumber(0) }, attempts: [AttemptId(1)] }
         forget run 0
         FreeSnapshot(SnapshotId(1))
-    "#]]);
+    "#]],
+    );
     assert_eq!(env.scheduler.jobs_alive(), 0);
     assert_eq!(
         env.scheduler.attempts_in_flight(),
@@ -210,9 +225,12 @@ fn progress_is_told_at_most_ten_times_a_second() {
     env.scheduler.handle_timeout(early, &mut actions);
     assert_eq!(actions, []);
     env.scheduler.handle_timeout(due, &mut actions);
-    check(&actions, &expect![[r#"
+    check(
+        &actions,
+        &expect![[r#"
         stage 0 `count`: Running 1/2
-    "#]]);
+    "#]],
+    );
     assert_eq!(env.scheduler.next_timeout(), None);
 }
 

@@ -33,7 +33,7 @@ impl Broker {
         flags: OFlags,
         mode: Mode,
     ) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags = flags | OFlags::CLOEXEC;
         if !place.is_root() {
             let grant = Place {
                 rest: String::new(),
@@ -138,7 +138,7 @@ impl Broker {
             Some(PathKind::Link) => return Err(place.error(Errno::LOOP)),
             Some(PathKind::File | PathKind::Directory) | None => {}
         }
-        let opened = self.open_at(place, flags | OFlags::NONBLOCK, mode);
+        let opened = self.open_at(place, flags | OFlags::NONBLOCK | OFlags::NOCTTY, mode);
         let opened = opened.map_err(|e| place.system(e))?;
         let stat = fstat(&opened).map_err(|e| place.system(e))?;
         match FileType::from_raw_mode(stat.st_mode) {

@@ -16,6 +16,17 @@ pub enum BrokerError {
         /// The path.
         path: String,
     },
+    /// No grant is near the path, of which wasi-libc has cut the leading slash.
+    #[error(
+        "{} {path} is not granted: add {flag} {path}, or {flag} /{path} if the path is absolute",
+        verb(*.access), flag = .access.flag()
+    )]
+    NothingGranted {
+        /// What was asked for.
+        access: Access,
+        /// The path.
+        path: String,
+    },
     /// A task wanted to write what `main` may.
     #[error(
         "a task cannot write {path}: its attempts may run twice; write the dataset as an output, \
@@ -144,9 +155,10 @@ impl BrokerError {
     /// The number that a guest sees in preview-1.
     pub fn errno(&self) -> Errno {
         match self {
-            Self::NotGranted { .. } | Self::WrittenByTask { .. } | Self::Special { .. } => {
-                Errno::ACCES
-            }
+            Self::NotGranted { .. }
+            | Self::NothingGranted { .. }
+            | Self::WrittenByTask { .. }
+            | Self::Special { .. } => Errno::ACCES,
             Self::LeadsOut { .. } | Self::Unmovable { .. } => Errno::PERM,
             Self::Malformed { errno, .. } | Self::System { errno, .. } => *errno,
             Self::NoPreopen { .. } => Errno::BADF,
@@ -162,6 +174,7 @@ impl BrokerError {
     pub fn code(&self) -> i32 {
         match self {
             Self::NotGranted { .. }
+            | Self::NothingGranted { .. }
             | Self::WrittenByTask { .. }
             | Self::LeadsOut { .. }
             | Self::Special { .. }

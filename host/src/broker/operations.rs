@@ -34,7 +34,8 @@ impl Broker {
         &self,
         request: &PathRequest,
     ) -> Result<(PathReply, Option<OwnedFd>), BrokerError> {
-        let place = self.place(request.preopen, &request.path)?;
+        let access = access_of(&request.operation);
+        let place = self.place(request.preopen, &request.path, access)?;
         let done = |()| (PathReply::Done, None);
         match &request.operation {
             PathOperation::Open { .. } => self.open(&place, &Opening::new(&request.operation)),
@@ -50,7 +51,7 @@ impl Broker {
                 to_preopen,
                 to_path,
             } => {
-                let to = self.place(*to_preopen, to_path)?;
+                let to = self.place(*to_preopen, to_path, access)?;
                 self.rename(&place, &to).map(done)
             }
             PathOperation::SetTimes {
@@ -66,13 +67,20 @@ impl Broker {
         }
     }
 
-    fn place(&self, preopen: u32, path: &str) -> Result<Place<'_>, BrokerError> {
-        let root = self.roots.get(preopen as usize);
-        let root = root.ok_or(BrokerError::NoPreopen {
-            preopen,
-            count: self.roots.len(),
-        })?;
+    /// A place at which the access is granted.
+    fn place(&self, preopen: u32, path: &str, access: Access) -> Result<Place<'_>, BrokerError> {
+        Place::check_text(path)?;
+        let index = preopen as usize;
+        let Some(root) = self.roots.get(index) else {
+            if index == self.roots.len() && self.has_everywhere() {
+                let path = path.to_owned();
+                return Err(BrokerError::NothingGranted { access, path });
+            }
+            let count = self.preopens().len();
+            return Err(BrokerError::NoPreopen { preopen, count });
+        };
         let place = Place::new(root, path)?;
+        self.check_access(&place, access)?;
         if path.is_empty() {
             return Err(place.error(Errno::NOENT));
         }
@@ -84,7 +92,6 @@ impl Broker {
         place: &Place<'_>,
         opening: &Opening,
     ) -> Result<(PathReply, Option<OwnedFd>), BrokerError> {
-        self.check_access(place, opening.access())?;
         let wants_directory = opening.directory || place.must_be_directory;
         if wants_directory && opening.create {
             return Err(place.error(Errno::INVAL));
@@ -134,13 +141,11 @@ impl Broker {
     }
 
     fn create_directory(&self, place: &Place<'_>) -> Result<(), BrokerError> {
-        self.check_access(place, Access::Write)?;
         let (parent, name) = self.open_parent(place)?;
         mkdirat(&parent, &name, DIRECTORY_MODE).map_err(|e| place.system(e))
     }
 
     fn remove_file(&self, place: &Place<'_>) -> Result<(), BrokerError> {
-        self.check_access(place, Access::Write)?;
         let (parent, name) = self.open_parent(place)?;
         match self.kind(place, &parent, &name)? {
             PathKind::Directory => return Err(place.error(Errno::ISDIR)),
@@ -151,7 +156,6 @@ impl Broker {
     }
 
     fn remove_directory(&self, place: &Place<'_>) -> Result<(), BrokerError> {
-        self.check_access(place, Access::Write)?;
         let (parent, name) = self.open_parent(place)?;
         if place.is_root() && self.kind(place, &parent, &name)? == PathKind::Directory {
             return Err(unmovable(place, "the directory that is granted"));
@@ -160,8 +164,6 @@ impl Broker {
     }
 
     fn rename(&self, from: &Place<'_>, to: &Place<'_>) -> Result<(), BrokerError> {
-        self.check_access(from, Access::Write)?;
-        self.check_access(to, Access::Write)?;
         let (from_parent, from_name) = self.open_parent(from)?;
         let (to_parent, to_name) = self.open_parent(to)?;
         match self.kind(from, &from_parent, &from_name)? {
@@ -181,7 +183,6 @@ impl Broker {
     }
 
     fn set_times(&self, place: &Place<'_>, times: &Timestamps) -> Result<(), BrokerError> {
-        self.check_access(place, Access::Write)?;
         let opened = self.open_at(place, OFlags::PATH, Mode::empty());
         let opened = opened.map_err(|e| place.system(e))?;
         utimensat(&opened, "", times, AtFlags::EMPTY_PATH).map_err(|e| place.system(e))
@@ -283,6 +284,18 @@ impl Opening {
         } else {
             Mode::empty()
         }
+    }
+}
+
+fn access_of(operation: &PathOperation) -> Access {
+    match operation {
+        PathOperation::Open { .. } => Opening::new(operation).access(),
+        PathOperation::Stat { .. } | PathOperation::List | PathOperation::ReadLink => Access::Read,
+        PathOperation::CreateDirectory
+        | PathOperation::RemoveFile
+        | PathOperation::RemoveDirectory
+        | PathOperation::Rename { .. }
+        | PathOperation::SetTimes { .. } => Access::Write,
     }
 }
 

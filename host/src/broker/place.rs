@@ -35,8 +35,12 @@ impl<'a> Place<'a> {
     /// is for the kernel to see.
     pub(super) fn new(root: &'a Root, path: &str) -> Result<Self, BrokerError> {
         Self::check_text(path)?;
-        if path.starts_with('/') || climbs_out(path) {
+        if path.starts_with('/') {
             let path = path.to_owned();
+            return Err(BrokerError::LeadsOut { path });
+        }
+        if climbs_out(path) {
+            let path = format!("{}/{path}", root.guest.trim_end_matches('/'));
             return Err(BrokerError::LeadsOut { path });
         }
         Ok(Self {

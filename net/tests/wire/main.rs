@@ -4,6 +4,7 @@
 mod hello;
 mod identity;
 mod joining;
+mod retry;
 mod secrets;
 mod streams;
 mod support;

@@ -158,10 +158,8 @@ impl BareClient {
         tls.alpn_protocols = vec![alpn.to_vec()];
         let crypto = Arc::new(QuicClientConfig::try_from(tls).unwrap());
         let endpoint = quinn::Endpoint::client(LOOPBACK).unwrap();
-        Self {
-            endpoint,
-            config: ClientConfig::new(crypto),
-        }
+        let config = ClientConfig::new(crypto);
+        Self { endpoint, config }.marked(b'C')
     }
 
     /// A client with a good certificate.

@@ -1,18 +1,17 @@
 //! Slots as processes: the owner's asynchronous half of spawner and link.
 
-use super::spawner::{SpawnerEvent, StartSlot, inherited_socket, start_self};
+use super::spawner::{SpawnerEvent, StartSlot};
 use super::{PortFuture, SlotConnection, Slots};
-use crate::link::{Decoder, LinkError, SocketLink, encode, receive_some, send_some};
+use crate::child::{AsyncLink, inherited_socket, start_self};
+use crate::link::{LinkError, SocketLink};
 use offshoot_proto::link::{FromSlot, ToSlot};
-use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, pidfd_send_signal};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
-use tokio::io::Interest;
 use tokio::sync::{mpsc, oneshot};
 
 /// Slots made by a spawner process. Must be created before its owner starts threads or locks
@@ -36,14 +35,6 @@ struct Request {
     ended: oneshot::Sender<String>,
 }
 
-/// A non-blocking socket with frames to send and frames that have come.
-#[derive(Debug)]
-struct AsyncLink {
-    socket: tokio::net::UnixStream,
-    decoder: Decoder,
-    outgoing: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
-}
-
 struct ProcessSlot {
     link: AsyncLink,
     pidfd: OwnedFd,
@@ -56,8 +47,7 @@ impl ProcessSlots {
     /// Starts the spawner. `owner` is shown in a list of processes.
     pub fn new(owner: &str) -> io::Result<Arc<Self>> {
         let (ours, theirs) = UnixStream::pair()?;
-        let child = start_self(&["spawner", owner], theirs.into())?;
-        ours.set_nonblocking(true)?;
+        let child = start_self(&["spawner", owner], &[], theirs.into())?;
         Ok(Arc::new(Self {
             socket: Mutex::new(Some(ours)),
             requests: Mutex::new(None),
@@ -87,7 +77,6 @@ impl Slots for ProcessSlots {
     fn start(&self, name: String) -> PortFuture<'_, io::Result<Box<dyn SlotConnection>>> {
         Box::pin(async move {
             let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
             let (started, starting) = oneshot::channel();
             let (ended, ending) = oneshot::channel();
             let request = Request {
@@ -160,99 +149,6 @@ async fn talk(mut link: AsyncLink, mut requests: mpsc::UnboundedReceiver<Request
                     return;
                 }
             }
-        }
-    }
-}
-
-// === impl AsyncLink ===
-
-impl AsyncLink {
-    fn new(socket: UnixStream) -> io::Result<Self> {
-        let socket = tokio::net::UnixStream::from_std(socket)?;
-        Ok(Self {
-            socket,
-            decoder: Decoder::default(),
-            outgoing: VecDeque::new(),
-        })
-    }
-
-    fn send<T: serde::Serialize>(
-        &mut self,
-        message: &T,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(), LinkError> {
-        self.outgoing
-            .push_back((encode(message, descriptors.len())?, 0, descriptors));
-        self.flush()
-    }
-
-    /// Sends as much as the socket takes.
-    fn flush(&mut self) -> Result<(), LinkError> {
-        while let Some((frame, sent, descriptors)) = self.outgoing.front_mut() {
-            let beside = if *sent == 0 {
-                descriptors.as_slice()
-            } else {
-                &[]
-            };
-            let result = self.socket.try_io(Interest::WRITABLE, || {
-                send_some(
-                    self.socket.as_fd(),
-                    &frame[*sent..],
-                    beside,
-                    SendFlags::DONTWAIT,
-                )
-            });
-            match result {
-                Ok(count) => *sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Err(LinkError::Closed),
-            }
-            if *sent == frame.len() {
-                self.outgoing.pop_front();
-            }
-        }
-        Ok(())
-    }
-
-    async fn receive<T: serde::de::DeserializeOwned>(
-        &mut self,
-    ) -> Result<(T, Vec<OwnedFd>), LinkError> {
-        loop {
-            if let Some(message) = self.decoder.next()? {
-                return Ok(message);
-            }
-            let interest = if self.outgoing.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            let ready = self.socket.ready(interest).await?;
-            if ready.is_readable() || ready.is_read_closed() {
-                self.fill()?;
-            }
-            self.flush()?;
-        }
-    }
-
-    /// Reads what is there.
-    fn fill(&mut self) -> Result<(), LinkError> {
-        let decoder = &mut self.decoder;
-        let mut outcome = Ok(());
-        let result = self.socket.try_io(Interest::READABLE, || {
-            match receive_some(self.socket.as_fd(), decoder, RecvFlags::DONTWAIT) {
-                Err(LinkError::Io(error)) => Err(error),
-                other => {
-                    outcome = other;
-                    Ok(())
-                }
-            }
-        });
-        match result {
-            Ok(()) => outcome,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It is started before its owner locks itself down, and it alone may start programs afterwards.
 //! The parent-death signal fires when the *thread* that spawned ends, so this one never does.
 
+use crate::child::{inherited_socket, start_self};
 use crate::link::{Decoder, LinkError, encode, receive_some, send_some};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags};
@@ -10,12 +11,7 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-
-/// The descriptor that spawners and slots find their socket at.
-pub(super) const SOCKET_DESCRIPTOR: i32 = 3;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// To the spawner. One descriptor: the slot's end of its socket pair.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,51 +31,6 @@ pub(super) enum SpawnerEvent {
     Failed { id: u64, reason: String },
     /// It has ended.
     Ended { id: u64, how: String },
-}
-
-/// Starts this program again as `arguments`, with `socket` at descriptor 3 and nothing else but
-/// standard error; killed when the calling thread ends.
-pub(super) fn start_self(arguments: &[&str], socket: OwnedFd) -> io::Result<std::process::Child> {
-    let source = socket.as_raw_fd();
-    let parent = std::process::id();
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("offshoot").args(arguments).env_clear();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
-    // SAFETY: only async-signal-safe calls; `source` stays open in `socket` until after the fork.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if libc::getppid() as u32 != parent {
-                return Err(io::Error::other("the parent has ended"));
-            }
-            let result = if source == SOCKET_DESCRIPTOR {
-                libc::fcntl(source, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(source, SOCKET_DESCRIPTOR)
-            };
-            // A terminal's Ctrl-C is for the owner, which ends its slots in order.
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
-            if result < 0 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(())
-            }
-        });
-    }
-    command.spawn()
-}
-
-/// Takes the socket that the parent left at descriptor 3. To be called once, first thing.
-pub(super) fn inherited_socket() -> OwnedFd {
-    // SAFETY: this process was started by `start_self`, which put the socket there.
-    let socket = unsafe { OwnedFd::from_raw_fd(SOCKET_DESCRIPTOR) };
-    let _ = rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC);
-    socket
 }
 
 struct Spawner {
@@ -150,7 +101,7 @@ impl Spawner {
         let StartSlot { id, name } = request;
         let started = socket
             .ok_or_else(|| io::Error::other("no socket came with the request"))
-            .and_then(|socket| start_self(&["slot", &name], socket))
+            .and_then(|socket| start_self(&["slot", &name], &[], socket))
             .and_then(|child| {
                 let pid = rustix::process::Pid::from_child(&child);
                 let pidfd = pidfd_open(pid, PidfdFlags::empty())?;

@@ -9,6 +9,7 @@ use super::*;
 use offshoot_proto::link::{PathKind, PathOperation, PathStat, SlotRole};
 use std::fmt::Write as _;
 use std::fs::File as SystemFile;
+use std::sync::LazyLock;
 use wasmtime::{Engine, Extern, FuncType, Instance, Linker, Module, Store, Val, ValType};
 
 /// Bytes of the test guest's memory: two pages.
@@ -29,10 +30,53 @@ struct Host {
 struct Guest {
     store: Store<Host>,
     instance: Instance,
+}
+
+/// What all guests share: compiled once.
+struct Shared {
+    linker: Linker<Host>,
+    module: Module,
     imports: Vec<(String, FuncType)>,
 }
 
+static SHARED: LazyLock<Shared> = LazyLock::new(Shared::new);
+
+// === impl Shared ===
+
+impl Shared {
+    fn new() -> Self {
+        let engine = Engine::default();
+        let mut linker = Linker::new(&engine);
+        add_to_linker(&mut linker).unwrap();
+        let mut store = Store::new(&engine, Host::new(Wasi::for_main(&settings())));
+        let mut imports = Vec::new();
+        for (_, name, item) in linker.iter(&mut store).collect::<Vec<_>>() {
+            let Extern::Func(function) = item else {
+                panic!("{name} is no function");
+            };
+            imports.push((name.to_owned(), function.ty(&store)));
+        }
+        Self {
+            module: Module::new(&engine, wrapper_module(&imports)).unwrap(),
+            linker,
+            imports,
+        }
+    }
+}
+
 // === impl Host ===
+
+impl Host {
+    fn new(wasi: Wasi) -> Self {
+        Self {
+            wasi,
+            output: Vec::new(),
+            made_writable: Vec::new(),
+            requests: Vec::new(),
+            answer: Box::new(|_| (errno_reply(Errno::NOENT, "not there"), None)),
+        }
+    }
+}
 
 impl WasiHost for Host {
     fn wasi(&mut self) -> &mut Wasi {
@@ -74,32 +118,12 @@ impl Guest {
     }
 
     fn new(wasi: Wasi) -> Self {
-        let engine = Engine::default();
-        let mut store = Store::new(
-            &engine,
-            Host {
-                wasi,
-                output: Vec::new(),
-                made_writable: Vec::new(),
-                requests: Vec::new(),
-                answer: Box::new(|_| (errno_reply(Errno::NOENT, "not there"), None)),
-            },
-        );
-        let mut linker = Linker::new(&engine);
-        add_to_linker(&mut linker).unwrap();
-        let mut imports = Vec::new();
-        for (_, name, item) in linker.iter(&mut store).collect::<Vec<_>>() {
-            let Extern::Func(function) = item else {
-                panic!("{name} is no function");
-            };
-            imports.push((name.to_owned(), function.ty(&store)));
-        }
-        let module = Module::new(&engine, wrapper_module(&imports)).unwrap();
-        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let shared = &*SHARED;
+        let mut store = Store::new(shared.module.engine(), Host::new(wasi));
+        let instance = shared.linker.instantiate(&mut store, &shared.module);
         Self {
+            instance: instance.unwrap(),
             store,
-            instance,
-            imports,
         }
     }
 

@@ -1,0 +1,158 @@
+//! The executor: one application's slots on one machine, as its driver commands them.
+//!
+//! ```text
+//!   driver ══ control ══► core ──► dispatch (pure) ──► slot tasks ──► slot processes
+//!          ══ data ═════► snapshots in, large results out
+//!                         slot tasks ──► files, shuffle fetches from workers
+//! ```
+//!
+//! Everything here is trusted; what slots say is not. An executor accepts its own driver and
+//! nobody else, dials the workers that hold shuffle output, and ends when its driver is silent for
+//! its lease, when it is told to stop, or when its worker goes away.
+
+mod core;
+pub mod dispatch;
+mod driver_link;
+mod fetch;
+mod files;
+mod receive;
+mod slot_task;
+
+use offshoot_net::{BindError, Endpoint, Network, Role};
+use offshoot_proto::cluster::LaunchExecutor;
+use offshoot_proto::id::WorkerId;
+use offshoot_sandbox::slots::Slots;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long an executor waits for its driver to dial.
+const DRIVER_DIALS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A driver that is silent for so long is gone.
+const DRIVER_LEASE: Duration = Duration::from_secs(4);
+
+/// How often the executor says that it is here.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What a worker tells an executor when it launches it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorStart {
+    /// The master's order.
+    pub launch: LaunchExecutor,
+    /// The worker that launches it.
+    pub worker: WorkerId,
+    /// Where that serves shuffle blocks.
+    pub worker_address: SocketAddr,
+    /// The interface to listen on.
+    pub listen: IpAddr,
+    /// The ports to choose from; any if unset.
+    pub ports: Option<(u16, u16)>,
+    /// The address that others reach it by, if not that of `listen`.
+    pub advertise: Option<IpAddr>,
+    /// Where it keeps files: `shuffle/` and `spill/`.
+    pub app_directory: PathBuf,
+}
+
+/// What an executor reaches the world by.
+#[derive(Clone)]
+pub struct Ports {
+    /// Sockets.
+    pub network: Arc<dyn Network>,
+    /// Slot processes.
+    pub slots: Arc<dyn Slots>,
+}
+
+/// Why an executor ended, other than as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// Its credential is not one.
+    #[error("the credential of this executor cannot be read: {0}")]
+    Credential(String),
+    /// No port to listen on.
+    #[error("executor {executor} cannot listen on {ip}, ports {first} to {last}: {source}")]
+    Bind {
+        /// Who.
+        executor: String,
+        /// Interface.
+        ip: IpAddr,
+        /// First port tried.
+        first: u16,
+        /// Last port tried.
+        last: u16,
+        /// The last failure.
+        source: BindError,
+    },
+    /// Its directory cannot be made.
+    #[error("the directory {path} of this executor cannot be made: {error}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// Its slots do not start.
+    #[error("{0}")]
+    Slots(String),
+}
+
+/// Runs an executor until it has nothing more to do. `ready` is told where it listens; when
+/// `shutdown` is dropped or sent to, it ends.
+pub async fn run(
+    start: ExecutorStart,
+    code: OwnedFd,
+    description: OwnedFd,
+    ports: Ports,
+    ready: oneshot::Sender<SocketAddr>,
+    shutdown: oneshot::Receiver<()>,
+) -> Result<(), ExecutorError> {
+    let files = files::AppFiles::create(&start)?;
+    let endpoint = Arc::new(bind(&start, &ports).await?);
+    let local = endpoint.local_address().map_err(|error| ExecutorError::Bind {
+        executor: start.launch.executor.to_string(),
+        ip: start.listen,
+        first: 0,
+        last: 0,
+        source: BindError::from(error),
+    })?;
+    let address = SocketAddr::new(start.advertise.unwrap_or(local.ip()), local.port());
+    let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
+    let _ = ready.send(address);
+    let result = core.run(shutdown).await;
+    endpoint.close("the executor has ended").await;
+    result
+}
+
+async fn bind(start: &ExecutorStart, ports: &Ports) -> Result<Endpoint, ExecutorError> {
+    let credential: offshoot_net::Credential =
+        offshoot_proto::frame::from_bytes(&start.launch.credential)
+            .map_err(|error| ExecutorError::Credential(error.to_string()))?;
+    let (first, last) = start.ports.unwrap_or((0, 0));
+    let mut port = first;
+    loop {
+        let address = SocketAddr::new(start.listen, port);
+        let bound = Endpoint::bind(
+            &*ports.network,
+            address,
+            credential.clone(),
+            offshoot_net::Accepts::Members,
+        );
+        match bound.await {
+            Ok(endpoint) => return Ok(endpoint),
+            Err(source) if port == last => {
+                let executor = start.launch.executor.to_string();
+                return Err(ExecutorError::Bind { executor, ip: start.listen, first, last, source });
+            }
+            Err(_) => port += 1,
+        }
+    }
+}
+
+/// The only peer that an executor serves.
+fn driver_role(start: &ExecutorStart) -> Role {
+    Role::Driver(start.launch.executor.app)
+}

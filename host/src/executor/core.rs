@@ -1,0 +1,264 @@
+//! The executor's one loop: it waits for an event, lets [`Dispatch`] decide, runs the actions.
+
+use super::dispatch::{Action, Dispatch, Event};
+use super::driver_link::{self, FromDriver};
+use super::fetch::Fetcher;
+use super::files::AppFiles;
+use super::receive::Snapshots;
+use super::slot_task::{self, SlotCommand, SlotContext, SlotEvent};
+use super::{DRIVER_DIALS_WITHIN, DRIVER_LEASE, ExecutorError, ExecutorStart, HEARTBEAT, Ports};
+use offshoot_net::Endpoint;
+use offshoot_proto::executor::{FromExecutor, ToExecutor};
+use offshoot_proto::id::StageRunId;
+use offshoot_proto::link::{SlotStage, ToSlot};
+use offshoot_proto::stage::{StageKind, StageRun};
+use offshoot_sandbox::broker::Broker;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Results that the driver has not fetched yet, by attempt.
+pub(super) type HeldResults =
+    Arc<Mutex<BTreeMap<offshoot_proto::id::AttemptId, Arc<Vec<u8>>>>>;
+
+/// The executor's state.
+pub(super) struct Core {
+    dispatch: Dispatch,
+    stages: BTreeMap<StageRunId, Arc<StageRun>>,
+    snapshots: Snapshots,
+    slots: Vec<mpsc::UnboundedSender<SlotCommand>>,
+    context: Arc<SlotContext>,
+    start: Arc<ExecutorStart>,
+    endpoint: Arc<Endpoint>,
+    from_slots: mpsc::UnboundedReceiver<(usize, SlotEvent)>,
+    held: HeldResults,
+    actions: Vec<Action>,
+    heard: Instant,
+    driver: Option<mpsc::UnboundedSender<FromExecutor>>,
+    end: Option<Result<(), ExecutorError>>,
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(super) fn new(
+        start: ExecutorStart,
+        code: OwnedFd,
+        description: OwnedFd,
+        ports: Ports,
+        endpoint: Arc<Endpoint>,
+        files: AppFiles,
+    ) -> Self {
+        let start = Arc::new(start);
+        let held = HeldResults::default();
+        let (events, from_slots) = mpsc::unbounded_channel();
+        let context = Arc::new(SlotContext {
+            start: start.clone(),
+            code,
+            description,
+            slots: ports.slots,
+            broker: Broker::for_tasks(&start.launch.app.grants),
+            files,
+            fetcher: Fetcher::new(endpoint.clone()),
+            held: held.clone(),
+            events,
+        });
+        let mut actions = Vec::new();
+        let cores = start.launch.cores as usize;
+        let slots = (0..cores).map(|slot| slot_task::start(slot, context.clone())).collect();
+        Self {
+            dispatch: Dispatch::new(cores, &mut actions),
+            stages: BTreeMap::new(),
+            snapshots: Snapshots::default(),
+            slots,
+            context,
+            start,
+            endpoint,
+            from_slots,
+            held,
+            actions,
+            heard: Instant::now(),
+            driver: None,
+            end: None,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut shutdown: oneshot::Receiver<()>,
+    ) -> Result<(), ExecutorError> {
+        let mut from_driver = driver_link::listen(
+            self.endpoint.clone(),
+            super::driver_role(&self.start),
+            self.held.clone(),
+        );
+        self.heard = Instant::now() + DRIVER_DIALS_WITHIN - DRIVER_LEASE;
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        loop {
+            self.run_actions();
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+            tokio::select! {
+                biased;
+                _ = &mut shutdown => return Ok(()),
+                Some((slot, event)) = self.from_slots.recv() => self.on_slot(slot, event),
+                event = from_driver.recv() => match event {
+                    Some(event) => self.on_driver(event),
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => self.on_beat(),
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.dispatch.handle(event, &mut self.actions);
+    }
+
+    fn on_beat(&mut self) {
+        let silence = self.heard.elapsed();
+        if silence >= DRIVER_LEASE {
+            tracing::warn!(executor = %self.start.launch.executor, ?silence, "the driver is gone");
+            self.end = Some(Ok(()));
+        }
+        self.tell(FromExecutor::Heartbeat);
+    }
+
+    fn tell(&self, frame: FromExecutor) {
+        if let Some(driver) = &self.driver {
+            // A driver that has gone is noticed by its silence.
+            let _ = driver.send(frame);
+        }
+    }
+
+    fn on_slot(&mut self, slot: usize, event: SlotEvent) {
+        match event {
+            SlotEvent::Ready => self.handle(Event::SlotReady(slot)),
+            SlotEvent::Reports(reports) => self.handle(Event::Reports { slot, reports }),
+            SlotEvent::Lost(how) => self.handle(Event::SlotLost { slot, how }),
+        }
+    }
+
+    fn on_driver(&mut self, event: FromDriver) {
+        self.heard = self.heard.max(Instant::now());
+        match event {
+            FromDriver::Connected(sender) => {
+                self.heard = Instant::now();
+                self.driver = Some(sender);
+                self.tell(FromExecutor::Ready {
+                    executor: self.start.launch.executor,
+                    worker: self.start.worker.clone(),
+                    slots: self.start.launch.cores,
+                });
+            }
+            FromDriver::Frame(frame) => self.on_frame(frame),
+            FromDriver::Snapshot(header, pages) => {
+                let added = self.snapshots.add(header, pages);
+                self.on_snapshots(added);
+            }
+            FromDriver::Gone(reason) => {
+                tracing::info!(executor = %self.start.launch.executor, reason, "driver gone");
+                self.end = Some(Ok(()));
+            }
+        }
+    }
+
+    fn on_snapshots(
+        &mut self,
+        added: Result<Vec<offshoot_proto::id::SnapshotId>, offshoot_sandbox::snapshots::SnapshotError>,
+    ) {
+        match added {
+            Ok(ready) => {
+                for id in ready {
+                    self.handle(Event::SnapshotReady(id));
+                }
+            }
+            Err(error) => self.end = Some(Err(ExecutorError::Slots(error.to_string()))),
+        }
+    }
+
+    fn on_frame(&mut self, frame: ToExecutor) {
+        match frame {
+            ToExecutor::Heartbeat => {}
+            ToExecutor::Snapshot { header, whole, pages } => {
+                let added = self.snapshots.add_inline(header, whole, pages);
+                self.on_snapshots(added);
+            }
+            ToExecutor::DropSnapshot(id) => self.snapshots.drop_snapshot(id),
+            ToExecutor::Stage(stage) => {
+                let (id, snapshot) = (stage.id, stage.snapshot);
+                self.stages.insert(id, Arc::new(stage));
+                self.handle(Event::Stage { id, snapshot });
+            }
+            ToExecutor::DropStage(id) => {
+                self.stages.remove(&id);
+                self.handle(Event::DropStage(id));
+            }
+            ToExecutor::Run { stage, tasks } => self.handle(Event::Run { stage, tasks }),
+            ToExecutor::Recall(attempts) => self.handle(Event::Recall(attempts)),
+            ToExecutor::Kill(attempts) => self.handle(Event::Kill(attempts)),
+            ToExecutor::DropResults(attempts) => {
+                let mut held = self.held.lock().expect("no holder of the lock panics");
+                for attempt in attempts {
+                    held.remove(&attempt);
+                }
+            }
+            ToExecutor::DropShuffle(node) => self.context.files.drop_shuffle(node),
+            ToExecutor::Stop => self.end = Some(Ok(())),
+        }
+    }
+
+    fn run_actions(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::StartSlot(slot) => self.command(slot, SlotCommand::Start),
+                Action::KillSlot(slot) => self.command(slot, SlotCommand::Kill),
+                Action::SendStage { slot, stage } => {
+                    if let Some(stage) = self.stages.get(&stage).cloned() {
+                        let frame = ToSlot::Stage(slot_stage(&stage));
+                        self.command(slot, SlotCommand::Stage(stage, frame));
+                    }
+                }
+                Action::DropStage { slot, stage } => {
+                    self.command(slot, SlotCommand::DropStage(stage));
+                }
+                Action::Fork { slot, from, to } => match self.snapshots.image(from, to) {
+                    Ok((image, descriptors)) => {
+                        let frame = ToSlot::Fork(image);
+                        self.command(slot, SlotCommand::Frame(frame, descriptors));
+                    }
+                    Err(error) => {
+                        self.end = Some(Err(ExecutorError::Slots(error.to_string())));
+                    }
+                },
+                Action::Run { slot, stage, tasks } => {
+                    self.command(slot, SlotCommand::Run(stage, tasks));
+                }
+                Action::Report(reports) => self.tell(FromExecutor::Reports(reports)),
+                Action::Recalled(attempts) => self.tell(FromExecutor::Recalled(attempts)),
+                Action::GiveUp(reason) => self.end = Some(Err(ExecutorError::Slots(reason))),
+            }
+        }
+    }
+
+    fn command(&self, slot: usize, command: SlotCommand) {
+        // A slot's task lives as long as this sender.
+        let _ = self.slots[slot].send(command);
+    }
+}
+
+fn slot_stage(stage: &StageRun) -> SlotStage {
+    SlotStage {
+        id: stage.id,
+        snapshot: stage.snapshot,
+        node: stage.node,
+        reducers: match stage.kind {
+            StageKind::ShuffleWrite { reducers } => Some(reducers),
+            _ => None,
+        },
+        output: matches!(stage.kind, StageKind::Output { .. }),
+    }
+}

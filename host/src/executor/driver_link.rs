@@ -1,0 +1,148 @@
+//! The driver's connections to this executor: control frames in and out, bulk data beside them.
+
+use super::core::HeldResults;
+use super::receive::{PageSink, ReceivedPages};
+use offshoot_net::{Arrival, Connection, Endpoint, FrameStream, Role, StreamError};
+use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
+use offshoot_proto::hello::Purpose;
+use offshoot_proto::snapshot::SnapshotHeader;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Bytes of one chunk of a large result.
+const RESULT_CHUNK_BYTES: usize = 1 << 20;
+
+/// Frames of one wake-up that are handed to the core together.
+const EVENTS_MAX: usize = 1024;
+
+/// What the driver's connections bring.
+#[derive(Debug)]
+pub(super) enum FromDriver {
+    /// A control connection; frames for the driver go here.
+    Connected(mpsc::UnboundedSender<FromExecutor>),
+    /// A frame.
+    Frame(ToExecutor),
+    /// A snapshot that came on a stream of its own.
+    Snapshot(SnapshotHeader, ReceivedPages),
+    /// The control connection has ended.
+    Gone(String),
+}
+
+/// Accepts the driver's connections until the endpoint closes.
+pub(super) fn listen(
+    endpoint: Arc<Endpoint>,
+    driver: Role,
+    held: HeldResults,
+) -> mpsc::Receiver<FromDriver> {
+    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    tokio::spawn(async move {
+        while let Some(arrival) = endpoint.accept().await {
+            let Arrival::Member(incoming) = arrival else { continue };
+            let (driver, events, held) = (driver.clone(), events.clone(), held.clone());
+            tokio::spawn(async move {
+                let authorise = |peer: &Role, _: Purpose| {
+                    if *peer == driver {
+                        Ok(())
+                    } else {
+                        Err(format!("role {peer} may not use this executor"))
+                    }
+                };
+                match incoming.handshake(authorise).await {
+                    Ok(connection) => serve(connection, events, held).await,
+                    Err(error) => tracing::warn!(%error, "refused a connection"),
+                }
+            });
+        }
+    });
+    receiver
+}
+
+async fn serve(mut connection: Connection, events: mpsc::Sender<FromDriver>, held: HeldResults) {
+    match connection.take_control() {
+        Some(stream) => control(stream, events).await,
+        None => data(connection, events, held).await,
+    }
+}
+
+/// Reads and writes the control stream until it ends.
+async fn control(stream: FrameStream, events: mpsc::Sender<FromDriver>) {
+    let FrameStream { mut sender, mut receiver } = stream;
+    let (to_driver, mut outgoing) = mpsc::unbounded_channel::<FromExecutor>();
+    if events.send(FromDriver::Connected(to_driver)).await.is_err() {
+        return;
+    }
+    let writing = async move {
+        while let Some(frame) = outgoing.recv().await {
+            sender.queue(&frame)?;
+            while let Ok(frame) = outgoing.try_recv() {
+                sender.queue(&frame)?;
+            }
+            sender.flush().await?;
+        }
+        Ok::<_, StreamError>(())
+    };
+    let reading = async {
+        while let Some(frame) = receiver.recv::<ToExecutor>().await? {
+            if events.send(FromDriver::Frame(frame)).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, StreamError>(())
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = reading => ended,
+        ended = writing => ended,
+    };
+    let reason = ended.err().map_or_else(|| "it closed the stream".to_owned(), |e| e.to_string());
+    let _ = events.send(FromDriver::Gone(reason)).await;
+}
+
+/// Serves the streams of a data connection.
+async fn data(connection: Connection, events: mpsc::Sender<FromDriver>, held: HeldResults) {
+    while let Ok(stream) = connection.accept().await {
+        let (events, held) = (events.clone(), held.clone());
+        tokio::spawn(async move {
+            if let Err(error) = data_stream(stream, events, held).await {
+                tracing::warn!(%error, "a data stream of the driver ended early");
+            }
+        });
+    }
+}
+
+async fn data_stream(
+    mut stream: FrameStream,
+    events: mpsc::Sender<FromDriver>,
+    held: HeldResults,
+) -> io::Result<()> {
+    match stream.receiver.recv::<DriverData>().await.map_err(io::Error::other)? {
+        Some(DriverData::Snapshot { header, whole }) => {
+            let mut sink = PageSink::new(&header, whole)?;
+            while let Some(chunk) =
+                stream.receiver.recv::<DataChunk>().await.map_err(io::Error::other)?
+            {
+                sink.push_chunk(chunk)?;
+            }
+            let _ = events.send(FromDriver::Snapshot(header, sink.finish()?)).await;
+        }
+        Some(DriverData::Result(attempt)) => {
+            let result = held.lock().expect("no holder of the lock panics").get(&attempt).cloned();
+            for piece in result.iter().flat_map(|result| result.chunks(RESULT_CHUNK_BYTES)) {
+                let chunk = pack(piece);
+                stream.sender.send(&chunk).await.map_err(io::Error::other)?;
+            }
+            stream.sender.finish().await.map_err(io::Error::other)?;
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// A chunk, compressed if that is shorter.
+fn pack(bytes: &[u8]) -> DataChunk {
+    let packed = lz4_flex::block::compress(bytes);
+    let compressed = packed.len() < bytes.len();
+    let length = bytes.len() as u32;
+    DataChunk { length, compressed, bytes: if compressed { packed } else { bytes.to_vec() } }
+}

@@ -1,0 +1,161 @@
+//! The files of an executor: where shuffle data, spilled runs and staged parts are written.
+//!
+//! A map attempt's files get their names only when its report is accepted: the data first, then
+//! the index, whose presence means that the output is whole.
+
+use super::{ExecutorError, ExecutorStart};
+use crate::shuffle_service::index;
+use offshoot_proto::block::ShuffleIndex;
+use offshoot_proto::grants::{Access, Grants};
+use offshoot_proto::id::{AttemptId, NodeId, Partition};
+use offshoot_proto::stage::StageKind;
+use rustix::fs::{Mode, OFlags, open};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// The application's directory on this worker.
+#[derive(Clone, Debug)]
+pub(super) struct AppFiles {
+    directory: PathBuf,
+    grants: Grants,
+}
+
+// === impl AppFiles ===
+
+impl AppFiles {
+    pub(super) fn create(start: &ExecutorStart) -> Result<Self, ExecutorError> {
+        let directory = start.app_directory.clone();
+        for path in [directory.join("shuffle"), directory.join("spill")] {
+            fs::create_dir_all(&path)
+                .map_err(|error| ExecutorError::Directory { path: path.clone(), error })?;
+        }
+        Ok(Self { directory, grants: start.launch.app.grants.clone() })
+    }
+
+    /// Files of one map attempt, without their ending.
+    pub(super) fn map_path(&self, writer: NodeId, map: Partition, attempt: AttemptId) -> PathBuf {
+        self.directory.join(format!("shuffle/{writer}/{map}-{attempt}"))
+    }
+
+    /// A file for the shuffle data of an attempt that has not ended.
+    pub(super) fn shuffle_sink(
+        &self,
+        writer: NodeId,
+        map: Partition,
+        attempt: AttemptId,
+    ) -> io::Result<OwnedFd> {
+        let path = self.map_path(writer, map, attempt).with_added_extension("data.new");
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        create(&path)
+    }
+
+    /// Gives the output of an ended attempt its name.
+    pub(super) fn commit_shuffle(
+        &self,
+        writer: NodeId,
+        map: Partition,
+        attempt: AttemptId,
+        output: &ShuffleIndex,
+    ) -> io::Result<()> {
+        let path = self.map_path(writer, map, attempt);
+        let staged = path.with_added_extension("data.new");
+        if output.data_bytes == 0 && !staged.exists() {
+            // A task that wrote nothing opened nothing.
+            self.shuffle_sink(writer, map, attempt)?;
+        }
+        let length = fs::metadata(&staged)?.len();
+        let inside = |extent: &offshoot_proto::block::Extent| {
+            extent.offset.checked_add(extent.length).is_some_and(|end| end <= length)
+        };
+        if length != output.data_bytes || !output.reducers.iter().flatten().all(inside) {
+            return Err(io::Error::other("the index of the shuffle does not fit its data"));
+        }
+        fs::rename(&staged, path.with_added_extension("data"))?;
+        let index_new = path.with_added_extension("index.new");
+        index::write_index(&index_new, output).map_err(io::Error::other)?;
+        fs::rename(index_new, path.with_added_extension("index"))
+    }
+
+    /// Removes what an attempt that failed has staged.
+    pub(super) fn discard(
+        &self,
+        kind: &StageKind,
+        node: NodeId,
+        map: Partition,
+        attempt: AttemptId,
+    ) {
+        let path = match kind {
+            StageKind::Result => return,
+            StageKind::ShuffleWrite { .. } => {
+                self.map_path(node, map, attempt).with_added_extension("data.new")
+            }
+            StageKind::Output { staging, prefix } => part_path(staging, prefix, map, attempt),
+        };
+        // It may never have been opened.
+        let _ = fs::remove_file(path);
+    }
+
+    /// Removes the output of a shuffle that nobody needs.
+    pub(super) fn drop_shuffle(&self, writer: NodeId) {
+        let _ = fs::remove_dir_all(self.directory.join(format!("shuffle/{writer}")));
+    }
+
+    /// A file for the part that an attempt stages.
+    pub(super) fn output_sink(
+        &self,
+        staging: &str,
+        prefix: &str,
+        partition: Partition,
+        attempt: AttemptId,
+    ) -> io::Result<OwnedFd> {
+        if self.grants.find(staging, Access::Write).is_none() {
+            let text = format!("writing {staging} is not granted: add --allow-write");
+            return Err(io::Error::other(text));
+        }
+        let path = part_path(staging, prefix, partition, attempt);
+        let with_path = |error: io::Error| {
+            let path = path.display();
+            io::Error::other(format!(
+                "{path}: {error} (an output on several machines must be on a file system that \
+                 all of them share)"
+            ))
+        };
+        create(&path).map_err(with_path)
+    }
+
+    /// A file that has no name: it is gone when the attempt is.
+    pub(super) fn spill(&self) -> io::Result<OwnedFd> {
+        let directory = self.directory.join("spill");
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match open(&directory, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => Ok(file),
+            // Not every file system can make a file without a name.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+                let path = directory.join("run");
+                let file = create(&path)?;
+                fs::remove_file(path)?;
+                Ok(file)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// `<staging>/<prefix><partition>.<attempt>`.
+pub(super) fn part_path(
+    staging: &str,
+    prefix: &str,
+    partition: Partition,
+    attempt: AttemptId,
+) -> PathBuf {
+    Path::new(staging).join(format!("{prefix}{:05}.{attempt}", partition.0))
+}
+
+fn create(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    Ok(file.into())
+}

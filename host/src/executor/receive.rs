@@ -1,0 +1,204 @@
+//! Snapshots as they come in: in order of their ids, whatever stream brings them.
+
+use offshoot_proto::executor::DataChunk;
+use offshoot_proto::id::SnapshotId;
+use offshoot_proto::limits::PAGE_BYTES;
+use offshoot_proto::link::ForkImage;
+use offshoot_proto::snapshot::{PageRun, SnapshotHeader};
+use offshoot_sandbox::memory::memory_file;
+use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of one chunk after decompression.
+const CHUNK_BYTES_MAX: usize = 4 << 20;
+
+/// The pages of a snapshot.
+#[derive(Debug)]
+pub(super) enum ReceivedPages {
+    /// Those that changed, one after the other.
+    Changed(Vec<u8>),
+    /// The same in a memory file.
+    ChangedFile(File),
+    /// All, in a memory file, at their own offsets.
+    Whole(File),
+}
+
+/// The store, and snapshots that wait for the one before them.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    store: Option<SnapshotStore>,
+    early: BTreeMap<SnapshotId, (SnapshotHeader, ReceivedPages)>,
+    dropped_early: BTreeSet<SnapshotId>,
+}
+
+/// Takes the chunks of one snapshot from a stream.
+#[derive(Debug)]
+pub(super) struct PageSink {
+    file: File,
+    /// Where the next bytes go: runs that are not full yet, first page at the next byte.
+    places: VecDeque<(u64, u64)>,
+    whole: bool,
+}
+
+/// Unpacks a chunk of bulk data.
+pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "a chunk that does not unpack");
+    let length = chunk.length as usize;
+    if length > CHUNK_BYTES_MAX {
+        return Err(bad());
+    }
+    if !chunk.compressed {
+        return if chunk.bytes.len() == length { Ok(chunk.bytes) } else { Err(bad()) };
+    }
+    lz4_flex::block::decompress(&chunk.bytes, length)
+        .ok()
+        .filter(|bytes| bytes.len() == length)
+        .ok_or_else(bad)
+}
+
+// === impl PageSink ===
+
+impl PageSink {
+    pub(super) fn new(header: &SnapshotHeader, whole: bool) -> io::Result<Self> {
+        if !header.is_well_formed() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "malformed snapshot"));
+        }
+        let file = File::from(memory_file("snapshot")?);
+        let page = PAGE_BYTES as u64;
+        let places = if whole {
+            file.set_len(header.memory_bytes)?;
+            let place = |run: &PageRun| (u64::from(run.page) * page, u64::from(run.count) * page);
+            header.runs.iter().map(place).collect()
+        } else {
+            VecDeque::from([(0, header.pages() * page)])
+        };
+        Ok(Self { file, places, whole })
+    }
+
+    /// Takes a packed piece.
+    pub(super) fn push_chunk(&mut self, chunk: DataChunk) -> io::Result<()> {
+        self.push(&unpack(chunk)?)
+    }
+
+    /// Takes a piece.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let Some((offset, room)) = self.places.front_mut() else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "more pages than announced"));
+            };
+            let count = bytes.len().min(*room as usize);
+            let (now, later) = bytes.split_at(count);
+            self.file.write_all_at(now, *offset)?;
+            *offset += count as u64;
+            *room -= count as u64;
+            if *room == 0 {
+                self.places.pop_front();
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> io::Result<ReceivedPages> {
+        if self.places.iter().any(|(_, room)| *room > 0) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer pages than announced"));
+        }
+        let pages = if self.whole { ReceivedPages::Whole } else { ReceivedPages::ChangedFile };
+        Ok(pages(self.file))
+    }
+}
+
+// === impl Snapshots ===
+
+impl Snapshots {
+    /// Adds a snapshot whose pages came in a frame.
+    pub(super) fn add_inline(
+        &mut self,
+        header: SnapshotHeader,
+        whole: bool,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<SnapshotId>, SnapshotError> {
+        if !whole {
+            return self.add(header, ReceivedPages::Changed(bytes));
+        }
+        let mut sink = PageSink::new(&header, true)?;
+        sink.push(&bytes)?;
+        self.add(header, sink.finish()?)
+    }
+
+    /// Adds a snapshot; returns those that can be forked from now on.
+    pub(super) fn add(
+        &mut self,
+        header: SnapshotHeader,
+        pages: ReceivedPages,
+    ) -> Result<Vec<SnapshotId>, SnapshotError> {
+        self.early.insert(header.id, (header, pages));
+        let mut ready = Vec::new();
+        while let Some(next) = self.next() {
+            let (header, pages) = self.early.remove(&next).expect("it is there");
+            self.take(header, pages)?;
+            if self.dropped_early.remove(&next) {
+                self.drop_snapshot(next);
+            } else {
+                ready.push(next);
+            }
+        }
+        Ok(ready)
+    }
+
+    /// The snapshot that can be taken next, if it is here: the whole one, then one by one.
+    fn next(&self) -> Option<SnapshotId> {
+        match &self.store {
+            Some(store) => {
+                let next = SnapshotId(store.last().0 + 1);
+                self.early.contains_key(&next).then_some(next)
+            }
+            None => {
+                let whole = |(_, (_, pages)): &(_, &(_, ReceivedPages))| {
+                    matches!(pages, ReceivedPages::Whole(_))
+                };
+                self.early.iter().find(whole).map(|(id, _)| *id)
+            }
+        }
+    }
+
+    fn take(&mut self, header: SnapshotHeader, pages: ReceivedPages) -> Result<(), SnapshotError> {
+        match (&mut self.store, pages) {
+            (Some(store), ReceivedPages::Changed(bytes)) => store.push(header, bytes),
+            (Some(store), ReceivedPages::ChangedFile(file)) => store.push_file(header, file.into()),
+            (None, ReceivedPages::Whole(file)) => {
+                self.store = Some(SnapshotStore::new(header, file.into())?);
+                Ok(())
+            }
+            _ => {
+                let (id, reason) = (header.id, "a whole one is needed first, and only once");
+                Err(SnapshotError::Malformed { id, reason })
+            }
+        }
+    }
+
+    pub(super) fn drop_snapshot(&mut self, id: SnapshotId) {
+        match &mut self.store {
+            Some(store) if store.contains(id) => {
+                if let Err(error) = store.drop_snapshot(id) {
+                    tracing::warn!(snapshot = id.0, %error, "a snapshot could not be freed");
+                }
+            }
+            _ => {
+                self.dropped_early.insert(id);
+            }
+        }
+    }
+
+    pub(super) fn image(
+        &self,
+        from: Option<SnapshotId>,
+        to: SnapshotId,
+    ) -> Result<(ForkImage, Vec<OwnedFd>), SnapshotError> {
+        self.store.as_ref().ok_or(SnapshotError::Unknown(to))?.image(from, to)
+    }
+}

@@ -1,0 +1,339 @@
+//! The task beside one slot: starts its process, passes orders, answers requests, commits files.
+//!
+//! What the slot says is checked here before anybody acts on it: attempts that it was given,
+//! indexes that fit their files, results within the limit.
+
+mod requests;
+
+use super::ExecutorStart;
+use super::core::HeldResults;
+use super::fetch::{Fetcher, ShuffleStream};
+use super::files::{AppFiles, part_path};
+use offshoot_proto::id::{AttemptId, Partition, StageRunId};
+use offshoot_proto::link::{FromSlot, SlotReport, SlotRole, SlotStart, ToSlot};
+use offshoot_proto::outcome::{
+    ResultPlace, StagedPart, TaskDone, TaskFailure, TaskOutcome, TaskReport,
+};
+use offshoot_proto::stage::{StageKind, StageRun};
+use offshoot_sandbox::broker::Broker;
+use offshoot_sandbox::link::LinkError;
+use offshoot_sandbox::slots::{SlotConnection, Slots};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Bytes of a slot's output that are logged a second; a guest cannot fill a disk with its log.
+const LOG_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// What all slots of an executor share.
+pub(super) struct SlotContext {
+    pub(super) start: Arc<ExecutorStart>,
+    pub(super) code: OwnedFd,
+    pub(super) description: OwnedFd,
+    pub(super) slots: Arc<dyn Slots>,
+    pub(super) broker: Broker,
+    pub(super) files: AppFiles,
+    pub(super) fetcher: Fetcher,
+    pub(super) held: HeldResults,
+    pub(super) events: mpsc::UnboundedSender<(usize, SlotEvent)>,
+}
+
+/// What the core orders.
+#[derive(Debug)]
+pub(super) enum SlotCommand {
+    Start,
+    Kill,
+    Stage(Arc<StageRun>, ToSlot),
+    DropStage(StageRunId),
+    Frame(ToSlot, Vec<OwnedFd>),
+    Run(StageRunId, Vec<(AttemptId, Partition)>),
+}
+
+/// What the core is told.
+#[derive(Debug)]
+pub(super) enum SlotEvent {
+    Ready,
+    Reports(Vec<TaskReport>),
+    Lost(String),
+}
+
+/// The task's state.
+struct SlotTask {
+    slot: usize,
+    context: Arc<SlotContext>,
+    stages: BTreeMap<StageRunId, Arc<StageRun>>,
+    attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
+    streams: BTreeMap<u32, ShuffleStream>,
+    next_stream: u32,
+    /// Pieces of the running attempt's result.
+    pieces: Vec<u8>,
+    logged: (tokio::time::Instant, usize),
+}
+
+/// Starts the task of a slot; it waits for [`SlotCommand::Start`].
+pub(super) fn start(slot: usize, context: Arc<SlotContext>) -> mpsc::UnboundedSender<SlotCommand> {
+    let (sender, mut commands) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            // Orders for a process that is gone are for nobody: the core was told.
+            if !matches!(command, SlotCommand::Start) {
+                continue;
+            }
+            let mut task = SlotTask::new(slot, context.clone());
+            let how = task.live(&mut commands).await;
+            let Some(how) = how else { return };
+            task.discard();
+            let _ = context.events.send((slot, SlotEvent::Lost(how)));
+        }
+    });
+    sender
+}
+
+// === impl SlotTask ===
+
+impl SlotTask {
+    fn new(slot: usize, context: Arc<SlotContext>) -> Self {
+        Self {
+            slot,
+            context,
+            stages: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            pieces: Vec::new(),
+            logged: (tokio::time::Instant::now(), 0),
+        }
+    }
+
+    /// Runs one process to its end. None if the executor ends.
+    async fn live(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<SlotCommand>,
+    ) -> Option<String> {
+        let started = self.start_process().await;
+        let mut process = match started {
+            Ok(process) => process,
+            Err(error) => return Some(error.to_string()),
+        };
+        let error = loop {
+            tokio::select! {
+                biased;
+                command = commands.recv() => {
+                    if let Err(error) = self.command(&mut *process, command?) {
+                        break error;
+                    }
+                }
+                frame = process.receive() => {
+                    let handled = match frame {
+                        Ok((frame, _)) => self.on_frame(&mut *process, frame, commands).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = handled {
+                        break error;
+                    }
+                }
+            }
+        };
+        process.kill();
+        let how = process.ended().await;
+        Some(if matches!(error, LinkError::Closed) { how } else { format!("{error}; {how}") })
+    }
+
+    async fn start_process(&mut self) -> io::Result<Box<dyn SlotConnection>> {
+        let context = self.context.clone();
+        let start = &context.start;
+        let name = format!("{}/{}", start.launch.executor, self.slot);
+        let mut process = context.slots.start(name).await?;
+        let app = &start.launch.app;
+        let frame = ToSlot::Start(SlotStart {
+            role: SlotRole::Tasks,
+            arguments: app.arguments.clone(),
+            environment: app.grants.environment.clone(),
+            preopens: context.broker.preopens(),
+            memory_bytes_max: app.settings.task_memory_bytes,
+            result_bytes_max: app.settings.max_result_bytes,
+        });
+        let descriptors = vec![context.code.try_clone()?, context.description.try_clone()?];
+        process.send(&frame, descriptors).map_err(io::Error::other)?;
+        Ok(process)
+    }
+
+    fn command(
+        &mut self,
+        process: &mut dyn SlotConnection,
+        command: SlotCommand,
+    ) -> Result<(), LinkError> {
+        match command {
+            SlotCommand::Start => Ok(()),
+            SlotCommand::Kill => Err(LinkError::Closed),
+            SlotCommand::Stage(stage, frame) => {
+                self.stages.insert(stage.id, stage);
+                process.send(&frame, vec![])
+            }
+            SlotCommand::DropStage(stage) => {
+                self.stages.remove(&stage);
+                process.send(&ToSlot::DropStage(stage), vec![])
+            }
+            SlotCommand::Frame(frame, descriptors) => process.send(&frame, descriptors),
+            SlotCommand::Run(stage, tasks) => {
+                if let Some(run) = self.stages.get(&stage) {
+                    for (attempt, partition) in &tasks {
+                        self.attempts.insert(*attempt, (run.clone(), *partition));
+                    }
+                }
+                process.send(&ToSlot::Run { stage, tasks }, vec![])
+            }
+        }
+    }
+
+    async fn on_frame(
+        &mut self,
+        process: &mut dyn SlotConnection,
+        frame: FromSlot,
+        commands: &mut mpsc::UnboundedReceiver<SlotCommand>,
+    ) -> Result<(), LinkError> {
+        match frame {
+            FromSlot::Ready => self.tell(SlotEvent::Ready),
+            FromSlot::Reports(reports) => {
+                let reports = reports.into_iter().map_while(|report| self.accept(report));
+                let reports = reports.collect::<Vec<_>>();
+                self.tell(SlotEvent::Reports(reports));
+            }
+            FromSlot::ResultPiece(bytes) => {
+                let limit = self.context.start.launch.app.settings.max_result_bytes;
+                if self.pieces.len() as u64 + bytes.len() as u64 > limit {
+                    return Err(LinkError::Io(io::Error::other("a result over its limit")));
+                }
+                self.pieces.extend_from_slice(&bytes);
+            }
+            FromSlot::Output { stream, bytes } => self.log(stream, &bytes),
+            FromSlot::MainEnded(_) => {
+                return Err(LinkError::Io(io::Error::other("a task slot has no main")));
+            }
+            FromSlot::Request(request) => {
+                // Orders must not wait for a slow request; above all, Kill must not.
+                let answer = requests::answer(self, request);
+                let mut waiting = Vec::new();
+                let reply = {
+                    tokio::pin!(answer);
+                    loop {
+                        tokio::select! {
+                            biased;
+                            command = commands.recv() => match command {
+                                None | Some(SlotCommand::Kill) => return Err(LinkError::Closed),
+                                Some(command) => waiting.push(command),
+                            },
+                            reply = &mut answer => break reply,
+                        }
+                    }
+                };
+                if let Some((reply, descriptors)) = reply {
+                    process.send(&ToSlot::Reply(reply), descriptors)?;
+                }
+                for command in waiting {
+                    self.command(process, command)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: SlotEvent) {
+        // The core outlives its slots.
+        let _ = self.context.events.send((self.slot, event));
+    }
+
+    /// Checks a report and commits what the attempt wrote. None if the slot made it up.
+    fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
+        let SlotReport { mut report, shuffle, staged, .. } = report;
+        let (stage, partition) = self.attempts.remove(&report.attempt)?;
+        self.streams.clear();
+        let pieces = std::mem::take(&mut self.pieces);
+        if let TaskOutcome::Done(done) = &mut report.outcome {
+            let attempt = report.attempt;
+            let committed = self.commit(&stage, partition, attempt, done, shuffle, staged, pieces);
+            if let Err(message) = committed {
+                report.outcome = TaskOutcome::Failed(TaskFailure::Host { message });
+            }
+        }
+        if let TaskOutcome::Failed(failure) = &mut report.outcome {
+            // A slot cannot make its guest's failure somebody else's.
+            if matches!(failure, TaskFailure::ExecutorLost { .. } | TaskFailure::Killed) {
+                let message = "the slot reported what only its executor can know".to_owned();
+                *failure = TaskFailure::GuestAbi { message };
+            }
+            let files = &self.context.files;
+            files.discard(&stage.kind, stage.node, partition, report.attempt);
+        }
+        Some(report)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one report")]
+    fn commit(
+        &self,
+        stage: &StageRun,
+        partition: Partition,
+        attempt: AttemptId,
+        done: &mut TaskDone,
+        shuffle: Option<offshoot_proto::block::ShuffleIndex>,
+        staged: Option<(u64, u32)>,
+        pieces: Vec<u8>,
+    ) -> Result<(), String> {
+        match &stage.kind {
+            StageKind::Result => {}
+            StageKind::ShuffleWrite { reducers } => {
+                let index = shuffle.ok_or("the slot reported no shuffle index")?;
+                if index.reducers.len() != *reducers as usize {
+                    return Err("the slot's index has another number of reducers".to_owned());
+                }
+                self.context
+                    .files
+                    .commit_shuffle(stage.node, partition, attempt, &index)
+                    .map_err(|error| format!("committing shuffle files: {error}"))?;
+            }
+            StageKind::Output { staging, prefix } => {
+                let (length, checksum) = staged.ok_or("the slot reported no output")?;
+                let path = part_path(staging, prefix, partition, attempt);
+                let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
+                done.staged = Some(StagedPart { path, length, checksum });
+            }
+        }
+        if let ResultPlace::Held { length } = done.result {
+            if pieces.len() as u64 != length {
+                return Err("the slot sent less of a result than it reported".to_owned());
+            }
+            let mut held = self.context.held.lock().expect("no holder of the lock panics");
+            held.insert(attempt, Arc::new(pieces));
+        }
+        Ok(())
+    }
+
+    /// The process is gone: what its attempts have staged goes, too.
+    fn discard(&mut self) {
+        for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
+            self.context.files.discard(&stage.kind, stage.node, partition, attempt);
+        }
+    }
+
+    /// A guest's words, escaped, labelled, and no more than so many a second.
+    fn log(&mut self, stream: u8, bytes: &[u8]) {
+        let now = tokio::time::Instant::now();
+        if now.duration_since(self.logged.0).as_secs() >= 1 {
+            self.logged = (now, 0);
+        }
+        let room = LOG_BYTES_PER_SECOND.saturating_sub(self.logged.1);
+        let cut = bytes.len() > room;
+        self.logged.1 += bytes.len();
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(room)]);
+        for line in shown.lines() {
+            let line = line.escape_debug();
+            let executor = self.context.start.launch.executor;
+            tracing::info!(%executor, slot = self.slot, stream, "guest: {line}");
+        }
+        if cut && room > 0 {
+            tracing::info!(slot = self.slot, "guest: (more was written and is not shown)");
+        }
+    }
+}

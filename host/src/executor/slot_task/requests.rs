@@ -1,0 +1,124 @@
+//! What a guest asks of its executor.
+
+use super::SlotTask;
+use crate::executor::fetch::ShuffleStream;
+use offshoot_proto::abi::code;
+use offshoot_proto::id::{AttemptId, Partition};
+use offshoot_proto::link::{Reply, Request};
+use offshoot_proto::outcome::TaskFailure;
+use offshoot_proto::stage::{StageKind, StageRun};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Streams of shuffles that one task may have open.
+const STREAMS_MAX: usize = 1024;
+
+type Answer = (Reply, Vec<OwnedFd>);
+
+/// Answers a request; none where none is expected.
+pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answer> {
+    let context = task.context.clone();
+    Some(match request {
+        Request::OpenInput(file) => match context.broker.open_input(&file) {
+            Ok(descriptor) => (Reply::Descriptor, vec![descriptor]),
+            Err(message) => (Reply::Failed(TaskFailure::Input { message }), vec![]),
+        },
+        Request::OpenShuffle { attempt, writer, reducer } => {
+            let opened = task.open_shuffle(attempt, writer, reducer);
+            (opened.unwrap_or_else(|message| invalid(&message)), vec![])
+        }
+        Request::PullShuffle { stream } => match task.streams.get_mut(&stream) {
+            Some(stream) => stream.pull(&context.fetcher, &context.files).await,
+            None => (invalid("no such stream"), vec![]),
+        },
+        Request::CloseShuffle { stream } => {
+            task.streams.remove(&stream);
+            return None;
+        }
+        Request::OpenShuffleSink(attempt) => opened(task.shuffle_sink(attempt)),
+        Request::OpenOutputSink(attempt, partition) => {
+            opened(task.output_sink(attempt, partition))
+        }
+        Request::OpenSpill(_) => opened(context.files.spill()),
+        Request::Path(request) => {
+            let (reply, descriptor) = context.broker.handle(&request);
+            (Reply::Path(reply), descriptor.into_iter().collect())
+        }
+        Request::RegisterNode(_)
+        | Request::DropNode(_)
+        | Request::SubmitJob { .. }
+        | Request::JobResults { .. }
+        | Request::DropJob(_)
+        | Request::ListInputs { .. }
+        | Request::Parallelism => {
+            let message = "actions run in main; this is a task".to_owned();
+            (Reply::Error { code: code::NOT_HERE, message }, vec![])
+        }
+    })
+}
+
+fn invalid(message: &str) -> Reply {
+    Reply::Error { code: code::INVALID, message: message.to_owned() }
+}
+
+fn opened(result: io::Result<OwnedFd>) -> Answer {
+    match result {
+        Ok(descriptor) => (Reply::Descriptor, vec![descriptor]),
+        Err(error) => {
+            let message = format!("opening a file for the task: {error}");
+            (Reply::Failed(TaskFailure::Host { message }), vec![])
+        }
+    }
+}
+
+// === impl SlotTask ===
+
+impl SlotTask {
+    fn attempt(&self, attempt: AttemptId) -> io::Result<(Arc<StageRun>, Partition)> {
+        let found = self.attempts.get(&attempt).cloned();
+        found.ok_or_else(|| io::Error::other("the slot asked for an attempt that it has not"))
+    }
+
+    fn open_shuffle(
+        &mut self,
+        attempt: AttemptId,
+        writer: offshoot_proto::id::NodeId,
+        reducer: u32,
+    ) -> Result<Reply, String> {
+        let (stage, _) = self.attempt(attempt).map_err(|error| error.to_string())?;
+        let input = stage.inputs.iter().position(|input| input.writer == writer);
+        let input =
+            input.ok_or_else(|| format!("node {} does not read shuffle {writer}", stage.node))?;
+        if self.streams.len() >= STREAMS_MAX {
+            return Err(format!("{STREAMS_MAX} shuffle streams are open, the limit"));
+        }
+        let app = self.context.start.launch.executor.app;
+        let here = self.context.start.worker.clone();
+        let stream = ShuffleStream::new(app, here, stage, input, reducer);
+        let number = self.next_stream;
+        self.next_stream += 1;
+        self.streams.insert(number, stream);
+        Ok(Reply::Number(number))
+    }
+
+    fn shuffle_sink(&self, attempt: AttemptId) -> io::Result<OwnedFd> {
+        let (stage, partition) = self.attempt(attempt)?;
+        match stage.kind {
+            StageKind::ShuffleWrite { .. } => {
+                self.context.files.shuffle_sink(stage.node, partition, attempt)
+            }
+            _ => Err(io::Error::other("this stage writes no shuffle")),
+        }
+    }
+
+    fn output_sink(&self, attempt: AttemptId, claimed: Partition) -> io::Result<OwnedFd> {
+        let (stage, partition) = self.attempt(attempt)?;
+        match &stage.kind {
+            StageKind::Output { staging, prefix } if partition == claimed => {
+                self.context.files.output_sink(staging, prefix, partition, attempt)
+            }
+            _ => Err(io::Error::other("this stage writes no output")),
+        }
+    }
+}
