@@ -1,9 +1,12 @@
 //! The DAG scheduler: cuts jobs into stages at their shuffles and says which may run when.
 //!
 //! ```text
-//!   guest ── register, submit, NodeDropped, JobDropped ──►┌─────┐── Result, JobFinished, JobFailed,
-//!                                                         │ dag │   FreeSnapshot, DropShuffle ──► driver
-//!   tasks ── PartitionDone, StageDone, FetchFailed, .. ──►└─────┘── Submit, Suspend, Resume, Cancel ──► tasks
+//!         register, submit,                      Result, JobFinished, JobFailed,
+//!         NodeDropped, JobDropped     ┌─────┐    FreeSnapshot, DropShuffle
+//!   guest ──────────────────────────► │ dag │ ──────────────────────────────► driver
+//!   tasks ──────────────────────────► │     │ ──────────────────────────────► tasks
+//!         PartitionDone, StageDone,   └─────┘    Submit, Suspend, Resume, Cancel
+//!         FetchFailed, FailedForGood
 //! ```
 //!
 //! A stage computes one shuffle, for every job that needs it, or the result of one job. Somebody
@@ -239,6 +242,11 @@ pub struct Dag {
 // === impl Dag ===
 
 impl Dag {
+    /// How many partitions a node has.
+    pub fn partitions(&self, node: NodeId) -> Option<u32> {
+        self.graph.spec(node).map(|spec| spec.partitions)
+    }
+
     /// Takes in one event.
     pub fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {

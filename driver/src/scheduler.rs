@@ -1,9 +1,9 @@
 //! The DAG scheduler and the task scheduler as one machine: what the driver's event loop calls.
 //!
 //! ```text
-//!   guest ───────┐              ┌─────┐  sets   ┌───────┐             ┌──────► executors
-//!   executors ───┼── Event ───► │ dag │◄───────►│ tasks │── Action ──►┤
-//!   master ──────┘              └─────┘ results └───────┘             └──────► guest, progress bars
+//!   guest ───────┐             ┌─────┐  sets   ┌───────┐            ┌─────► executors
+//!   executors ───┼── Event ──► │ dag │◄───────►│ tasks │── Action ─►┤
+//!   master ──────┘             └─────┘ results └───────┘            └─────► guest, progress bars
 //! ```
 //!
 //! One event goes to the machine that it concerns; what that machine says goes to the other or
@@ -216,6 +216,11 @@ impl Scheduler {
     /// Adds a node to the lineage graph.
     pub fn register(&mut self, spec: NodeSpec) -> Result<(), RegisterError> {
         self.dag.register(spec)
+    }
+
+    /// How many partitions a node has.
+    pub fn partitions(&self, node: NodeId) -> Option<u32> {
+        self.dag.partitions(node)
     }
 
     /// Starts a job. On an error nothing has changed, and the snapshot is the caller's to free.

@@ -1,9 +1,11 @@
 //! The task scheduler: puts the tasks of submitted stages on executors and judges how they end.
 //!
 //! ```text
-//!   dag ── StageSubmitted, Suspended, Resumed, Cancelled ──►┌───────┐── PartitionDone, StageDone,
-//!                                                           │ tasks │   FetchFailed, FailedForGood ──► dag
-//!   executors ── Reports, Recalled ────────────────────────►└───────┘── SendStage, Run, Recall, Kill ──► executors
+//!         StageSubmitted, Suspended,                PartitionDone, StageDone,
+//!         Resumed, Cancelled          ┌───────┐     FetchFailed, FailedForGood
+//!   dag ────────────────────────────► │ tasks │ ─────────────────────────────► dag
+//!   executors ──────────────────────► │       │ ─────────────────────────────► executors
+//!         Reports, Recalled           └───────┘     SendStage, Run, Recall, Kill
 //! ```
 //!
 //! A *set* is the tasks of one stage that are to be run. It is named by the id of the run that it

@@ -12,6 +12,7 @@
 //! (`host::broker`).
 
 pub mod child;
+pub mod broker;
 pub mod compile;
 pub mod engine;
 mod fault;

@@ -59,7 +59,9 @@ impl Argue for NodeSpec {
             }
         }
         to.number(self.dependencies.len() as u64);
-        self.dependencies.iter().for_each(|dependency| dependency.argue(to));
+        self.dependencies
+            .iter()
+            .for_each(|dependency| dependency.argue(to));
     }
 }
 
@@ -89,7 +91,9 @@ impl Argue for JobSpec {
     fn argue(&self, to: &mut Argument) {
         to.number(self.node.0.into());
         to.number(self.partitions.len() as u64);
-        self.partitions.iter().for_each(|partition| to.number(partition.0.into()));
+        self.partitions
+            .iter()
+            .for_each(|partition| to.number(partition.0.into()));
         to.number(match self.order {
             ResultOrder::Partition => 0,
             ResultOrder::Arrival => 1,
@@ -167,7 +171,8 @@ mod tests {
                 check(&NodeSpec { id: parent, name, source, partitions: b, kind, dependencies });
             }
             let output = Some(OutputSpec { path: text.clone(), prefix: more.clone() });
-            for (order, output) in [(ResultOrder::Partition, None), (ResultOrder::Arrival, output)] {
+            let orders = [(ResultOrder::Partition, None), (ResultOrder::Arrival, output)];
+            for (order, output) in orders {
                 check(&JobSpec {
                     node: parent,
                     partitions: vec![Partition(b), Partition(a)],

@@ -127,7 +127,9 @@ impl<R: Read> BatchReader<R> {
 }
 
 fn read_u32(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes
+        .first_chunk()
+        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 // === impl RecordReader ===
@@ -266,7 +268,10 @@ mod tests {
         let mut batch = Batch::default();
         (0..3).for_each(|_| batch.add(|out| ().encode(out)));
         batch.take(|bytes| stream.extend_from_slice(bytes));
-        assert_eq!(RecordReader::<(), _>::new(BatchReader::new(&stream[..], 64)).count(), 3);
+        assert_eq!(
+            RecordReader::<(), _>::new(BatchReader::new(&stream[..], 64)).count(),
+            3
+        );
     }
 
     #[test]

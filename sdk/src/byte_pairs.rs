@@ -85,7 +85,9 @@ impl<V: Record> BytePairs<V> {
         let writer = writer_node(origin, partitions, &self.node, move |partition, writer| {
             let mut combiner = Combiner::new(writer);
             let mut add = |key: &[u8], value| combiner.add(key, value, &*map_side, encode_key);
-            lines.open(partition).drain(&mut |line| emit(line, &mut add));
+            lines
+                .open(partition)
+                .drain(&mut |line| emit(line, &mut add));
             combiner.finish(encode_key);
         });
         reduced(origin, partitions, writer, combine)

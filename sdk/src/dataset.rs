@@ -149,9 +149,8 @@ impl<T: 'static> Dataset<T> {
         let (first, second) = (self.clone(), other.clone());
         let start = first.partitions();
         let parts = [(self, 0), (other, start)];
-        let edges = parts.map(|(part, start)| {
-            Edge::Narrow(Rc::clone(part.node()), NarrowMap::Range { start })
-        });
+        let edges = parts
+            .map(|(part, start)| Edge::Narrow(Rc::clone(part.node()), NarrowMap::Range { start }));
         let partitions = start.saturating_add(second.partitions());
         let node = Node::records(Origin::here("union"), partitions, edges.into());
         Dataset::new(node, move |partition| match partition.checked_sub(start) {
@@ -184,9 +183,13 @@ impl<T: 'static> Dataset<T> {
         compute: impl Fn(Records<T>) -> R + 'static,
     ) -> Result<JobHandle<R>, Error> {
         let dataset = self.clone();
-        let action = Action::new(Origin::here("submit"), self.node(), move |partition, out| {
-            out.write(|bytes| compute(dataset.records(partition)).encode(bytes));
-        });
+        let action = Action::new(
+            Origin::here("submit"),
+            self.node(),
+            move |partition, out| {
+                out.write(|bytes| compute(dataset.records(partition)).encode(bytes));
+            },
+        );
         action.submit().map(JobHandle::new)
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct FakeHost {
     pub(crate) chunk_bytes: usize,
     /// How many children each node has.
     children: BTreeMap<u32, usize>,
-    shuffles: BTreeMap<(u32, u32), Vec<BTreeMap<u32, Vec<u8>>>>,
+    /// What each map partition of a writer wrote.
+    shuffles: BTreeMap<u32, Vec<Written>>,
     streams: BTreeMap<i32, Vec<u8>>,
     jobs: BTreeMap<i32, Result<Vec<u8>, String>>,
     current: Attempt,
@@ -34,12 +35,15 @@ pub(crate) struct FakeHost {
     last_error: String,
 }
 
+/// Shuffle data by reducer.
+type Written = BTreeMap<u32, Vec<u8>>;
+
 /// What a task has written.
 #[derive(Clone, Default)]
 struct Attempt {
     result: Vec<u8>,
     output: Vec<u8>,
-    shuffle: BTreeMap<u32, Vec<u8>>,
+    shuffle: Written,
     message: String,
 }
 
@@ -99,7 +103,7 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
 fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
     assert_eq!(spec.kind, NodeKind::ShuffleWrite { reducers: readers });
-    let done = with(|host| host.shuffles.contains_key(&(writer.0, 0)));
+    let done = with(|host| host.shuffles.contains_key(&writer.0));
     if done {
         return Ok(());
     }
@@ -111,7 +115,7 @@ fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
         assert!(written.keys().all(|reducer| *reducer < readers));
         maps.push(written);
     }
-    with(|host| host.shuffles.insert((writer.0, 0), maps));
+    with(|host| host.shuffles.insert(writer.0, maps));
     Ok(())
 }
 
@@ -128,8 +132,14 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
     for partition in partitions {
         let done = attempt(job.node, partition)?;
         parts.push(done.output);
-        let step = if chunk == 0 { done.result.len().max(1) } else { chunk };
-        let whole = [&done.result[..]].into_iter().filter(|result| result.is_empty());
+        let step = if chunk == 0 {
+            done.result.len().max(1)
+        } else {
+            chunk
+        };
+        let whole = [&done.result[..]]
+            .into_iter()
+            .filter(|result| result.is_empty());
         for (index, piece) in done.result.chunks(step).chain(whole).enumerate() {
             let header = [partition, done.result.len() as u32, (index * step) as u32];
             pieces.extend(header.into_iter().flat_map(u32::to_le_bytes));
@@ -182,7 +192,11 @@ pub(crate) mod imports {
 
     pub(crate) fn stream_read(handle: i32, buffer: &mut [u8]) -> i32 {
         with(|host| {
-            let limit = if host.chunk_bytes == 0 { usize::MAX } else { host.chunk_bytes };
+            let limit = if host.chunk_bytes == 0 {
+                usize::MAX
+            } else {
+                host.chunk_bytes
+            };
             let stream = host.streams.get_mut(&handle).expect("an open stream");
             let length = stream.len().min(buffer.len()).min(limit);
             buffer[..length].copy_from_slice(&stream[..length]);
@@ -213,9 +227,15 @@ pub(crate) mod imports {
 
     pub(crate) fn node_drop(node: i32) -> i32 {
         with(|host| {
-            let spec = host.nodes.remove(&node.cast_unsigned()).expect("a registered node");
+            let spec = host
+                .nodes
+                .remove(&node.cast_unsigned())
+                .expect("a registered node");
             let children = host.children.remove(&node.cast_unsigned());
-            assert!(matches!(children, None | Some(0)), "{spec:?} goes before its children");
+            assert!(
+                matches!(children, None | Some(0)),
+                "{spec:?} goes before its children"
+            );
             for parent in parents(&spec) {
                 *host.children.entry(parent).or_default() -= 1;
             }
@@ -299,12 +319,15 @@ impl FakeHost {
                 bytes.get(offset as usize..).map(<[u8]>::to_vec)
             }
             Source::Shuffle { writer, reducer } => {
-                let maps = self.shuffles.get(&(writer.0, 0))?;
+                let maps = self.shuffles.get(&writer.0)?;
                 let stream = maps.iter().filter_map(|map| map.get(&reducer)).flatten();
                 Some(stream.copied().collect())
             }
             Source::Listing { pattern } => {
-                let files = self.files.iter().filter(|(path, _)| path.starts_with(&pattern));
+                let files = self
+                    .files
+                    .iter()
+                    .filter(|(path, _)| path.starts_with(&pattern));
                 let files = files.map(|(path, bytes)| InputFile {
                     path: path.clone(),
                     length: bytes.len() as u64,

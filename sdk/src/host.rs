@@ -49,11 +49,11 @@ fn error_text() -> String {
         text.resize(length.unsigned_abs() as usize, 0);
         length = raw::error_text(&mut text);
     }
-    text.truncate(usize::try_from(length).unwrap_or(0));
-    match String::from_utf8(text) {
-        Ok(text) if !text.is_empty() => text,
-        _ => "there is no host: build for wasm32-wasip1 and run with `offshoot submit`".to_owned(),
-    }
+    let Ok(length) = usize::try_from(length) else {
+        return "there is no host: build for wasm32-wasip1 and run with `offshoot submit`".into();
+    };
+    text.truncate(length);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 // === both places ===
@@ -71,7 +71,10 @@ impl Read for InputStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = check(raw::stream_read(self.handle, buffer))? as usize;
         if length > buffer.len() {
-            let text = format!("stream_read: {length} bytes for a buffer of {}", buffer.len());
+            let text = format!(
+                "stream_read: {length} bytes for a buffer of {}",
+                buffer.len()
+            );
             return Err(Error::Malformed(text).into());
         }
         Ok(length)
@@ -125,9 +128,9 @@ pub(crate) fn submit(spec: &JobSpec) -> Result<HostJob, Error> {
 fn prepare_snapshot() {
     // The keys of `HashMap` are drawn once per thread: drawn here, they are the same in all tasks.
     black_box(RandomState::new());
-    // What is still buffered would be printed again by every task that prints.
+    // What is still buffered would be printed again by every task that prints. Standard error
+    // has no buffer.
     let _ = io::stdout().flush();
-    let _ = io::stderr().flush();
     // The allocator keeps what it once had: a small task finds this block and need not grow.
     black_box(Vec::<u8>::with_capacity(black_box(FREE_HEAP_BYTES)));
 }

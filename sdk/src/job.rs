@@ -97,7 +97,7 @@ impl Action {
     }
 
     /// Results as they are completed: for actions to which the order is nothing.
-    pub(crate) fn as_they_arrive(self) -> Self {
+    pub(crate) fn in_any_order(self) -> Self {
         let order = ResultOrder::Arrival;
         Self { order, ..self }
     }
@@ -152,7 +152,9 @@ impl Job {
             if length == 0 {
                 return assembler.finish();
             }
-            let pieces = buffer.get(..length).ok_or_else(|| malformed("a full buffer"))?;
+            let pieces = buffer
+                .get(..length)
+                .ok_or_else(|| malformed("a full buffer"))?;
             assembler.add(pieces, each)?;
         }
     }
@@ -225,7 +227,9 @@ impl Assembler {
                 .ok_or_else(|| malformed("a piece that is cut off"))?;
             pieces = rest;
             if header.offset as usize != self.partial.len()
-                || self.partition.is_some_and(|partition| partition != header.partition)
+                || self
+                    .partition
+                    .is_some_and(|partition| partition != header.partition)
             {
                 return Err(malformed("pieces out of order"));
             }
@@ -258,7 +262,11 @@ impl PieceHeader {
         let (header, rest) = bytes
             .split_first_chunk::<RESULT_PIECE_HEADER_BYTES>()
             .ok_or_else(|| malformed("a piece without a whole header"))?;
-        let mut fields = header.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
+        let mut fields = header
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|field| u32::from_le_bytes(*field));
         let mut next = || fields.next().unwrap_or_default();
         let header = Self {
             partition: next(),
@@ -302,11 +310,24 @@ mod tests {
 
     #[test]
     fn pieces_become_results() {
-        let first = [piece(3, 0, 0, b""), piece(1, 2, 0, b"ab"), piece(7, 5, 0, b"c")].concat();
-        let second = [piece(7, 5, 1, b"de"), piece(7, 5, 3, b"fg"), piece(0, 1, 0, b"h")].concat();
+        let first = [
+            piece(3, 0, 0, b""),
+            piece(1, 2, 0, b"ab"),
+            piece(7, 5, 0, b"c"),
+        ]
+        .concat();
+        let second = [
+            piece(7, 5, 1, b"de"),
+            piece(7, 5, 3, b"fg"),
+            piece(0, 1, 0, b"h"),
+        ]
+        .concat();
         let results = assemble(&[first, second]).unwrap();
         let expected = [(3, &b""[..]), (1, b"ab"), (7, b"cdefg"), (0, b"h")];
-        assert_eq!(results, expected.map(|(partition, bytes)| (partition, bytes.to_vec())));
+        assert_eq!(
+            results,
+            expected.map(|(partition, bytes)| (partition, bytes.to_vec()))
+        );
     }
 
     #[test]
@@ -320,7 +341,10 @@ mod tests {
         ];
         for case in cases {
             let result = assemble(std::slice::from_ref(&case));
-            assert!(matches!(result, Err(Error::Malformed(_))), "{case:?}: {result:?}");
+            assert!(
+                matches!(result, Err(Error::Malformed(_))),
+                "{case:?}: {result:?}"
+            );
         }
     }
 }

@@ -168,7 +168,11 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn count<'a>(table: &mut KeyTable<u64>, keys: impl IntoIterator<Item = &'a Vec<u8>>, mask: u64) {
+    fn count<'a>(
+        table: &mut KeyTable<u64>,
+        keys: impl IntoIterator<Item = &'a Vec<u8>>,
+        mask: u64,
+    ) {
         for key in keys {
             *table.entry(key, hash_bytes(key) & mask, || 0) += 1;
         }

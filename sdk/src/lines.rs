@@ -91,20 +91,24 @@ impl Lines {
     ) -> Self {
         let open = Rc::new(open);
         let lines = Rc::clone(&open);
-        Self::new(node, move |partition| lines(partition), move |partition, count| {
-            let mut reservoir = Reservoir::new(count, partition);
-            open(partition).drain(&mut |line| {
-                reservoir.offer(|| line[..line.len().min(SAMPLE_LINE_BYTES_MAX)].to_vec());
-            });
-            reservoir.into_sample()
-        })
+        Self::new(
+            node,
+            move |partition| lines(partition),
+            move |partition, count| {
+                let mut reservoir = Reservoir::new(count, partition);
+                open(partition).drain(&mut |line| {
+                    reservoir.offer(|| line[..line.len().min(SAMPLE_LINE_BYTES_MAX)].to_vec());
+                });
+                reservoir.into_sample()
+            },
+        )
     }
 
     pub(crate) fn read(origin: Origin, path: &str, partitions: Option<u32>) -> Result<Self, Error> {
         let files = host::list(path)?;
         let total = files.iter().map(|file| file.length).sum();
-        let partitions = partitions
-            .unwrap_or_else(|| input::default_partitions(total, context::parallelism()));
+        let partitions =
+            partitions.unwrap_or_else(|| input::default_partitions(total, context::parallelism()));
         let pieces = Rc::new(input::split(files, partitions));
         let node = Node::records(origin, partitions, Vec::new());
         let sampled = Rc::clone(&pieces);
@@ -231,7 +235,9 @@ impl<U, F: Fn(&[u8]) -> U> Iterator for Mapped<F> {
     type Item = U;
 
     fn next(&mut self) -> Option<U> {
-        self.lines.advance().then(|| (self.change)(self.lines.line()))
+        self.lines
+            .advance()
+            .then(|| (self.change)(self.lines.line()))
     }
 
     fn fold<A, S: FnMut(A, U) -> A>(self, initial: A, mut step: S) -> A {

@@ -64,6 +64,10 @@ thread_local! {
 }
 
 /// What the tasks of a node run.
+#[cfg_attr(
+    not(any(target_family = "wasm", test)),
+    allow(dead_code, reason = "nobody runs tasks of a native program")
+)]
 pub(crate) fn computation(id: NodeId) -> Option<Computation> {
     TABLE.with_borrow(|table| {
         let place = place_in(table, id)?;
@@ -275,7 +279,7 @@ impl Drop for Node {
         if self.registered.get() {
             host::drop_node(self.id);
         }
-        release(computation);
+        drop(computation);
         for edge in self.edges.drain(..) {
             release(edge.into_parent());
         }

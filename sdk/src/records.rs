@@ -61,11 +61,8 @@ mod tests {
             let odd = Records::new(numbers.filter(|n| n % 2 == 1));
             Records::new(odd.flat_map(|n| [n, n * 10]))
         };
-        let mut pulled = Vec::new();
         let mut records = chain();
-        while let Some(record) = records.next() {
-            pulled.push(record);
-        }
+        let pulled: Vec<u32> = core::iter::from_fn(|| records.next()).collect();
         let mut pushed = Vec::new();
         chain().for_each(|record| pushed.push(record));
         assert_eq!(pulled, pushed);
@@ -77,6 +74,6 @@ mod tests {
     fn what_was_pulled_is_not_pushed_again() {
         let mut records = Records::new([1, 2, 3].into_iter());
         assert_eq!(records.next(), Some(1));
-        assert_eq!(records.fold(0, |sum, n| sum + n), 5);
+        assert_eq!(records.product::<i32>(), 6);
     }
 }

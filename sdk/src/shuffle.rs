@@ -7,7 +7,9 @@
 //!
 //! A key's reducer is a function of its encoding alone (see [`crate::hash`]).
 
-use crate::batch::{Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail};
+use crate::batch::{
+    Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail,
+};
 use crate::hash::{hash_bytes, reducer_of};
 use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
 use crate::key_table::KeyTable;
@@ -102,11 +104,7 @@ pub(crate) fn read_by_key<K: Record, V: Record, A>(
 
 /// `combine` on a value that a table holds; `None` is a key just made.
 #[inline]
-pub(crate) fn combine_into<V>(
-    held: &mut Option<V>,
-    value: V,
-    combine: &impl Fn(V, V) -> V,
-) {
+pub(crate) fn combine_into<V>(held: &mut Option<V>, value: V, combine: &impl Fn(V, V) -> V) {
     *held = Some(match held.take() {
         Some(before) => combine(before, value),
         None => value,

@@ -18,6 +18,10 @@ pub(crate) fn current() -> Option<(NodeId, Partition)> {
 }
 
 /// Computes a partition of a node, called by the host in a fork of the driver.
+#[cfg_attr(
+    not(any(target_family = "wasm", test)),
+    allow(dead_code, reason = "nobody runs tasks of a native program")
+)]
 pub(crate) fn run(node: u32, partition: u32) {
     CURRENT.set(Some((NodeId(node), Partition(partition))));
     match node::computation(NodeId(node)) {

@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)]
 //! The two machines together: what an executor and the guest see of one small job.
+#![allow(clippy::unwrap_used)]
 
 use super::{Action, Event, JobSubmission, Scheduler};
 use expect_test::{Expect, expect};
@@ -132,8 +132,18 @@ fn line(action: &Action) -> String {
                 p.stage, p.name, p.state, p.done, p.total
             )
         }
+        Action::Recall { attempts, .. } => format!("recall {}", ids(attempts)),
+        Action::Kill { attempts, .. } => format!("kill {}", ids(attempts)),
+        Action::JobFailed { job, message } => {
+            format!("job {job} failed:\n{}", message.replacen("): ", "):\n", 1))
+        }
         other => format!("{other:?}"),
     }
+}
+
+fn ids(attempts: &[AttemptId]) -> String {
+    let ids = attempts.iter().map(|attempt| attempt.to_string());
+    ids.collect::<Vec<_>>().join(", ")
 }
 
 #[test]
@@ -196,13 +206,17 @@ fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
     check(
         &env.report(&[2], panicked()),
         &expect![[r#"
-        JobFailed { job: JobId(0), message: "job 0 `collect` (job.rs:9): stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: panicked: boom\n  attempt 0 on app-1/0, worker w0: panicked: boom\n  attempt 2 on app-1/0, worker w0: panicked: boom" }
-        stage 0 `count`: Ended 0/2
-        Recall { executor: ExecutorId { app: AppId(1), number: ExecutorNumber(0) }, attempts: [AttemptId(1)] }
-        Kill { executor: ExecutorId { app: AppId(1), number: ExecutorNumber(0) }, attempts: [AttemptId(1)] }
-        forget run 0
-        FreeSnapshot(SnapshotId(1))
-    "#]],
+            job 0 failed:
+            job 0 `collect` (job.rs:9):
+            stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: panicked: boom
+              attempt 0 on app-1/0, worker w0: panicked: boom
+              attempt 2 on app-1/0, worker w0: panicked: boom
+            stage 0 `count`: Ended 0/2
+            recall 1
+            kill 1
+            forget run 0
+            FreeSnapshot(SnapshotId(1))
+        "#]],
     );
     assert_eq!(env.scheduler.jobs_alive(), 0);
     assert_eq!(

@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)]
 //! One rule, one test: the whole list of actions after an event.
+#![allow(clippy::unwrap_used)]
 
 use super::{Action, Event, FailedAttempt, Tasks};
 use offshoot_proto::id::{

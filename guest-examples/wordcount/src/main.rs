@@ -45,7 +45,9 @@ fn run(input: &str, output: Option<&str>) -> Result<(), Box<dyn std::error::Erro
         .reduce_by_key(|left, right| left + right);
 
     // Every partition sends its own best, so that `main` sees a few words of each, not all.
-    let best = counts.map_partitions(|counts| most_frequent(counts)).collect()?;
+    let best = counts
+        .map_partitions(most_frequent)
+        .collect()?;
     let mut stdout = io::stdout().lock();
     for (word, count) in most_frequent(best.into_iter()) {
         write!(stdout, "{count}\t")?;
@@ -62,7 +64,8 @@ fn run(input: &str, output: Option<&str>) -> Result<(), Box<dyn std::error::Erro
 
 /// The words of a line.
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty())
+    line.split(|byte| is_space(*byte))
+        .filter(|word| !word.is_empty())
 }
 
 /// White space of ASCII, with the vertical tabulator that `is_ascii_whitespace` leaves out.
@@ -72,9 +75,8 @@ fn is_space(byte: u8) -> bool {
 
 /// The most frequent words, the most frequent first, equally frequent ones in byte order.
 fn most_frequent(counts: impl Iterator<Item = Count>) -> Vec<Count> {
-    let in_order = |left: &Count, right: &Count| {
-        right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0))
-    };
+    let in_order =
+        |left: &Count, right: &Count| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0));
     let mut best = Vec::new();
     counts.for_each(|count| {
         best.push(count);

@@ -26,7 +26,10 @@ fn file(path: &str, length: usize) -> InputFile {
 
 /// The rule itself: a line ends at `\n`, and what follows the last one is a line if not empty.
 fn naive(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let mut lines: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
     if lines.last().is_some_and(Vec::is_empty) {
         lines.pop();
     }
@@ -40,8 +43,14 @@ fn read(text: &[u8], piece: &Piece, step: usize, buffer: usize) -> Vec<Vec<u8>> 
     let mut lines = Vec::new();
     while reader.advance().unwrap() {
         let (offset, line) = (reader.offset() as usize, reader.line());
-        assert!(piece.range.contains(&(offset as u64)), "{offset} in {piece:?}");
-        assert!(&text[offset..offset + line.len()] == line, "offset of a line");
+        assert!(
+            piece.range.contains(&(offset as u64)),
+            "{offset} in {piece:?}"
+        );
+        assert!(
+            &text[offset..offset + line.len()] == line,
+            "offset of a line"
+        );
         lines.push(line.to_vec());
     }
     lines
@@ -49,7 +58,9 @@ fn read(text: &[u8], piece: &Piece, step: usize, buffer: usize) -> Vec<Vec<u8>> 
 
 fn read_all(texts: &[Vec<u8>], partitions: u32, step: usize, buffer: usize) -> Vec<Vec<u8>> {
     let files = texts.iter().enumerate();
-    let files = files.map(|(index, text)| file(&index.to_string(), text.len())).collect();
+    let files = files
+        .map(|(index, text)| file(&index.to_string(), text.len()))
+        .collect();
     let pieces = split(files, partitions);
     assert_eq!(pieces.len(), partitions as usize);
     let lines = pieces.iter().flatten().flat_map(|piece| {
@@ -85,7 +96,10 @@ fn every_cut_of_nasty_texts() {
         for first in 0..=length {
             for second in first..=length {
                 let pieces = [0..first, first..second, second..length].map(piece);
-                let lines: Vec<_> = pieces.iter().flat_map(|piece| read(text, piece, 3, 4)).collect();
+                let lines: Vec<_> = pieces
+                    .iter()
+                    .flat_map(|piece| read(text, piece, 3, 4))
+                    .collect();
                 assert_eq!(lines, naive(text), "{text:?} cut at {first} and {second}");
             }
         }
@@ -104,7 +118,12 @@ fn lines_of_megabytes() {
     ]
     .concat();
     for partitions in [1, 2, 5, 64] {
-        let lines = read_all(std::slice::from_ref(&text), partitions, 256 << 10, 128 << 10);
+        let lines = read_all(
+            std::slice::from_ref(&text),
+            partitions,
+            256 << 10,
+            128 << 10,
+        );
         assert!(lines == naive(&text), "{partitions} partitions");
     }
 }
@@ -119,7 +138,10 @@ fn many_small_files_share_partitions() {
     let files = texts.iter().map(|text| file("f", text.len())).collect();
     let shares = split(files, 7);
     assert!(shares.iter().all(|share| (130..160).contains(&share.len())));
-    assert!(shares.iter().map(Vec::len).sum::<usize>() <= 1000 + 6, "one cut each, at most");
+    assert!(
+        shares.iter().map(Vec::len).sum::<usize>() <= 1000 + 6,
+        "one cut each, at most"
+    );
 }
 
 #[test]
@@ -127,7 +149,10 @@ fn shares_are_equal_and_cover_everything() {
     let files = vec![file("a", 100), file("b", 0), file("c", 3), file("d", 297)];
     let shares = split(files, 4);
     for share in &shares {
-        let bytes: u64 = share.iter().map(|piece| piece.range.end - piece.range.start).sum();
+        let bytes: u64 = share
+            .iter()
+            .map(|piece| piece.range.end - piece.range.start)
+            .sum();
         assert_eq!(bytes, 100, "{share:?}");
     }
     assert!(split(vec![file("a", 0)], 3).iter().all(Vec::is_empty));
@@ -145,7 +170,8 @@ proptest! {
     #[test]
     fn any_files_any_cut(
         texts in proptest::collection::vec(
-            proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'a')], 0..30), 0..6,
+            proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'a')], 0..30),
+            0..6,
         ),
         partitions in 1u32..12, step in 1usize..9, buffer in 0usize..20,
     ) {

@@ -7,7 +7,7 @@ use glob::{MatchOptions, Pattern};
 use offshoot_proto::abi::InputFile;
 use offshoot_proto::grants::Access;
 use offshoot_proto::link::PathKind;
-use offshoot_sandbox::wasi::{Errno, modified_nanos};
+use crate::wasi::{Errno, modified_nanos};
 use rustix::fs::{AtFlags, statat};
 use std::os::fd::OwnedFd;
 

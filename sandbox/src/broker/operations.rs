@@ -6,7 +6,7 @@ use super::error::BrokerError;
 use super::place::Place;
 use offshoot_proto::grants::Access;
 use offshoot_proto::link::{PathKind, PathOperation, PathReply, PathRequest, PathStat};
-use offshoot_sandbox::wasi::{Errno, path_stat};
+use crate::wasi::{Errno, path_stat};
 use rustix::fs::{
     AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, mkdirat, readlinkat, renameat, statat,
     unlinkat, utimensat,

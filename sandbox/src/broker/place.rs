@@ -1,7 +1,7 @@
 //! Where a request points, by the text of its path alone.
 
 use super::error::BrokerError;
-use offshoot_sandbox::wasi::Errno;
+use crate::wasi::Errno;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a path, the `PATH_MAX` of Linux: longer ones are refused before anything is done.

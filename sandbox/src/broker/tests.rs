@@ -16,7 +16,7 @@ use super::*;
 use offshoot_proto::abi::{InputFile, code};
 use offshoot_proto::grants::PathGrant;
 use offshoot_proto::link::{PathKind, PathOperation};
-use offshoot_sandbox::wasi::Errno;
+use crate::wasi::Errno;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};

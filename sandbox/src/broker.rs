@@ -14,14 +14,15 @@
 //! in guest memory. And a grant of one file says nothing of its siblings.
 //!
 //! The last preopen is `/`, under which nothing is granted. Without it wasi-libc would answer
-//! a path that no grant covers by itself, with *no such file*, and nobody could say which flag is missing.
+//! a path that no grant covers by itself, with *no such file*, and nobody could say which flag
+//! is missing.
 //!
 //! What keeps a guest inside:
 //! - The kernel resolves each path beneath the grant in one step, links and `..` included.
 //! - The grant's own path is the submitter's word and may lead through links, except where a guest
 //!   could have changed it: a grant inside a writable one is resolved beneath that.
 //! - A guest makes no links, and moves none: one moved to where a grant begins would be followed.
-//! - Devices, pipes and sockets are not opened, not even to look.
+//! - Devices, pipes and sockets are never opened for reading or writing (`O_PATH` only looks).
 //!
 //! Nothing is open between two requests. Directories never become descriptors of a slot.
 #![forbid(unsafe_code)]
@@ -114,7 +115,8 @@ impl Broker {
     /// Does what a slot asks for.
     ///
     /// A file that was opened comes as [`PathReply::Opened`] with its descriptor, a directory as
-    /// [`PathReply::Stat`] without one. Whatever the request, nothing outside the grants is touched.
+    /// [`PathReply::Stat`] without one. Whatever the request, nothing outside the grants is
+    /// touched.
     pub fn handle(&self, request: &PathRequest) -> (PathReply, Option<OwnedFd>) {
         self.run(request).unwrap_or_else(|error| {
             let reply = PathReply::Errno {

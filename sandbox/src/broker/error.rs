@@ -2,7 +2,7 @@
 
 use offshoot_proto::abi::code;
 use offshoot_proto::grants::Access;
-use offshoot_sandbox::wasi::Errno;
+use crate::wasi::Errno;
 use thiserror::Error;
 
 /// A path operation, listing or check that failed. Paths are as the guest wrote them.

@@ -1,0 +1,381 @@
+//! The driver's one loop: waits for an event, lets the scheduler decide, runs the actions.
+
+mod actions;
+mod requests;
+
+use crate::executors::{self, ExecutorEvent, ExecutorLink, Fetched};
+use crate::master_link::{self, MasterLink};
+use crate::output::Output;
+use crate::results::Results;
+use crate::scheduler::{Action, Event, Scheduler};
+use crate::{Config, DriverError, End, Observer, Ports};
+use offshoot_net::{Accepts, Endpoint};
+use offshoot_proto::cluster::{AppSpec, FromClient, ToClient};
+use offshoot_proto::executor::{FromExecutor, ToExecutor};
+use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
+use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
+use offshoot_proto::settings::Settings;
+use offshoot_sandbox::broker::Broker;
+use offshoot_sandbox::link::LinkError;
+use offshoot_sandbox::memory::memory_file;
+use offshoot_sandbox::slots::SlotConnection;
+use offshoot_sandbox::snapshots::SnapshotStore;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How long executors have to hear that the application has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Events of executors that are handled before the scheduler's actions go out: a burst of reports
+/// makes one batch of orders.
+const BURST_MAX: usize = 64;
+
+/// The driver's state.
+pub(crate) struct Core {
+    slot: Box<dyn SlotConnection>,
+    observer: Box<dyn Observer>,
+    broker: Broker,
+    settings: Settings,
+    executor_memory_bytes: u64,
+    scheduler: Scheduler,
+    actions: Vec<Action>,
+    cluster: Option<ClusterSide>,
+    executors: BTreeMap<ExecutorId, ExecutorLink>,
+    executor_events: mpsc::UnboundedReceiver<(ExecutorId, ExecutorEvent)>,
+    executor_sender: mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
+    fetches: mpsc::UnboundedReceiver<(JobId, Partition, AttemptId, Fetched)>,
+    fetch_sender: mpsc::UnboundedSender<(JobId, Partition, AttemptId, Fetched)>,
+    snapshots: Option<SnapshotStore>,
+    /// The memory file of `main`, until the first snapshot.
+    memory: Option<OwnedFd>,
+    snapshot_live: u32,
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u32,
+    waiting: Option<Waiting>,
+    outputs: u32,
+    origin: Instant,
+    end: Option<End>,
+}
+
+/// What there is only with a cluster.
+struct ClusterSide {
+    master: MasterLink,
+    endpoint: Arc<Endpoint>,
+}
+
+/// A job that the guest has not dropped.
+pub(crate) struct Job {
+    results: Results,
+    output: Option<Output>,
+    state: JobState,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JobState {
+    /// Its tasks run.
+    Running,
+    /// Every partition is ready.
+    Finished,
+    /// It cannot be finished.
+    Failed(String),
+}
+
+/// What the guest stands still for.
+pub(crate) enum Waiting {
+    /// Results of a job.
+    Results {
+        job: JobId,
+        capacity: usize,
+    },
+    /// A place among the live snapshots.
+    Snapshot(Box<requests::Submission>),
+    /// To know the application's cores.
+    Parallelism,
+}
+
+/// Runs an application to its end.
+pub async fn run(config: Config, ports: Ports) -> Result<End, DriverError> {
+    let mut core = Core::start(config, ports).await?;
+    let result = core.live().await;
+    core.farewell(matches!(result, Ok(End::Exit(0)))).await;
+    result
+}
+
+// === impl Core ===
+
+impl Core {
+    async fn start(config: Config, mut ports: Ports) -> Result<Self, DriverError> {
+        let broker = Broker::new(&config.grants);
+        let memory = memory_file("driver memory").map_err(|e| DriverError::Slot(e.to_string()))?;
+        let name = match &config.cluster {
+            Some(_) => format!("{}/driver", config.name),
+            None => config.name.clone(),
+        };
+        let (slot, cluster) = tokio::join!(
+            start_slot(&config, &ports, &broker, &memory, name),
+            join_cluster(&config, &ports),
+        );
+        let (slot, cluster) = (slot?, cluster?);
+        if let Some(cluster) = &cluster {
+            ports.observer.registered(cluster.master.app);
+        }
+        let (executor_sender, executor_events) = mpsc::unbounded_channel();
+        let (fetch_sender, fetches) = mpsc::unbounded_channel();
+        Ok(Self {
+            slot,
+            observer: ports.observer,
+            broker,
+            scheduler: Scheduler::new(config.settings.task_max_failures),
+            settings: config.settings,
+            executor_memory_bytes: config.request.executor_memory_bytes,
+            actions: Vec::new(),
+            cluster,
+            executors: BTreeMap::new(),
+            executor_events,
+            executor_sender,
+            fetches,
+            fetch_sender,
+            snapshots: None,
+            memory: Some(memory),
+            snapshot_live: 0,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            waiting: None,
+            outputs: 0,
+            origin: Instant::now(),
+            end: None,
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    async fn live(&mut self) -> Result<End, DriverError> {
+        loop {
+            self.run_actions()?;
+            if let Some(end) = self.end.take() {
+                return Ok(end);
+            }
+            let timeout = self.scheduler.next_timeout().map(|due| self.origin + due);
+            tokio::select! {
+                biased;
+                frame = self.slot.receive() => self.on_slot(frame).await?,
+                Some((id, event)) = self.executor_events.recv() => {
+                    self.on_executor(id, event);
+                    for _ in 1..BURST_MAX {
+                        let Ok((id, event)) = self.executor_events.try_recv() else { break };
+                        self.on_executor(id, event);
+                    }
+                }
+                Some((job, partition, attempt, fetched)) = self.fetches.recv() => {
+                    self.on_fetched(job, partition, attempt, fetched)?;
+                }
+                frame = next_of(&mut self.cluster) => self.on_master(frame)?,
+                () = sleep_until(timeout) => {
+                    let now = self.now();
+                    self.scheduler.handle_timeout(now, &mut self.actions);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        self.scheduler.handle(now, event, &mut self.actions);
+    }
+
+    async fn on_slot(
+        &mut self,
+        frame: Result<(FromSlot, Vec<OwnedFd>), LinkError>,
+    ) -> Result<(), DriverError> {
+        match frame {
+            Ok((FromSlot::Ready, _)) => {}
+            Ok((FromSlot::Output { stream, bytes }, _)) => self.observer.output(stream, &bytes),
+            Ok((FromSlot::Request(request), descriptors)) => {
+                self.on_request(request, descriptors)?;
+            }
+            Ok((FromSlot::MainEnded(MainEnd::Exit { code }), _)) => {
+                self.end = Some(End::Exit(code));
+            }
+            Ok((FromSlot::MainEnded(MainEnd::Failed(failure)), _)) => {
+                self.end = Some(End::Failed(failure));
+            }
+            Ok((FromSlot::Reports(_) | FromSlot::ResultPiece(_), _)) => {
+                return Err(DriverError::Slot("main's slot reported tasks".to_owned()));
+            }
+            Err(error) => {
+                self.slot.kill();
+                let how = self.slot.ended().await;
+                return Err(DriverError::Slot(format!("{error}; {how}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_executor(&mut self, executor: ExecutorId, event: ExecutorEvent) {
+        match event {
+            ExecutorEvent::Ready { slots } => {
+                let Some(link) = self.executors.get_mut(&executor) else { return };
+                link.ready = true;
+                let worker = link.info.worker.clone();
+                let worker_address = link.info.worker_address;
+                self.send_live_snapshots(executor);
+                self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
+                self.answer_parallelism();
+            }
+            ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
+                self.handle(Event::Reports { executor, reports });
+            }
+            ExecutorEvent::Frame(FromExecutor::Recalled(attempts)) => {
+                self.handle(Event::Recalled { executor, attempts });
+            }
+            ExecutorEvent::Frame(FromExecutor::Log { text }) => self.observer.notice(&text),
+            ExecutorEvent::Frame(FromExecutor::Ready { .. } | FromExecutor::Heartbeat) => {}
+            ExecutorEvent::Lost(reason) => self.lose(executor, &reason),
+        }
+    }
+
+    /// An executor is gone, whoever says so first.
+    fn lose(&mut self, executor: ExecutorId, reason: &str) {
+        let Some(link) = self.executors.remove(&executor) else { return };
+        self.observer.notice(&format!("executor {executor} is gone: {reason}"));
+        if link.ready {
+            self.handle(Event::ExecutorLost(executor));
+        }
+    }
+
+    fn on_master(&mut self, frame: Option<ToClient>) -> Result<(), DriverError> {
+        let Some(frame) = frame else { return Ok(()) };
+        match frame {
+            ToClient::ExecutorAdded(info) => {
+                if let Some(cluster) = &self.cluster
+                    && !self.executors.contains_key(&info.id)
+                {
+                    let (endpoint, events) =
+                        (cluster.endpoint.clone(), self.executor_sender.clone());
+                    let link = executors::connect(endpoint, info.clone(), events);
+                    self.executors.insert(info.id, link);
+                }
+            }
+            ToClient::ExecutorGone { executor, reason } => self.lose(executor, &reason),
+            ToClient::Waiting(reason) => self.observer.waiting(&reason),
+            ToClient::Apps(rows) => {
+                let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
+                let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
+                self.on_cores(cores);
+            }
+            ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
+            ToClient::Registered { .. } | ToClient::Heartbeat | ToClient::Workers(_) => {}
+        }
+        Ok(())
+    }
+
+    fn send_live_snapshots(&mut self, executor: ExecutorId) {
+        let Some(store) = &self.snapshots else { return };
+        let Some(link) = self.executors.get_mut(&executor) else { return };
+        let Some(first) = store.live().next() else { return };
+        // Everything from the oldest live one on: executors count on having each in turn.
+        for id in (first.0..=store.last().0).map(SnapshotId).filter(|id| store.contains(*id)) {
+            let sent = store
+                .transfer(id, !link.has_snapshot)
+                .map_err(|error| error.to_string())
+                .and_then(|transfer| link.send_snapshot(transfer).map_err(|e| e.to_string()));
+            if let Err(error) = sent {
+                tracing::error!(%executor, error, "a snapshot could not be read");
+            }
+        }
+    }
+
+    async fn farewell(&mut self, succeeded: bool) {
+        let links = std::mem::take(&mut self.executors);
+        for link in links.values() {
+            link.send(ToExecutor::Stop);
+        }
+        self.slot.kill();
+        if let Some(ClusterSide { master, endpoint }) = self.cluster.take() {
+            master.finish(succeeded).await;
+            drop(links);
+            let _ = tokio::time::timeout(FAREWELL, endpoint.close("the application has ended"))
+                .await;
+        }
+    }
+}
+
+async fn next_of(cluster: &mut Option<ClusterSide>) -> Option<ToClient> {
+    match cluster {
+        Some(cluster) => match cluster.master.events.recv().await {
+            Some(frame) => Some(frame),
+            // The link has given up; what runs goes on without it.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn start_slot(
+    config: &Config,
+    ports: &Ports,
+    broker: &Broker,
+    memory: &OwnedFd,
+    name: String,
+) -> Result<Box<dyn SlotConnection>, DriverError> {
+    let failed = |error: &dyn std::fmt::Display| DriverError::Slot(error.to_string());
+    let mut slot = ports.slots.start(name).await.map_err(|error| failed(&error))?;
+    let frame = ToSlot::Start(SlotStart {
+        role: SlotRole::Driver,
+        arguments: config.arguments.clone(),
+        environment: config.grants.environment.clone(),
+        preopens: broker.preopens(),
+        memory_bytes_max: config.driver_memory_bytes,
+        result_bytes_max: config.settings.max_result_bytes,
+    });
+    let artifact = &config.artifact;
+    let copies = || -> std::io::Result<Vec<OwnedFd>> {
+        let (code, info) = (artifact.code.try_clone()?, artifact.description.try_clone()?);
+        Ok(vec![code.into(), info.into(), memory.try_clone()?])
+    };
+    let descriptors = copies().map_err(|error| failed(&error))?;
+    slot.send(&frame, descriptors).map_err(|error| failed(&error))?;
+    Ok(slot)
+}
+
+async fn join_cluster(
+    config: &Config,
+    ports: &Ports,
+) -> Result<Option<ClusterSide>, DriverError> {
+    let Some(cluster) = &config.cluster else { return Ok(None) };
+    let app = AppSpec {
+        name: config.name.clone(),
+        module: config.hash,
+        arguments: config.arguments.clone(),
+        grants: config.grants.clone(),
+        settings: config.settings.clone(),
+        request: config.request,
+    };
+    let master_address = cluster.master;
+    let module = config.module.clone();
+    let master = master_link::register(&*ports.network, cluster, app, module).await?;
+    let address = master_link::any_address(master_address);
+    let credential = master.credential.clone();
+    let endpoint = Endpoint::bind(&*ports.network, address, credential, Accepts::Nothing).await;
+    let endpoint = endpoint.map_err(|error| DriverError::Local(error.to_string()))?;
+    Ok(Some(ClusterSide { master, endpoint: Arc::new(endpoint) }))
+}
+
+/// Asks the master how many cores the application has been granted.
+fn ask_cores(cluster: &ClusterSide) {
+    cluster.master.send(FromClient::ListApps);
+}

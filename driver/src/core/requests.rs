@@ -1,0 +1,244 @@
+//! What `main` asks for.
+
+use super::{Core, Job, JobState, Waiting, ask_cores};
+use crate::DriverError;
+use crate::output::Output;
+use crate::results::Results;
+use crate::scheduler::{Event, JobSubmission};
+use offshoot_proto::abi::{JobSpec, code};
+use offshoot_proto::id::JobId;
+use offshoot_proto::limits::{PAGE_BYTES, SNAPSHOTS_LIVE_MAX};
+use offshoot_proto::link::{Reply, Request};
+use offshoot_proto::settings::format_size;
+use offshoot_proto::snapshot::SnapshotHeader;
+use offshoot_proto::stage::StageKind;
+use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore};
+use std::os::fd::OwnedFd;
+
+/// A job that waits for a place among the live snapshots.
+pub(crate) struct Submission {
+    job: JobSpec,
+    snapshot: SnapshotHeader,
+    pages: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Core {
+    pub(super) fn on_request(
+        &mut self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), DriverError> {
+        if self.waiting.is_some() {
+            return Err(DriverError::Slot("main's slot asked while it waits".to_owned()));
+        }
+        match request {
+            Request::RegisterNode(spec) => {
+                let registered = self.scheduler.register(spec);
+                self.reply(match registered {
+                    Ok(()) => Reply::Ok,
+                    Err(error) => refused(code::INVALID, &error),
+                })
+            }
+            Request::DropNode(node) => {
+                self.handle(Event::NodeDropped(node));
+                self.reply(Reply::Ok)
+            }
+            Request::SubmitJob { job, snapshot, pages } => {
+                let descriptor = descriptors.into_iter().next();
+                self.submit_or_wait(Box::new(Submission { job, snapshot, pages, descriptor }))
+            }
+            Request::JobResults { job, capacity } => self.answer_results(job, capacity as usize),
+            Request::DropJob(job) => {
+                if let Some(dropped) = self.jobs.remove(&job) {
+                    if let Some(output) = dropped.output {
+                        output.abandon();
+                    }
+                    self.handle(Event::JobDropped(job));
+                }
+                self.reply(Reply::Ok)
+            }
+            Request::ListInputs { pattern } => {
+                let listed = self.broker.list_inputs(&pattern);
+                self.reply(match listed {
+                    Ok(files) => Reply::Inputs(files),
+                    Err(error) => refused(error.code(), &error),
+                })
+            }
+            Request::OpenInput(file) => match self.broker.open_input(&file) {
+                Ok(descriptor) => self.reply_with(Reply::Descriptor, Some(descriptor)),
+                Err(error) => self.reply(refused(error.code(), &error)),
+            },
+            Request::Parallelism => self.on_parallelism(),
+            Request::Path(request) => {
+                let (reply, descriptor) = self.broker.handle(&request);
+                self.reply_with(Reply::Path(reply), descriptor)
+            }
+            Request::OpenShuffle { .. }
+            | Request::PullShuffle { .. }
+            | Request::OpenShuffleSink(_)
+            | Request::OpenOutputSink(..)
+            | Request::OpenSpill(_) => {
+                let message = "only a task may do this; this is main".to_owned();
+                self.reply(Reply::Error { code: code::NOT_HERE, message })
+            }
+            Request::CloseShuffle { .. } => Ok(()),
+        }
+    }
+
+    /// Submits a job, unless too many snapshots are alive: then the guest waits for one to end.
+    pub(super) fn submit_or_wait(
+        &mut self,
+        submission: Box<Submission>,
+    ) -> Result<(), DriverError> {
+        if self.snapshot_live as usize >= SNAPSHOTS_LIVE_MAX && !self.reclaim_oldest() {
+            self.waiting = Some(Waiting::Snapshot(submission));
+            return Ok(());
+        }
+        let Submission { job, snapshot, pages, descriptor } = *submission;
+        let id = snapshot.id;
+        if let Err(error) = self.keep_snapshot(snapshot, pages, descriptor) {
+            return Err(DriverError::Slot(error.to_string()));
+        }
+        self.snapshot_live += 1;
+        let submitted = self.submit(job, id);
+        if submitted.is_err() {
+            self.free_snapshot(id);
+        }
+        self.reply(match submitted {
+            Ok(job) => Reply::Number(job.0),
+            Err((code, message)) => Reply::Error { code, message },
+        })
+    }
+
+    /// Gives up what was computed in the oldest snapshot that no job uses.
+    fn reclaim_oldest(&mut self) -> bool {
+        let live: Vec<_> = self.snapshots.iter().flat_map(SnapshotStore::live).collect();
+        let now = self.now();
+        for id in live {
+            if self.scheduler.reclaim(now, id, &mut self.actions) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn keep_snapshot(
+        &mut self,
+        header: SnapshotHeader,
+        pages: Vec<u8>,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), SnapshotError> {
+        let id = header.id;
+        match (&mut self.snapshots, descriptor) {
+            (Some(store), Some(file)) => store.push_file(header, file)?,
+            (Some(store), None) => store.push(header, pages)?,
+            (None, _) => {
+                let reason = "it has no memory file";
+                let memory = self.memory.take();
+                let memory = memory.ok_or(SnapshotError::Malformed { id, reason })?;
+                self.snapshots = Some(SnapshotStore::new(header, memory)?);
+            }
+        }
+        let Some(store) = &self.snapshots else { return Ok(()) };
+        for link in self.executors.values_mut().filter(|link| link.ready) {
+            let transfer = store.transfer(id, !link.has_snapshot)?;
+            link.send_snapshot(transfer)?;
+        }
+        Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        spec: JobSpec,
+        snapshot: offshoot_proto::id::SnapshotId,
+    ) -> Result<JobId, (i32, String)> {
+        self.check_memory(snapshot)?;
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        let mut output = None;
+        let mut kind = StageKind::Result;
+        if let Some(wanted) = &spec.output {
+            let path = self.broker.check_output_dir(&wanted.path);
+            let path = path.map_err(|error| (error.code(), error.to_string()))?;
+            let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
+            let key = format!("{}-{}", app.unwrap_or_default(), self.outputs);
+            self.outputs += 1;
+            let begun = Output::begin(path.into(), key, &wanted.prefix)
+                .map_err(|error| (code::IO, error.to_string()))?;
+            let staging = begun.staging().to_string_lossy().into_owned();
+            kind = StageKind::Output { staging, prefix: wanted.prefix.clone() };
+            output = Some(begun);
+        }
+        let results =
+            Results::new(spec.order, self.partitions_of(&spec), self.settings.max_result_bytes);
+        self.jobs.insert(job, Job { results, output, state: JobState::Running });
+        let now = self.now();
+        let submission = JobSubmission { job, spec, snapshot, kind };
+        if let Err(error) = self.scheduler.submit(now, submission, &mut self.actions) {
+            if let Some(Job { output: Some(output), .. }) = self.jobs.remove(&job) {
+                output.abandon();
+            }
+            return Err((code::INVALID, error.to_string()));
+        }
+        Ok(job)
+    }
+
+    fn partitions_of(&self, spec: &JobSpec) -> Vec<offshoot_proto::id::Partition> {
+        if spec.partitions.is_empty() {
+            let count = self.scheduler.partitions(spec.node).unwrap_or(0);
+            return (0..count).map(offshoot_proto::id::Partition).collect();
+        }
+        spec.partitions.clone()
+    }
+
+    /// A snapshot must fit the memory of an executor.
+    fn check_memory(&self, id: offshoot_proto::id::SnapshotId) -> Result<(), (i32, String)> {
+        let header = self.snapshots.as_ref().and_then(|store| store.header(id));
+        let bytes = header.map_or(0, |header| header.pages() * PAGE_BYTES as u64);
+        let limit = self.executor_memory_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "main holds {bytes} bytes, an executor has {}: every executor keeps a copy of main's \
+             memory, so raise --executor-memory (--driver-memory bounds what main may hold)",
+            format_size(limit)
+        );
+        Err((code::LIMIT, message))
+    }
+
+    fn on_parallelism(&mut self) -> Result<(), DriverError> {
+        if self.settings.shuffle_partitions > 0 {
+            return self.reply(Reply::Number(self.settings.shuffle_partitions));
+        }
+        match &self.cluster {
+            None => self.reply(Reply::Number(1)),
+            Some(cluster) => {
+                ask_cores(cluster);
+                self.waiting = Some(Waiting::Parallelism);
+                Ok(())
+            }
+        }
+    }
+
+    /// The master's answer: what it has granted by now. Nothing yet is asked again when an
+    /// executor is there.
+    pub(super) fn on_cores(&mut self, cores: u32) {
+        if cores > 0 && matches!(self.waiting, Some(Waiting::Parallelism)) {
+            self.waiting = None;
+            // A slot that is gone ends the loop by itself.
+            let _ = self.reply(Reply::Number(cores));
+        }
+    }
+
+    pub(super) fn answer_parallelism(&mut self) {
+        if let (Some(Waiting::Parallelism), Some(cluster)) = (&self.waiting, &self.cluster) {
+            ask_cores(cluster);
+        }
+    }
+}
+
+fn refused(code: i32, error: &dyn std::fmt::Display) -> Reply {
+    Reply::Error { code, message: error.to_string() }
+}

@@ -1,0 +1,301 @@
+//! The driver's connections to its executors: one control stream, bulk data beside it.
+
+use offshoot_net::{Connection, Endpoint, FrameStream, Role, StreamError};
+use offshoot_proto::cluster::ExecutorInfo;
+use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
+use offshoot_proto::hello::Purpose;
+use offshoot_proto::id::{AttemptId, ExecutorId};
+use offshoot_sandbox::snapshots::Transfer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// How often the driver says that it is here.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// An executor that is silent for so long is lost.
+const LEASE: Duration = Duration::from_secs(4);
+
+/// Tries to reach an executor that the master says is listening.
+const DIALS_MAX: u32 = 3;
+
+/// A snapshot of at most so many bytes goes with the control frames.
+const INLINE_SNAPSHOT_BYTES_MAX: u64 = 256 << 10;
+
+/// Pieces are packed if the start of the first one shrinks to less than this share of itself.
+const WORTH_PACKING: (usize, usize) = (9, 10);
+
+/// What an executor says, or what becomes of it.
+#[derive(Debug)]
+pub(crate) enum ExecutorEvent {
+    /// It can be given tasks.
+    Ready {
+        /// How many at once.
+        slots: u32,
+    },
+    /// A frame.
+    Frame(FromExecutor),
+    /// It is gone.
+    Lost(String),
+}
+
+/// A fetched result, or none if the executor no longer has it.
+pub(crate) type Fetched = Option<Vec<u8>>;
+
+/// An executor that is dialled or connected.
+#[derive(Debug)]
+pub(crate) struct ExecutorLink {
+    pub(crate) info: ExecutorInfo,
+    frames: mpsc::UnboundedSender<ToExecutor>,
+    data: mpsc::UnboundedSender<DataOrder>,
+    pub(crate) has_snapshot: bool,
+    pub(crate) ready: bool,
+}
+
+#[derive(Debug)]
+enum DataOrder {
+    Send(Transfer, bool),
+    Fetch(AttemptId, u64, oneshot::Sender<Fetched>),
+}
+
+/// Dials an executor.
+pub(crate) fn connect(
+    endpoint: Arc<Endpoint>,
+    info: ExecutorInfo,
+    events: mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
+) -> ExecutorLink {
+    let (frames, frames_out) = mpsc::unbounded_channel();
+    let (data, data_out) = mpsc::unbounded_channel();
+    let id = info.id;
+    let task_info = info.clone();
+    tokio::spawn(async move {
+        let lost = live(endpoint, task_info, &events, frames_out, data_out).await;
+        let _ = events.send((id, ExecutorEvent::Lost(lost)));
+    });
+    ExecutorLink { info, frames, data, has_snapshot: false, ready: false }
+}
+
+// === impl ExecutorLink ===
+
+impl ExecutorLink {
+    pub(crate) fn send(&self, frame: ToExecutor) {
+        // A link that has ended has said so.
+        let _ = self.frames.send(frame);
+    }
+
+    /// Sends a snapshot: all of it the first time.
+    pub(crate) fn send_snapshot(&mut self, transfer: Transfer) -> std::io::Result<()> {
+        let whole = !std::mem::replace(&mut self.has_snapshot, true);
+        if transfer.bytes() <= INLINE_SNAPSHOT_BYTES_MAX {
+            let mut pages = Vec::with_capacity(transfer.bytes() as usize);
+            for piece in transfer.pieces() {
+                pages.extend_from_slice(&piece?);
+            }
+            self.send(ToExecutor::Snapshot { header: transfer.header, whole, pages });
+        } else {
+            let _ = self.data.send(DataOrder::Send(transfer, whole));
+        }
+        Ok(())
+    }
+
+    /// Asks for a held result.
+    pub(crate) fn fetch(&self, attempt: AttemptId, length: u64) -> oneshot::Receiver<Fetched> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.data.send(DataOrder::Fetch(attempt, length, sender));
+        receiver
+    }
+}
+
+async fn live(
+    endpoint: Arc<Endpoint>,
+    info: ExecutorInfo,
+    events: &mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
+    frames: mpsc::UnboundedReceiver<ToExecutor>,
+    data: mpsc::UnboundedReceiver<DataOrder>,
+) -> String {
+    let control = match dial(&endpoint, &info, Purpose::Control).await {
+        Ok(mut connection) => connection.take_control(),
+        Err(reason) => return reason,
+    };
+    let Some(control) = control else { return "it has no control stream".to_owned() };
+    let serving = serve_data(endpoint, info.clone(), data);
+    tokio::select! {
+        biased;
+        lost = serve_control(control, info.id, events, frames) => lost,
+        lost = serving => lost,
+    }
+}
+
+async fn dial(
+    endpoint: &Endpoint,
+    info: &ExecutorInfo,
+    purpose: Purpose,
+) -> Result<Connection, String> {
+    let role = Role::Executor(info.id);
+    let mut dials = 0;
+    loop {
+        match endpoint.connect(info.address, role.clone(), purpose).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => {
+                dials += 1;
+                if dials == DIALS_MAX {
+                    return Err(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+async fn serve_control(
+    stream: FrameStream,
+    id: ExecutorId,
+    events: &mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
+    mut frames: mpsc::UnboundedReceiver<ToExecutor>,
+) -> String {
+    let FrameStream { mut sender, mut receiver } = stream;
+    let reading = async {
+        let mut heard = Instant::now();
+        loop {
+            let frame = tokio::time::timeout_at(heard + LEASE, receiver.recv()).await;
+            let frame = match frame {
+                Ok(Ok(Some(frame))) => frame,
+                Ok(Ok(None)) => return "it closed the connection".to_owned(),
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return format!("it was silent for {} s", LEASE.as_secs()),
+            };
+            heard = Instant::now();
+            let event = match frame {
+                FromExecutor::Heartbeat => continue,
+                FromExecutor::Ready { slots, .. } => ExecutorEvent::Ready { slots },
+                frame => ExecutorEvent::Frame(frame),
+            };
+            if events.send((id, event)).is_err() {
+                return "the driver has ended".to_owned();
+            }
+        }
+    };
+    let writing = async {
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                biased;
+                frame = frames.recv() => {
+                    let Some(frame) = frame else { return Ok("the driver let go".to_owned()) };
+                    let stop = matches!(frame, ToExecutor::Stop);
+                    sender.queue(&frame)?;
+                    while let Ok(frame) = frames.try_recv() {
+                        sender.queue(&frame)?;
+                    }
+                    sender.flush().await?;
+                    if stop {
+                        let _ = sender.finish().await;
+                        let _ = sender.acknowledged().await;
+                        return Ok("it was told to stop".to_owned());
+                    }
+                }
+                _ = beat.tick() => sender.send(&ToExecutor::Heartbeat).await?,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        lost = reading => lost,
+        ended = writing => ended.unwrap_or_else(|error: StreamError| error.to_string()),
+    }
+}
+
+/// Bulk data, on a connection that is dialled when there is some.
+async fn serve_data(
+    endpoint: Arc<Endpoint>,
+    info: ExecutorInfo,
+    mut orders: mpsc::UnboundedReceiver<DataOrder>,
+) -> String {
+    let mut connection: Option<Arc<Connection>> = None;
+    while let Some(order) = orders.recv().await {
+        let dialled = match &connection {
+            Some(connection) => connection.clone(),
+            None => match dial(&endpoint, &info, Purpose::Data).await {
+                Ok(dialled) => connection.insert(Arc::new(dialled)).clone(),
+                Err(reason) => return reason,
+            },
+        };
+        match order {
+            DataOrder::Send(transfer, whole) => {
+                if let Err(error) = send_snapshot(&dialled, &transfer, whole).await {
+                    return error.to_string();
+                }
+            }
+            DataOrder::Fetch(attempt, length, reply) => {
+                tokio::spawn(async move {
+                    let fetched = fetch(&dialled, attempt, length).await;
+                    let _ = reply.send(fetched.ok().flatten());
+                });
+            }
+        }
+    }
+    // The control half decides when the link ends.
+    std::future::pending().await
+}
+
+async fn send_snapshot(
+    connection: &Connection,
+    transfer: &Transfer,
+    whole: bool,
+) -> Result<(), StreamError> {
+    let mut stream = connection.open().await?;
+    let header = transfer.header.clone();
+    stream.sender.send(&DriverData::Snapshot { header, whole }).await?;
+    let mut packing = None;
+    for piece in transfer.pieces() {
+        // A memory file of this process: an error is a bug that the executor sees as a cut.
+        let Ok(piece) = piece else { break };
+        let packing = *packing.get_or_insert_with(|| is_worth_packing(&piece));
+        stream.sender.send(&chunk(piece, packing)).await?;
+    }
+    stream.sender.finish().await?;
+    stream.sender.acknowledged().await
+}
+
+fn is_worth_packing(piece: &[u8]) -> bool {
+    let sample = &piece[..piece.len().min(64 << 10)];
+    let packed = lz4_flex::block::compress(sample).len();
+    packed * WORTH_PACKING.1 < sample.len() * WORTH_PACKING.0
+}
+
+fn chunk(bytes: Vec<u8>, packing: bool) -> DataChunk {
+    let length = bytes.len() as u32;
+    if packing {
+        let packed = lz4_flex::block::compress(&bytes);
+        if packed.len() < bytes.len() {
+            return DataChunk { length, compressed: true, bytes: packed };
+        }
+    }
+    DataChunk { length, compressed: false, bytes }
+}
+
+async fn fetch(
+    connection: &Connection,
+    attempt: AttemptId,
+    length: u64,
+) -> Result<Fetched, StreamError> {
+    let mut stream = connection.open().await?;
+    stream.sender.send(&DriverData::Result(attempt)).await?;
+    stream.sender.finish().await?;
+    let mut result = Vec::new();
+    while let Some(chunk) = stream.receiver.recv::<DataChunk>().await? {
+        let room = length.saturating_sub(result.len() as u64);
+        if u64::from(chunk.length) > room {
+            return Ok(None);
+        }
+        if chunk.compressed {
+            let Ok(bytes) = lz4_flex::block::decompress(&chunk.bytes, chunk.length as usize) else {
+                return Ok(None);
+            };
+            result.extend_from_slice(&bytes);
+        } else {
+            result.extend_from_slice(&chunk.bytes);
+        }
+    }
+    Ok((result.len() as u64 == length).then_some(result))
+}

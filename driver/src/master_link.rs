@@ -1,0 +1,226 @@
+//! The driver's connection to the master: registers, uploads the module, hears of executors.
+//!
+//! A master that goes away later stops only new executors: the link tries again for as long as the
+//! application runs, and what runs goes on.
+
+use crate::{Cluster, DriverError};
+use offshoot_net::{
+    Accepts, ConnectError, Credential, Endpoint, FrameStream, Network, NewKey, RoleKind,
+    StreamError,
+};
+use offshoot_proto::cluster::{AppSpec, FromClient, ModuleReply, ModuleRequest, ToClient};
+use offshoot_proto::hello::Purpose;
+use offshoot_proto::id::{AppId, ModuleHash};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often the driver says that it is here.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How long the driver waits before it dials a lost master again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the end of the application waits for the master to have heard of it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A registered application.
+pub(crate) struct MasterLink {
+    /// Its id.
+    pub(crate) app: AppId,
+    /// The driver's own credential, for executors.
+    pub(crate) credential: Credential,
+    /// What the master says from now on.
+    pub(crate) events: mpsc::UnboundedReceiver<ToClient>,
+    orders: mpsc::UnboundedSender<FromClient>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What is needed to register, again if need be.
+struct Registration {
+    endpoint: Endpoint,
+    master: SocketAddr,
+    register: FromClient,
+    hash: ModuleHash,
+    module: Vec<u8>,
+}
+
+/// Any port of the interface that reaches `peer`.
+pub(crate) fn any_address(peer: SocketAddr) -> SocketAddr {
+    let ip = match peer.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+/// Registers an application and uploads its module.
+pub(crate) async fn register(
+    network: &dyn Network,
+    cluster: &Cluster,
+    app: AppSpec,
+    module: Vec<u8>,
+) -> Result<MasterLink, DriverError> {
+    let local = |error: &dyn std::fmt::Display| DriverError::Local(error.to_string());
+    let master = cluster.master;
+    let authority = cluster.credential.authority().to_vec();
+    let address = any_address(master);
+    let endpoint = Endpoint::bind(network, address, cluster.credential.clone(), Accepts::Nothing).await;
+    let endpoint = endpoint.map_err(|error| local(&error))?;
+    let key = NewKey::generate().map_err(|error| local(&error))?;
+    let signing_request = key.signing_request().map_err(|error| local(&error))?;
+    let hash = app.module;
+    let idempotency_key = cluster.idempotency_key;
+    let register = FromClient::Register { idempotency_key, app: Box::new(app), signing_request };
+    let registration = Arc::new(Registration { endpoint, master, register, hash, module });
+    let (stream, app, certificate) = registration.register().await?;
+    let credential =
+        key.into_credential(certificate, authority).map_err(|error| local(&error))?;
+    let (events_in, events) = mpsc::unbounded_channel();
+    let (orders, orders_out) = mpsc::unbounded_channel();
+    let task = tokio::spawn(registration.serve(stream, events_in, orders_out));
+    Ok(MasterLink { app, credential, events, orders, task })
+}
+
+// === impl MasterLink ===
+
+impl MasterLink {
+    pub(crate) fn send(&self, order: FromClient) {
+        // A link that has ended has nobody to tell.
+        let _ = self.orders.send(order);
+    }
+
+    /// Tells the master that the application has ended, and waits until it knows.
+    pub(crate) async fn finish(self, succeeded: bool) {
+        let _ = self.orders.send(FromClient::Finished { succeeded });
+        drop(self.orders);
+        let _ = tokio::time::timeout(FAREWELL, self.task).await;
+    }
+}
+
+// === impl Registration ===
+
+impl Registration {
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> DriverError {
+        DriverError::Master { address: self.master, reason: error.to_string() }
+    }
+
+    async fn register(&self) -> Result<(FrameStream, AppId, Vec<u8>), DriverError> {
+        let connected =
+            self.endpoint.connect(self.master, RoleKind::Master, Purpose::Control).await;
+        let mut connection = connected.map_err(|error| match error {
+            ConnectError::Refused { reason, .. } => DriverError::Refused(reason),
+            other => self.unreachable(&other),
+        })?;
+        let stream = connection.take_control();
+        let mut stream = stream.expect("a control connection has its stream");
+        let broken = |error: StreamError| self.unreachable(&error);
+        stream.sender.send(&self.register).await.map_err(broken)?;
+        let reply = stream.receiver.recv::<ToClient>().await.map_err(broken)?;
+        match reply {
+            Some(ToClient::Registered { app, certificate, wants_module }) => {
+                if wants_module {
+                    self.upload().await?;
+                }
+                Ok((stream, app, certificate))
+            }
+            Some(ToClient::Refused { reason }) => Err(DriverError::Refused(reason)),
+            Some(_) => Err(self.unreachable(&"it answered with another frame")),
+            None => Err(self.unreachable(&"it ended the connection")),
+        }
+    }
+
+    async fn upload(&self) -> Result<(), DriverError> {
+        let connected = self.endpoint.connect(self.master, RoleKind::Master, Purpose::Data).await;
+        let connection = connected.map_err(|error| self.unreachable(&error))?;
+        let broken = |error: StreamError| self.unreachable(&error);
+        let mut stream = connection.open().await.map_err(broken)?;
+        let length = self.module.len() as u64;
+        let put = ModuleRequest::Put { hash: self.hash, length };
+        stream.sender.send(&put).await.map_err(broken)?;
+        // A master that has it by now stops reading; what it answers counts.
+        let sent = stream.sender.send_chunk(self.module.clone().into()).await;
+        let _ = sent.is_ok() && stream.sender.finish().await.is_ok();
+        match stream.receiver.recv::<ModuleReply>().await.map_err(broken)? {
+            Some(ModuleReply::Ok { .. }) => Ok(()),
+            Some(ModuleReply::Refused { reason }) => Err(DriverError::Refused(reason)),
+            None => Err(self.unreachable(&"it did not answer the upload")),
+        }
+    }
+
+    /// Passes frames until the application ends; dials again when the master is lost.
+    async fn serve(
+        self: Arc<Self>,
+        stream: FrameStream,
+        events: mpsc::UnboundedSender<ToClient>,
+        mut orders: mpsc::UnboundedReceiver<FromClient>,
+    ) {
+        let mut stream = Some(stream);
+        loop {
+            if let Some(stream) = stream.take() {
+                match pass(stream, &events, &mut orders).await {
+                    Passed::Finished => break,
+                    Passed::Lost(reason) => tracing::warn!(reason, "the master is gone; running on"),
+                }
+            }
+            if events.is_closed() || orders.is_closed() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+            match self.register().await {
+                Ok((again, ..)) => stream = Some(again),
+                Err(DriverError::Refused(reason)) => {
+                    let _ = events.send(ToClient::Refused { reason });
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+        self.endpoint.close("the application has ended").await;
+    }
+}
+
+enum Passed {
+    Finished,
+    Lost(String),
+}
+
+async fn pass(
+    stream: FrameStream,
+    events: &mpsc::UnboundedSender<ToClient>,
+    orders: &mut mpsc::UnboundedReceiver<FromClient>,
+) -> Passed {
+    let FrameStream { mut sender, mut receiver } = stream;
+    let mut beat = tokio::time::interval(HEARTBEAT);
+    let mut finished = false;
+    loop {
+        let sent = tokio::select! {
+            biased;
+            frame = receiver.recv::<ToClient>() => match frame {
+                Ok(Some(ToClient::Heartbeat)) => Ok(()),
+                Ok(Some(frame)) => {
+                    let _ = events.send(frame);
+                    Ok(())
+                }
+                Ok(None) if finished => return Passed::Finished,
+                Ok(None) => return Passed::Lost("it closed the stream".to_owned()),
+                Err(_) if finished => return Passed::Finished,
+                Err(error) => return Passed::Lost(error.to_string()),
+            },
+            order = orders.recv(), if !finished => match order {
+                Some(order) => {
+                    finished |= matches!(order, FromClient::Finished { .. });
+                    sender.send(&order).await
+                }
+                None => return Passed::Finished,
+            },
+            _ = beat.tick() => sender.send(&FromClient::Heartbeat).await,
+        };
+        if let Err(error) = sent {
+            return if finished { Passed::Finished } else { Passed::Lost(error.to_string()) };
+        }
+    }
+}

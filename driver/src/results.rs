@@ -1,0 +1,220 @@
+//! Results of one job between their arrival and the guest's question: a pure state machine.
+//!
+//! Results stay in the host until the guest asks, in the order that the job asks for, and count
+//! against `max-result-size` before they are copied anywhere.
+
+use offshoot_proto::abi::{RESULT_PIECE_HEADER_BYTES, ResultOrder};
+use offshoot_proto::id::{AttemptId, ExecutorId, Partition};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The results of a job.
+#[derive(Debug)]
+pub(crate) struct Results {
+    /// What the guest gets next: in partition order known from the start, else as they arrive.
+    order: VecDeque<Partition>,
+    by_arrival: bool,
+    entries: BTreeMap<Partition, Entry>,
+    /// How much of the first result the guest has.
+    handed: usize,
+    bytes: u64,
+    limit: u64,
+}
+
+/// One result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Here.
+    Here(Vec<u8>),
+    /// With an executor.
+    Held {
+        /// Which.
+        executor: ExecutorId,
+        /// In which attempt it was computed.
+        attempt: AttemptId,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// On its way.
+    Coming,
+}
+
+/// What the guest can have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// These pieces.
+    Pieces(Vec<u8>),
+    /// Nothing until this one was fetched.
+    Fetch(Partition, ExecutorId, AttemptId, u64),
+    /// Nothing yet.
+    Wait,
+    /// Everything has been handed out.
+    End,
+}
+
+/// Results that are more than the driver may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) bytes: u64,
+    pub(crate) limit: u64,
+}
+
+// === impl Results ===
+
+impl Results {
+    pub(crate) fn new(order: ResultOrder, partitions: Vec<Partition>, limit: u64) -> Self {
+        let by_arrival = order == ResultOrder::Arrival;
+        let order = if by_arrival { VecDeque::new() } else { partitions.into() };
+        Self { order, by_arrival, entries: BTreeMap::new(), handed: 0, bytes: 0, limit }
+    }
+
+    /// A partition is ready. One that was ready before, and lost, is ready again.
+    pub(crate) fn add(&mut self, partition: Partition, entry: Entry) -> Result<(), TooLarge> {
+        let length = entry.length();
+        let known = self.entries.insert(partition, entry);
+        self.bytes = self.bytes + length - known.as_ref().map_or(0, Entry::length);
+        if known.is_none() && self.by_arrival {
+            self.order.push_back(partition);
+        }
+        if self.bytes > self.limit {
+            return Err(TooLarge { bytes: self.bytes, limit: self.limit });
+        }
+        Ok(())
+    }
+
+    /// A held result has come.
+    pub(crate) fn fetched(&mut self, partition: Partition, bytes: Vec<u8>) {
+        self.bytes += bytes.len() as u64;
+        self.entries.insert(partition, Entry::Here(bytes));
+    }
+
+    /// A held result is not to be had: it will be added again.
+    pub(crate) fn lost(&mut self, partition: Partition) {
+        self.entries.insert(partition, Entry::Coming);
+    }
+
+    /// The next pieces, at most `capacity` bytes of them; `complete` if no more will be added.
+    pub(crate) fn next(&mut self, capacity: usize, complete: bool) -> Next {
+        let mut out = Vec::new();
+        while let Some(&partition) = self.order.front() {
+            let room = capacity.saturating_sub(out.len() + RESULT_PIECE_HEADER_BYTES);
+            match self.entries.get_mut(&partition) {
+                Some(Entry::Here(bytes)) => {
+                    let rest = &bytes[self.handed..];
+                    let count = rest.len().min(room);
+                    let fits = out.len() + RESULT_PIECE_HEADER_BYTES <= capacity;
+                    if !fits || count == 0 && !rest.is_empty() {
+                        break;
+                    }
+                    for number in
+                        [partition.0, bytes.len() as u32, self.handed as u32, count as u32]
+                    {
+                        out.extend_from_slice(&number.to_le_bytes());
+                    }
+                    out.extend_from_slice(&rest[..count]);
+                    self.handed += count;
+                    if self.handed < bytes.len() {
+                        break;
+                    }
+                    self.bytes -= bytes.len() as u64;
+                    self.entries.remove(&partition);
+                    self.order.pop_front();
+                    self.handed = 0;
+                }
+                Some(entry @ Entry::Held { .. }) if out.is_empty() => {
+                    let held = std::mem::replace(entry, Entry::Coming);
+                    let Entry::Held { executor, attempt, length } = held else { break };
+                    self.bytes -= length;
+                    return Next::Fetch(partition, executor, attempt, length);
+                }
+                _ => break,
+            }
+        }
+        if !out.is_empty() {
+            Next::Pieces(out)
+        } else if self.order.is_empty() && (complete || !self.by_arrival) {
+            Next::End
+        } else {
+            Next::Wait
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Here(bytes) => bytes.len() as u64,
+            Self::Held { length, .. } => *length,
+            Self::Coming => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn here(bytes: &[u8]) -> Entry {
+        Entry::Here(bytes.to_vec())
+    }
+
+    fn piece(partition: u32, total: u32, offset: u32, bytes: &[u8]) -> Vec<u8> {
+        let numbers = [partition, total, offset, bytes.len() as u32];
+        let mut out: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        out.extend_from_slice(bytes);
+        out
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_partitions() {
+        let order = vec![Partition(2), Partition(0)];
+        let mut results = Results::new(ResultOrder::Partition, order, 100);
+        results.add(Partition(0), here(b"zero")).unwrap();
+        assert_eq!(results.next(100, false), Next::Wait);
+        results.add(Partition(2), here(b"")).unwrap();
+        let expected = [piece(2, 0, 0, b""), piece(0, 4, 0, b"zero")].concat();
+        assert_eq!(results.next(100, false), Next::Pieces(expected));
+        assert_eq!(results.next(100, true), Next::End);
+    }
+
+    #[test]
+    fn a_large_result_comes_in_pieces() {
+        let mut results = Results::new(ResultOrder::Arrival, vec![], 100);
+        results.add(Partition(7), here(b"abcdef")).unwrap();
+        assert_eq!(results.next(20, false), Next::Pieces(piece(7, 6, 0, b"abcd")));
+        assert_eq!(results.next(20, false), Next::Pieces(piece(7, 6, 4, b"ef")));
+        assert_eq!(results.next(20, false), Next::Wait);
+        assert_eq!(results.next(20, true), Next::End);
+    }
+
+    #[test]
+    fn a_held_result_is_fetched_when_it_is_due_and_may_be_lost() {
+        let app = offshoot_proto::id::AppId(1);
+        let executor = ExecutorId { app, number: offshoot_proto::id::ExecutorNumber(0) };
+        let held = |n| Entry::Held { executor, attempt: AttemptId(n), length: 50 };
+        let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
+        results.add(Partition(1), held(3)).unwrap();
+        let fetch = |n| Next::Fetch(Partition(1), executor, AttemptId(n), 50);
+        assert_eq!(results.next(100, false), fetch(3));
+        assert_eq!(results.next(100, false), Next::Wait);
+        results.lost(Partition(1));
+        results.add(Partition(1), held(4)).unwrap();
+        assert_eq!(results.next(100, false), fetch(4));
+        results.fetched(Partition(1), vec![1; 50]);
+        assert!(matches!(results.next(100, false), Next::Pieces(_)));
+        assert_eq!(results.next(100, true), Next::End);
+    }
+
+    #[test]
+    fn more_than_the_limit_is_refused_before_it_is_fetched() {
+        let app = offshoot_proto::id::AppId(1);
+        let executor = ExecutorId { app, number: offshoot_proto::id::ExecutorNumber(0) };
+        let held = Entry::Held { executor, attempt: AttemptId(1), length: 50 };
+        let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
+        results.add(Partition(0), here(&[0; 20])).unwrap();
+        let error = results.add(Partition(1), held).unwrap_err();
+        assert_eq!(error, TooLarge { bytes: 70, limit: 60 });
+    }
+}

@@ -1,0 +1,179 @@
+//! Cuts a reducer's part of a data file into pieces of whole, checked chunks.
+
+use super::BlockError;
+use offshoot_proto::block::{CHUNK_HEADER_BYTES, Extent};
+use offshoot_sandbox::shuffle::{CHUNK_BODY_BYTES_MAX, ChunkError, chunk};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes of one piece at most: the largest chunk. A piece is checked and sent as one, between two
+/// others the process does something else.
+pub(super) const PIECE_BYTES_MAX: usize = CHUNK_HEADER_BYTES + CHUNK_BODY_BYTES_MAX;
+
+/// What is left to read of one reducer's part of one file.
+#[derive(Debug)]
+pub(super) struct Pieces<'a> {
+    path: &'a Path,
+    file: &'a File,
+    extents: std::slice::Iter<'a, Extent>,
+    /// What has not been read of the current extent.
+    unread: Extent,
+    /// Read and not handed out: the end of this is where `unread` starts.
+    buffer: Vec<u8>,
+}
+
+// === impl Pieces ===
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(path: &'a Path, file: &'a File, extents: &'a [Extent]) -> Self {
+        Self {
+            path,
+            file,
+            extents: extents.iter(),
+            unread: Extent::default(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The next piece, or `None` when all has been read.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, BlockError> {
+        while self.buffer.is_empty() && self.unread.length == 0 {
+            match self.extents.next() {
+                Some(extent) => self.unread = *extent,
+                None => return Ok(None),
+            }
+        }
+        self.fill()?;
+        let end = self.whole_chunks()?;
+        let rest = self.buffer.split_off(end);
+        Ok(Some(std::mem::replace(&mut self.buffer, rest)))
+    }
+
+    fn fill(&mut self) -> Result<(), BlockError> {
+        let start = self.buffer.len();
+        let room = (PIECE_BYTES_MAX - start) as u64;
+        let count = room.min(self.unread.length);
+        self.buffer.resize(start + count as usize, 0);
+        let read = self
+            .file
+            .read_exact_at(&mut self.buffer[start..], self.unread.offset);
+        read.map_err(|source| BlockError::Data {
+            path: self.path.to_owned(),
+            source,
+        })?;
+        self.unread.offset += count;
+        self.unread.length -= count;
+        Ok(())
+    }
+
+    /// How many bytes of the buffer are whole chunks; at least one chunk is.
+    fn whole_chunks(&self) -> Result<usize, BlockError> {
+        let mut end = 0;
+        while end < self.buffer.len() {
+            match chunk(&self.buffer[end..]) {
+                Ok((header, _)) => end += header.total(),
+                Err(ChunkError::Truncated { .. }) if end > 0 && self.unread.length > 0 => break,
+                Err(error) => {
+                    let start = self.unread.offset - self.buffer.len() as u64;
+                    return Err(BlockError::Chunk {
+                        path: self.path.to_owned(),
+                        offset: start + end as u64,
+                        error,
+                    });
+                }
+            }
+        }
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
+    use offshoot_sandbox::shuffle::append_chunk;
+    use std::fs;
+
+    fn noise(seed: u64, length: usize) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes());
+        let mut bytes = vec![0; length];
+        hasher.finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn all(pieces: &mut Pieces<'_>) -> Result<Vec<Vec<u8>>, BlockError> {
+        std::iter::from_fn(|| pieces.next().transpose()).collect()
+    }
+
+    /// A file with something before, between and after two extents.
+    fn file() -> (tempfile::TempDir, std::path::PathBuf, [Extent; 2], Vec<u8>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0-0.data");
+        let (mut first, mut second) = (vec![], vec![]);
+        for length in [SHUFFLE_CHUNK_BYTES, 1, SHUFFLE_CHUNK_BYTES, 70_000, 5] {
+            append_chunk(&noise(length as u64, length), &mut first);
+        }
+        append_chunk(&[7; 1000], &mut second);
+        let bytes = [b"xx".as_slice(), &first, b"yyy", &second, b"z"].concat();
+        fs::write(&path, bytes).unwrap();
+        let extent = |offset, part: &[u8]| Extent {
+            offset,
+            length: part.len() as u64,
+        };
+        let extents = [extent(2, &first), extent(5 + first.len() as u64, &second)];
+        (directory, path, extents, [first, second].concat())
+    }
+
+    #[test]
+    fn pieces_are_whole_chunks_and_all_of_the_extents() {
+        let (_directory, path, extents, expected) = file();
+        let file = File::open(&path).unwrap();
+        let pieces = all(&mut Pieces::new(&path, &file, &extents)).unwrap();
+        assert!(pieces.len() >= 3, "{}", pieces.len());
+        for piece in &pieces {
+            assert!(piece.len() <= PIECE_BYTES_MAX);
+            let mut rest = piece.as_slice();
+            while !rest.is_empty() {
+                rest = &rest[chunk(rest).unwrap().0.total()..];
+            }
+        }
+        assert_eq!(pieces.concat(), expected);
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_named_by_its_place_and_not_handed_out() {
+        let (_directory, path, extents, _) = file();
+        let mut bytes = fs::read(&path).unwrap();
+        let last = extents[1].offset as usize;
+        bytes[last + CHUNK_HEADER_BYTES] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        let error = all(&mut Pieces::new(&path, &file, &extents)).unwrap_err();
+        let BlockError::Chunk { offset, error, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(offset, extents[1].offset);
+        assert!(matches!(error, ChunkError::Checksum { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_extent_that_ends_inside_a_chunk_or_the_file_is_an_error() {
+        let (_directory, path, [mut extent, _], _) = file();
+        let file = File::open(&path).unwrap();
+        extent.length -= 1;
+        let error = all(&mut Pieces::new(&path, &file, &[extent])).unwrap_err();
+        assert!(matches!(
+            error,
+            BlockError::Chunk {
+                error: ChunkError::Truncated { .. },
+                ..
+            }
+        ));
+        extent.offset = file.metadata().unwrap().len();
+        let error = all(&mut Pieces::new(&path, &file, &[extent])).unwrap_err();
+        assert!(matches!(error, BlockError::Data { .. }), "{error}");
+    }
+}
