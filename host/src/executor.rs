@@ -18,11 +18,9 @@ mod files;
 mod receive;
 mod slot_task;
 
+use crate::launch::ExecutorStart;
 use offshoot_net::{BindError, Endpoint, Network, Role};
-use offshoot_proto::cluster::LaunchExecutor;
-use offshoot_proto::id::WorkerId;
 use offshoot_sandbox::slots::Slots;
-use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -38,25 +36,6 @@ const DRIVER_LEASE: Duration = Duration::from_secs(4);
 
 /// How often the executor says that it is here.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-
-/// What a worker tells an executor when it launches it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ExecutorStart {
-    /// The master's order.
-    pub launch: LaunchExecutor,
-    /// The worker that launches it.
-    pub worker: WorkerId,
-    /// Where that serves shuffle blocks.
-    pub worker_address: SocketAddr,
-    /// The interface to listen on.
-    pub listen: IpAddr,
-    /// The ports to choose from; any if unset.
-    pub ports: Option<(u16, u16)>,
-    /// The address that others reach it by, if not that of `listen`.
-    pub advertise: Option<IpAddr>,
-    /// Where it keeps files: `shuffle/` and `spill/`.
-    pub app_directory: PathBuf,
-}
 
 /// What an executor reaches the world by.
 #[derive(Clone)]
@@ -87,6 +66,9 @@ pub enum ExecutorError {
         /// The last failure.
         source: BindError,
     },
+    /// Its own address is not known.
+    #[error("the address that this executor listens on is not known: {0}")]
+    Address(std::io::Error),
     /// Its directory cannot be made.
     #[error("the directory {path} of this executor cannot be made: {error}")]
     Directory {
@@ -112,13 +94,7 @@ pub async fn run(
 ) -> Result<(), ExecutorError> {
     let files = files::AppFiles::create(&start)?;
     let endpoint = Arc::new(bind(&start, &ports).await?);
-    let local = endpoint.local_address().map_err(|error| ExecutorError::Bind {
-        executor: start.launch.executor.to_string(),
-        ip: start.listen,
-        first: 0,
-        last: 0,
-        source: BindError::from(error),
-    })?;
+    let local = endpoint.local_address().map_err(ExecutorError::Address)?;
     let address = SocketAddr::new(start.advertise.unwrap_or(local.ip()), local.port());
     let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
     let _ = ready.send(address);

@@ -1,1 +1,14 @@
-//! offshoot-host.
+//! What runs on the machines of a cluster: the worker daemon, the executors that it launches, and
+//! the files that both keep for applications.
+//!
+//! ```text
+//!   master ═══ worker ──launch──► executor ──► slots (sandbox)
+//!                │ serves               │ opens, for guests
+//!          shuffle_service            broker
+//! ```
+
+pub mod broker;
+pub mod executor;
+pub mod launch;
+pub mod shuffle_service;
+pub mod worker;

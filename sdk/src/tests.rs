@@ -381,5 +381,9 @@ fn a_long_lineage_is_dropped_without_recursion() {
                 .reduce_by_key_with_partitions(1, |a, _| a);
         }
         pairs.node().register().unwrap();
+        let mut numbers = context.range(0..2, 1);
+        for _ in 0..50_000 {
+            numbers = numbers.map(|n| n);
+        }
     });
 }

@@ -45,9 +45,7 @@ fn run(input: &str, output: Option<&str>) -> Result<(), Box<dyn std::error::Erro
         .reduce_by_key(|left, right| left + right);
 
     // Every partition sends its own best, so that `main` sees a few words of each, not all.
-    let best = counts
-        .map_partitions(most_frequent)
-        .collect()?;
+    let best = counts.map_partitions(most_frequent).collect()?;
     let mut stdout = io::stdout().lock();
     for (word, count) in most_frequent(best.into_iter()) {
         write!(stdout, "{count}\t")?;

@@ -3,7 +3,8 @@
 //! A map attempt's files get their names only when its report is accepted: the data first, then
 //! the index, whose presence means that the output is whole.
 
-use super::{ExecutorError, ExecutorStart};
+use super::ExecutorError;
+use crate::launch::ExecutorStart;
 use crate::shuffle_service::index;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::grants::{Access, Grants};

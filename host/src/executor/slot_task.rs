@@ -5,7 +5,7 @@
 
 mod requests;
 
-use super::ExecutorStart;
+use crate::launch::ExecutorStart;
 use super::core::HeldResults;
 use super::fetch::{Fetcher, ShuffleStream};
 use super::files::{AppFiles, part_path};

@@ -22,7 +22,10 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
     Some(match request {
         Request::OpenInput(file) => match context.broker.open_input(&file) {
             Ok(descriptor) => (Reply::Descriptor, vec![descriptor]),
-            Err(message) => (Reply::Failed(TaskFailure::Input { message }), vec![]),
+            Err(error) => {
+                let message = error.to_string();
+                (Reply::Failed(TaskFailure::Input { message }), vec![])
+            }
         },
         Request::OpenShuffle { attempt, writer, reducer } => {
             let opened = task.open_shuffle(attempt, writer, reducer);

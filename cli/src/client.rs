@@ -1,0 +1,55 @@
+//! One question to the master, for commands that list something.
+
+use crate::failure::Failure;
+use crate::parse;
+use clap::Args;
+use offshoot_net::{Accepts, Endpoint, RoleKind, UdpNetwork};
+use offshoot_proto::cluster::{FromClient, ToClient};
+use offshoot_proto::hello::Purpose;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// How to reach a cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClusterArguments {
+    /// The master.
+    #[arg(long, env = "OFFSHOOT_MASTER", value_name = "ADDR:PORT", value_parser = parse::address)]
+    pub(crate) master: Option<SocketAddr>,
+    /// The file that says who you are.
+    #[arg(long, env = "OFFSHOOT_CREDENTIAL", value_name = "FILE")]
+    pub(crate) credential: Option<PathBuf>,
+}
+
+/// Asks the master, and waits for its answer.
+pub(crate) fn ask(
+    cluster: &ClusterArguments,
+    question: &FromClient,
+) -> Result<ToClient, Failure> {
+    let master = cluster.master.ok_or_else(|| {
+        Failure::usage("which cluster? add --master ADDR:PORT or set OFFSHOOT_MASTER")
+    })?;
+    let credential = parse::credential(cluster.credential.as_deref())?;
+    crate::runtime()?.block_on(async {
+        let any: SocketAddr = match master {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let endpoint = Endpoint::bind(&UdpNetwork, any, credential, Accepts::Nothing);
+        let endpoint = endpoint.await.map_err(Failure::local)?;
+        let connected = endpoint.connect(master, RoleKind::Master, Purpose::Control).await;
+        let mut connection = connected.map_err(Failure::cluster)?;
+        let mut stream = connection.take_control().expect("a control connection has its stream");
+        stream.sender.send(question).await.map_err(Failure::cluster)?;
+        loop {
+            match stream.receiver.recv::<ToClient>().await.map_err(Failure::cluster)? {
+                Some(ToClient::Heartbeat) => {}
+                Some(ToClient::Refused { reason }) => return Err(Failure::cluster(reason)),
+                Some(answer) => {
+                    endpoint.close("done").await;
+                    return Ok(answer);
+                }
+                None => return Err(Failure::cluster("the master closed the connection")),
+            }
+        }
+    })
+}

@@ -1,0 +1,108 @@
+//! What a person sees of a running job: bars on a terminal, little elsewhere.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use offshoot_driver::Observer;
+use offshoot_driver::dag::ProgressState;
+use offshoot_driver::scheduler::StageProgress;
+use offshoot_proto::cluster::WaitReason;
+use offshoot_proto::id::{AppId, StageRunId};
+use offshoot_proto::settings::format_size;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+/// Shows progress on standard error, and passes the guest's output through.
+pub(crate) struct Terminal {
+    bars: MultiProgress,
+    stages: BTreeMap<StageRunId, ProgressBar>,
+    style: ProgressStyle,
+    is_terminal: bool,
+    master: bool,
+}
+
+// === impl Terminal ===
+
+impl Terminal {
+    /// For a job on a cluster with a master of its own, or in this process.
+    pub(crate) fn new(master: bool) -> Self {
+        let style = ProgressStyle::with_template(
+            "stage {prefix:>3} [{bar:30}] {pos}/{len} {elapsed:>4} {msg}",
+        );
+        Self {
+            bars: MultiProgress::new(),
+            stages: BTreeMap::new(),
+            style: style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
+            is_terminal: std::io::stderr().is_terminal(),
+            master,
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.is_terminal {
+            // A line above the bars. A terminal that is gone needs none.
+            let _ = self.bars.println(text);
+        } else {
+            eprintln!("{text}");
+        }
+    }
+}
+
+impl Observer for Terminal {
+    fn output(&mut self, stream: u8, bytes: &[u8]) {
+        // Whoever reads it may have gone; the job goes on, as in a shell's pipe.
+        let write = || {
+            let _ = if stream == 1 {
+                let mut out = std::io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
+            } else {
+                std::io::stderr().lock().write_all(bytes)
+            };
+        };
+        if self.is_terminal { self.bars.suspend(write) } else { write() }
+    }
+
+    fn registered(&mut self, app: AppId) {
+        if self.master {
+            tracing::info!(%app, "registered");
+        }
+    }
+
+    fn waiting(&mut self, reason: &WaitReason) {
+        let text = match reason {
+            WaitReason::NoWorkers => "waiting: the cluster has no workers yet".to_owned(),
+            WaitReason::Busy { cores_free } => {
+                format!("waiting: other applications use the cluster ({cores_free} cores free)")
+            }
+            WaitReason::TooLarge { cores_max, memory_bytes_max } => format!(
+                "waiting: no worker can hold one executor; the largest has {cores_max} cores and \
+                 {} (lower --executor-cores or --executor-memory)",
+                format_size(*memory_bytes_max)
+            ),
+        };
+        self.say(&format!("offshoot: {text}"));
+    }
+
+    fn progress(&mut self, progress: &StageProgress) {
+        if !self.is_terminal {
+            return;
+        }
+        let bar = self.stages.entry(progress.stage).or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new(u64::from(progress.total)));
+            bar.set_style(self.style.clone());
+            bar.set_prefix(progress.stage.to_string());
+            let name: String = progress.name.escape_debug().collect();
+            let source: String = progress.source.escape_debug().collect();
+            bar.set_message(format!("{name} ({source})"));
+            bar
+        });
+        bar.set_position(u64::from(progress.done));
+        if progress.state == ProgressState::Ended {
+            bar.finish_and_clear();
+            self.stages.remove(&progress.stage);
+        }
+    }
+
+    fn notice(&mut self, text: &str) {
+        let escaped: String = text.escape_debug().collect();
+        self.say(&format!("offshoot: {escaped}"));
+    }
+}
