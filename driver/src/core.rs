@@ -18,10 +18,11 @@ use offshoot_proto::settings::Settings;
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::memory::memory_file;
-use offshoot_sandbox::slots::SlotConnection;
+use offshoot_sandbox::slots::{SlotConnection, Slots};
 use offshoot_sandbox::snapshots::SnapshotStore;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -37,6 +38,8 @@ const BURST_MAX: usize = 64;
 /// The driver's state.
 pub(crate) struct Core {
     slot: Box<dyn SlotConnection>,
+    /// Slots end with who made them.
+    _slots: Arc<dyn Slots>,
     observer: Box<dyn Observer>,
     broker: Broker,
     settings: Settings,
@@ -59,6 +62,7 @@ pub(crate) struct Core {
     outputs: u32,
     origin: Instant,
     end: Option<End>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What there is only with a cluster.
@@ -128,6 +132,7 @@ impl Core {
         let (fetch_sender, fetches) = mpsc::unbounded_channel();
         Ok(Self {
             slot,
+            _slots: ports.slots,
             observer: ports.observer,
             broker,
             scheduler: Scheduler::new(config.settings.task_max_failures),
@@ -149,6 +154,7 @@ impl Core {
             outputs: 0,
             origin: Instant::now(),
             end: None,
+            stop: ports.stop,
         })
     }
 
@@ -165,6 +171,7 @@ impl Core {
             let timeout = self.scheduler.next_timeout().map(|due| self.origin + due);
             tokio::select! {
                 biased;
+                () = &mut self.stop => return Err(DriverError::Stopped),
                 frame = self.slot.receive() => self.on_slot(frame).await?,
                 Some((id, event)) = self.executor_events.recv() => {
                     self.on_executor(id, event);

@@ -30,6 +30,7 @@ use offshoot_sandbox::compile::Artifact;
 use offshoot_sandbox::slots::Slots;
 use scheduler::StageProgress;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::core::run;
@@ -76,6 +77,8 @@ pub struct Ports {
     pub slots: Arc<dyn Slots>,
     /// Who watches.
     pub observer: Box<dyn Observer>,
+    /// Ends the application when it resolves: a person's Ctrl-C.
+    pub stop: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Who is told what happens, in order. Must not block for long.
@@ -118,6 +121,9 @@ pub enum DriverError {
     /// This machine cannot run `main`.
     #[error("running main: {0}")]
     Slot(String),
+    /// Somebody stopped it.
+    #[error("stopped")]
+    Stopped,
     /// A key or an endpoint cannot be made.
     #[error("{0}")]
     Local(String),

@@ -7,7 +7,6 @@
 //!          shuffle_service            broker
 //! ```
 
-pub mod broker;
 pub mod executor;
 pub mod launch;
 pub mod shuffle_service;

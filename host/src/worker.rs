@@ -42,7 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Cores of one worker at most, as the master accepts them.
@@ -86,7 +86,9 @@ pub struct Worker {
     id: WorkerId,
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
+    registered: watch::Receiver<bool>,
     task: JoinHandle<Result<(), String>>,
+    outcome: Option<Result<(), WorkerEnded>>,
 }
 
 /// Why a worker did not start.
@@ -165,12 +167,15 @@ pub async fn serve(config: WorkerConfig, ports: Ports) -> Result<Worker, ServeEr
     let node = Node::new(offer, timing, shared.renew_in(), seed);
     let (stop, stopped) = oneshot::channel();
     tracing::info!("worker {id} listens on {local}");
-    let shell = Shell::new(Arc::new(shared), node);
+    let (registered_in, registered) = watch::channel(false);
+    let shell = Shell::new(Arc::new(shared), node, registered_in);
     Ok(Worker {
         id,
         address: local,
         stop: Some(stop),
+        registered,
         task: tokio::spawn(shell.run(stopped)),
+        outcome: None,
     })
 }
 
@@ -222,13 +227,24 @@ impl Worker {
         self.address
     }
 
+    /// Waits until the master has accepted the registration; for ever if it never does.
+    pub async fn registered(&mut self) {
+        if self.registered.wait_for(|registered| *registered).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Waits until the worker has ended by itself: because of a master that does not want it.
     pub async fn ended(&mut self) -> Result<(), WorkerEnded> {
+        if let Some(outcome) = &self.outcome {
+            return outcome.clone();
+        }
         let ended = match (&mut self.task).await {
             Ok(ended) => ended,
             Err(error) => Err(error.to_string()),
         };
-        ended.map_err(|reason| WorkerEnded { reason })
+        let outcome = ended.map_err(|reason| WorkerEnded { reason });
+        self.outcome.insert(outcome).clone()
     }
 
     /// Stops the worker: first its executors, in order or by force, then itself.

@@ -5,6 +5,7 @@
 
 use crate::link::{Decoder, LinkError, encode, receive_some, send_some};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The descriptor that children find their socket at.
 const SOCKET_DESCRIPTOR: i32 = 3;
@@ -25,6 +27,10 @@ pub struct AsyncLink {
     decoder: Decoder,
     outgoing: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
 }
+
+/// The moment at which a child process ends.
+#[derive(Debug)]
+pub struct Ending(AsyncFd<OwnedFd>);
 
 /// Starts this program again as `arguments`, with `socket` at descriptor 3, standard error, the
 /// given environment and nothing else; killed when the calling *thread* ends.
@@ -169,5 +175,25 @@ impl AsyncLink {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// That of `child`, which must not have been waited for. Must be called in a tokio runtime.
+    pub fn of(child: &Child) -> io::Result<Self> {
+        let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        // SAFETY: the `AsyncFd` owns the descriptor and nothing else has it: it stays open, and the
+        // same, until the `AsyncFd` is dropped.
+        Ok(Self(unsafe {
+            AsyncFd::register_with_interest(pidfd, Interest::READABLE)?
+        }))
+    }
+
+    /// Waits until the child has ended; then waiting for its status does not block. Cancelling it
+    /// loses nothing.
+    pub async fn reached(&self) -> io::Result<()> {
+        self.0.readable().await.map(drop)
     }
 }

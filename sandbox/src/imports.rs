@@ -81,7 +81,7 @@ const SIGNATURES: [(&str, &str); 15] = [
     ("shuffle_write", "(i32, i32, i32) -> i32"),
     ("spill_write", "(i32, i32, i32) -> i32"),
     ("output_write", "(i32, i32) -> i32"),
-    ("task_fail", "(i32, i32) -> i32"),
+    ("task_fail", "(i32, i32) -> ()"),
 ];
 
 /// What a call that did not work returns to the guest.
@@ -126,11 +126,11 @@ pub(crate) fn link(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
         "error_text",
         |caller: Guest<'_>, ptr: i32, cap: i32| {
             call(caller, |memory, state| {
-                let text = std::mem::take(&mut state.error);
+                let text = state.error.as_bytes();
                 let out = slice_mut(memory, ptr, cap, "error_text")?;
-                let length = floor_char_boundary(&text, out.len());
-                out[..length].copy_from_slice(&text.as_bytes()[..length]);
-                Ok(length as i32)
+                let length = text.len().min(out.len());
+                out[..length].copy_from_slice(&text[..length]);
+                Ok(text.len() as i32)
             })
         },
     )?;
@@ -261,11 +261,12 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
         IMPORT_MODULE,
         "task_fail",
         |caller: Guest<'_>, ptr: i32, len: i32| {
-            call(caller, |memory, state| {
+            let told = call(caller, |memory, state| {
                 let bytes = slice(memory, ptr, len, "task_fail")?;
                 let bytes = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
                 state.task_fail(String::from_utf8_lossy(bytes).into_owned())
-            })
+            });
+            told.map(|_| ())
         },
     )?;
     Ok(())
@@ -341,14 +342,6 @@ pub(crate) fn refused(code: i32, message: impl Into<String>) -> CallError {
         code,
         message: message.into(),
     })
-}
-
-fn floor_char_boundary(text: &str, limit: usize) -> usize {
-    let mut length = text.len().min(limit);
-    while !text.is_char_boundary(length) {
-        length -= 1;
-    }
-    length
 }
 
 impl From<crate::link::LinkError> for CallError {

@@ -23,15 +23,15 @@ use crate::memory::{GuestMemory, MemoryError};
 use crate::module::{ModuleInfo, START_EXPORT, global_export};
 use crate::wasi::{Errno, Wasi, WasiHost, WasiSettings};
 use offshoot_proto::abi::{EXPORT_MEMORY, EXPORT_START, EXPORT_TASK, code};
-use offshoot_proto::frame::{self, FrameError};
+use offshoot_proto::frame;
 use offshoot_proto::link::{
     FromSlot, PathReply, PathRequest, Reply, Request, SlotRole, SlotStart, ToSlot,
 };
 use offshoot_proto::outcome::TaskFailure;
 use offshoot_proto::snapshot::{GlobalValue, SnapshotHeader};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tasks::TaskState;
 use wasmtime::{
@@ -175,15 +175,13 @@ fn load(
     Ok(Loaded { state, pre, info })
 }
 
+/// Reads at offsets: all slots of an owner share the position of this file.
 fn read_info(description: OwnedFd) -> Result<ModuleInfo, SlotError> {
-    let mut bytes = Vec::new();
-    let mut file = File::from(description);
-    let read = file
-        .read_to_end(&mut bytes)
-        .map_err(|error| SlotError::Load(error.to_string()));
-    read.and_then(|_| {
-        frame::from_bytes(&bytes).map_err(|error: FrameError| SlotError::Load(error.to_string()))
-    })
+    let failed = |error: std::io::Error| SlotError::Load(error.to_string());
+    let file = File::from(description);
+    let mut bytes = vec![0; file.metadata().map_err(failed)?.len() as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    frame::from_bytes(&bytes).map_err(|error| SlotError::Load(error.to_string()))
 }
 
 /// The values of all mutable globals of the guest that is calling.

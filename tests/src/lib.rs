@@ -1,1 +1,4 @@
-//! offshoot-tests.
+//! What the tests of the whole project share.
+#![forbid(unsafe_code)]
+
+pub mod guests;

@@ -37,13 +37,9 @@ fn run_executor(name: &str) -> ExitCode {
         Ok(slots) => slots,
         Err(error) => return ended("executor", Err(format!("starting the spawner: {error}"))),
     };
-    let runtime = match crate::runtime() {
-        Ok(runtime) => runtime,
-        Err(failure) => return failure.report(),
-    };
     let ports = executor::Ports { network: Arc::new(UdpNetwork), slots };
     let run = executor_main(|start, code, description, ready, shutdown| {
         executor::run(start, code, description, ports, ready, shutdown)
     });
-    ended("executor", runtime.block_on(run))
+    ended("executor", run)
 }

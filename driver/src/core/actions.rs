@@ -79,6 +79,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if let (Some(output), Some(staged)) = (&mut job.output, done.staged) {
             output.add(partition, staged);
+            return;
         }
         let entry = match done.result {
             ResultPlace::Inline(bytes) => Entry::Here(bytes),

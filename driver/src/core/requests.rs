@@ -170,8 +170,9 @@ impl Core {
             kind = StageKind::Output { staging, prefix: wanted.prefix.clone() };
             output = Some(begun);
         }
-        let results =
-            Results::new(spec.order, self.partitions_of(&spec), self.settings.max_result_bytes);
+        // A job with an output has no results: what there is of them is complete at once.
+        let wanted = if output.is_some() { vec![] } else { self.partitions_of(&spec) };
+        let results = Results::new(spec.order, wanted, self.settings.max_result_bytes);
         self.jobs.insert(job, Job { results, output, state: JobState::Running });
         let now = self.now();
         let submission = JobSubmission { job, spec, snapshot, kind };

@@ -1,21 +1,17 @@
 //! Executors as processes: this program again, with a socket pair to its worker.
 
 use super::{ExecutorReport, ExecutorStart, Launch, Launched};
-use offshoot_sandbox::child::{AsyncLink, start_self};
+use offshoot_sandbox::child::{AsyncLink, Ending, start_self};
 use offshoot_sandbox::compile::Artifact;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::slots::PortFuture;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::OsString;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The one variable that an executor inherits.
 const LOG_VARIABLE: &str = "RUST_LOG";
@@ -32,8 +28,7 @@ struct LaunchedProcess {
     /// None once it has been told to stop, or has nothing more to say.
     link: Option<AsyncLink>,
     child: Child,
-    /// Readable once the process has ended.
-    ending: AsyncFd<OwnedFd>,
+    ending: Ending,
     last_words: Option<String>,
 }
 
@@ -99,7 +94,7 @@ impl LaunchedProcess {
             tokio::select! {
                 biased;
                 report = next_report(&mut self.link) => self.note(report),
-                _ = self.ending.readable() => break,
+                _ = self.ending.reached() => break,
             }
         }
         // What it said last may have come together with its end.
@@ -175,9 +170,8 @@ fn prepare(
     socket: UnixStream,
     start: &ExecutorStart,
     artifact: Artifact,
-) -> io::Result<(AsyncLink, AsyncFd<OwnedFd>)> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let ending = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+) -> io::Result<(AsyncLink, Ending)> {
+    let ending = Ending::of(child)?;
     let mut link = AsyncLink::new(socket)?;
     let descriptors = vec![artifact.code.into(), artifact.description.into()];
     match link.send(start, descriptors) {
@@ -216,8 +210,8 @@ mod tests {
     /// A process that does nothing, and the other end of what would be its channel.
     fn launched() -> (LaunchedProcess, AsyncLink) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let child = Command::new("sleep").arg("1000").stdin(Stdio::null());
-        let child = child.spawn().unwrap();
+        let mut sleep = Command::new("sleep");
+        let child = sleep.arg("1000").stdin(Stdio::null()).spawn().unwrap();
         let launched = LaunchedProcess::new(child, ours, &start(), artifact()).unwrap();
         (launched, AsyncLink::new(theirs).unwrap())
     }
@@ -267,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_an_executor_leaves_no_process() {
         let (launched, _link) = launched();
-        let pid = Pid::from_child(&launched.child);
+        let pid = rustix::process::Pid::from_child(&launched.child);
         drop(launched);
         assert!(rustix::process::test_kill_process(pid).is_err());
     }

@@ -2,7 +2,7 @@
 
 use super::complaints::Complaints;
 use super::directory::WorkDirectory;
-use super::node::{Action, Event, Node};
+use super::node::{Action, Event, Node, Note};
 use super::ports::Ports;
 use super::session::Session;
 use super::supervise::{self, Command};
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -55,6 +55,8 @@ pub(super) struct Shell {
     own_events: VecDeque<Event>,
     tasks: JoinSet<()>,
     end: Option<Result<(), String>>,
+    /// Whether the master has ever accepted the registration.
+    registered: watch::Sender<bool>,
 }
 
 /// Why a renewed certificate is not used.
@@ -110,7 +112,11 @@ impl Shared {
 // === impl Shell ===
 
 impl Shell {
-    pub(super) fn new(shared: Arc<Shared>, node: Node) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        node: Node,
+        registered: watch::Sender<bool>,
+    ) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         Self {
             shared,
@@ -124,6 +130,7 @@ impl Shell {
             own_events: VecDeque::new(),
             tasks: JoinSet::new(),
             end: None,
+            registered,
         }
     }
 
@@ -207,14 +214,16 @@ impl Shell {
             Action::Sweep => self.discard(None),
             Action::Delete(app) => self.discard(Some(app)),
             Action::Exit { error } => self.end = Some(error.map_or(Ok(()), Err)),
-            Action::Note(note) => tracing::info!("{note}"),
+            Action::Note(note) => {
+                if matches!(note, Note::Registered { .. }) {
+                    self.registered.send_replace(true);
+                }
+                tracing::info!("{note}");
+            }
         }
     }
 
     fn run_send(&mut self, message: FromWorker) {
-        if let FromWorker::ExecutorGone { executor, .. } = &message {
-            self.executors.remove(executor);
-        }
         let Some(session) = &self.session else {
             return;
         };

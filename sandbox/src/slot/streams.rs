@@ -177,6 +177,7 @@ impl SlotState {
     pub(crate) fn stream_open(&mut self, source: Source) -> Outcome {
         let stream = match source {
             Source::File { file, offset } => {
+                self.only_in_task("stream_open of a file")?;
                 let reply = self.request(Request::OpenInput(file), vec![])?;
                 let (Reply::Descriptor, Some(file)) = reply else {
                     return Err(CallError::Ends(unexpected_reply()));

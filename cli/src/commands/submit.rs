@@ -1,0 +1,167 @@
+//! `offshoot submit`.
+
+use super::worker::compiler;
+use crate::client::ClusterArguments;
+use crate::embedded::Embedded;
+use crate::failure::Failure;
+use crate::grants;
+use crate::observer::Terminal;
+use crate::parse;
+use crate::signals::Stop;
+use clap::Args;
+use offshoot_driver::{Cluster, Config, DriverError, End, Ports};
+use offshoot_net::UdpNetwork;
+use offshoot_proto::cluster::ResourceRequest;
+use offshoot_proto::id::ModuleHash;
+use offshoot_proto::settings::Settings;
+use offshoot_sandbox::compile::{CompileError, ModuleCache};
+use offshoot_sandbox::slots::ProcessSlots;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Flags of `offshoot submit`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// What the application is called (the module's file name).
+    #[arg(long)]
+    name: Option<String>,
+    /// Cores of one executor (all free cores of its worker).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    executor_cores: Option<u32>,
+    /// Memory of one executor.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "1GiB")]
+    executor_memory: u64,
+    /// Memory that main may have, at most 4 GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "4GiB")]
+    driver_memory: u64,
+    /// Cores of the whole application (all that are free).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    total_executor_cores: Option<u32>,
+    /// A setting of the job (docs/settings.md).
+    #[arg(long, value_name = "KEY=VALUE")]
+    conf: Vec<String>,
+    /// A file or directory that the job may read.
+    #[arg(long, value_name = "PATH")]
+    allow_read: Vec<PathBuf>,
+    /// A file or directory that the job may write.
+    #[arg(long, value_name = "PATH")]
+    allow_write: Vec<PathBuf>,
+    /// The job.
+    #[arg(value_name = "APP.wasm")]
+    module: PathBuf,
+    /// Arguments of its main.
+    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Linear memory of 32 bits.
+const DRIVER_MEMORY_BYTES_MAX: u64 = 4 << 30;
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let config = config(&arguments)?;
+    // Before anything else starts: it keeps nothing of this process but a socket.
+    let slots = ProcessSlots::new(&config.name)
+        .map_err(|error| Failure::local(format!("starting the spawner: {error}")))?;
+    crate::runtime()?.block_on(async {
+        let mut stop = Stop::listen()?;
+        let (config, embedded) = tokio::select! {
+            biased;
+            () = stop.asked() => return Err(Failure::local("stopped")),
+            joined = join(&arguments, config) => joined?,
+        };
+        let ports = Ports {
+            network: Arc::new(UdpNetwork),
+            slots,
+            observer: Box::new(Terminal::new(embedded.is_none())),
+            stop: Box::pin(async move { stop.asked().await }),
+        };
+        let result = Box::pin(offshoot_driver::run(config, ports)).await;
+        if let Some(embedded) = embedded {
+            embedded.shutdown().await;
+        }
+        ended(result)
+    })
+}
+
+fn ended(result: Result<End, DriverError>) -> Result<ExitCode, Failure> {
+    match result {
+        // As a shell sees it: the low eight bits.
+        Ok(End::Exit(code)) => Ok(ExitCode::from(code as u8)),
+        Ok(End::Failed(failure)) => Err(Failure::local(format!("main {failure}"))),
+        Err(error @ (DriverError::Master { .. } | DriverError::Refused(_))) => {
+            Err(Failure::cluster(error))
+        }
+        Err(error) => Err(Failure::local(error)),
+    }
+}
+
+/// Everything that can be wrong on this machine is found here.
+fn config(arguments: &Arguments) -> Result<Config, Failure> {
+    let mut settings = Settings::default();
+    for pair in &arguments.conf {
+        settings.set(pair).map_err(Failure::usage)?;
+    }
+    if arguments.driver_memory > DRIVER_MEMORY_BYTES_MAX {
+        return Err(Failure::usage("--driver-memory: main is a 32-bit program, at most 4 GiB"));
+    }
+    let grants = grants::grants(&arguments.allow_read, &arguments.allow_write)?;
+    let path = &arguments.module;
+    let shown = path.display();
+    let module =
+        std::fs::read(path).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+    let hash = ModuleHash(*blake3::hash(&module).as_bytes());
+    let cache = open_cache()?;
+    let artifact = cache.get(hash, &module).map_err(|error| match error {
+        CompileError::Cache { .. } | CompileError::Child(_) => Failure::local(error),
+        refused => Failure::usage(format!("{shown}: {refused}")),
+    })?;
+    let stem = path.file_stem().map_or_else(|| "job".into(), |stem| stem.to_string_lossy());
+    let program = path.file_name().map_or_else(|| "job".into(), |name| name.to_string_lossy());
+    Ok(Config {
+        cluster: None,
+        name: arguments.name.clone().unwrap_or_else(|| stem.into_owned()),
+        module,
+        hash,
+        artifact,
+        arguments: std::iter::once(program.into_owned())
+            .chain(arguments.arguments.iter().cloned())
+            .collect(),
+        grants,
+        settings,
+        request: ResourceRequest {
+            executor_cores: arguments.executor_cores,
+            executor_memory_bytes: arguments.executor_memory,
+            total_cores: arguments.total_executor_cores,
+        },
+        driver_memory_bytes: arguments.driver_memory,
+    })
+}
+
+fn open_cache() -> Result<ModuleCache, Failure> {
+    ModuleCache::open(&parse::cache_directory()?, compiler()).map_err(Failure::local)
+}
+
+/// Finds the cluster, or makes one. A module that calls nothing of Offshoot needs none.
+async fn join(
+    arguments: &Arguments,
+    mut config: Config,
+) -> Result<(Config, Option<Embedded>), Failure> {
+    if !config.artifact.info.is_job {
+        return Ok((config, None));
+    }
+    let mut key = [0; 16];
+    getrandom(&mut key, GetRandomFlags::empty()).map_err(Failure::local)?;
+    let idempotency_key = u128::from_le_bytes(key);
+    if let Some(master) = arguments.cluster.master {
+        let credential = parse::credential(arguments.cluster.credential.as_deref())?;
+        config.cluster = Some(Cluster { master, credential, idempotency_key });
+        return Ok((config, None));
+    }
+    let embedded = Box::pin(Embedded::start(open_cache()?)).await?;
+    config.cluster = Some(embedded.cluster(idempotency_key)?);
+    Ok((config, Some(embedded)))
+}

@@ -1,0 +1,7 @@
+//! One event, the whole action list.
+#![allow(clippy::unwrap_used)]
+
+mod env;
+mod executors;
+mod link;
+mod random;
