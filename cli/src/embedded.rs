@@ -52,7 +52,7 @@ impl Embedded {
             executor_ports: None,
             timing: Default::default(),
         };
-        let ports = offshoot_host::worker::Ports::system(cache);
+        let ports = offshoot_host::worker::Ports::system(cache, "warn");
         let worker = worker::serve(config, ports).await.map_err(Failure::local)?;
         Ok(Self { worker, master, _directory: directory })
     }

@@ -190,7 +190,6 @@ impl TaskFailure {
 impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panic { message } => write!(f, "panicked: {message}"),
             Self::Trap { message } => write!(f, "trapped: {message}"),
             Self::Exit { code } => write!(
                 f,
@@ -213,7 +212,8 @@ impl fmt::Display for TaskFailure {
                 "could not fetch the output of map partition {map} of shuffle {writer} from \
                  worker {worker}: {reason}"
             ),
-            Self::Input { message }
+            Self::Panic { message }
+            | Self::Input { message }
             | Self::Host { message }
             | Self::GuestAbi { message }
             | Self::SlotCrashed { message }

@@ -53,8 +53,7 @@ impl LocalCluster {
         command.arg(&state);
         let master = cluster.member("master", &mut command)?;
         cluster.master = cluster.wait_for(master, |line| {
-            let address = line.split_once("listening on ")?.1;
-            Some(address.trim().to_owned())
+            Some(line.strip_prefix("listening on ")?.to_owned())
         })?;
         for number in 1..=workers {
             cluster.start_worker(&format!("worker-{number}"), cores, &state)?;
@@ -80,7 +79,7 @@ impl LocalCluster {
             .arg(self.directory().join(name));
         let worker = self.member(name, &mut command)?;
         self.wait_for(worker, |line| {
-            line.contains(" registered with ").then_some(())
+            (line.starts_with("worker ") && line.contains(" registered with ")).then_some(())
         })
     }
 
@@ -153,7 +152,7 @@ impl LocalCluster {
             .args(arguments)
             .env_remove("OFFSHOOT_MASTER")
             .env_remove("OFFSHOOT_CREDENTIAL");
-        command.env("XDG_CACHE_HOME", self.directory().join("cache"));
+        command.env("OFFSHOOT_CACHE", self.directory().join("cache"));
         command
     }
 

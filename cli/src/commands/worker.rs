@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let cache = ModuleCache::open(&parse::cache_directory()?, compiler());
-    let ports = Ports::system(cache.map_err(Failure::local)?);
+    let ports = Ports::system(cache.map_err(Failure::local)?, "info");
     crate::runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
         let credential_file = arguments.dir.join("worker.credential");

@@ -3,7 +3,10 @@
 //! What the slot says is checked here before anybody acts on it: attempts that it was given,
 //! indexes that fit their files, results within the limit.
 
+mod guest_log;
 mod requests;
+
+use guest_log::GuestLog;
 
 use crate::launch::ExecutorStart;
 use super::core::HeldResults;
@@ -23,9 +26,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-
-/// Bytes of a slot's output that are logged a second; a guest cannot fill a disk with its log.
-const LOG_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// What all slots of an executor share.
 pub(super) struct SlotContext {
@@ -69,7 +69,7 @@ struct SlotTask {
     next_stream: u32,
     /// Pieces of the running attempt's result.
     pieces: Vec<u8>,
-    logged: (tokio::time::Instant, usize),
+    log: GuestLog,
 }
 
 /// Starts the task of a slot; it waits for [`SlotCommand::Start`].
@@ -103,7 +103,7 @@ impl SlotTask {
             streams: BTreeMap::new(),
             next_stream: 0,
             pieces: Vec::new(),
-            logged: (tokio::time::Instant::now(), 0),
+            log: GuestLog::new(),
         }
     }
 
@@ -208,7 +208,10 @@ impl SlotTask {
                 }
                 self.pieces.extend_from_slice(&bytes);
             }
-            FromSlot::Output { stream, bytes } => self.log(stream, &bytes),
+            FromSlot::Output { stream, bytes } => {
+                let executor = self.context.start.launch.executor;
+                self.log.push(executor, self.slot, stream, &bytes);
+            }
             FromSlot::MainEnded(_) => {
                 return Err(LinkError::Io(io::Error::other("a task slot has no main")));
             }
@@ -314,26 +317,6 @@ impl SlotTask {
     fn discard(&mut self) {
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
             self.context.files.discard(&stage.kind, stage.node, partition, attempt);
-        }
-    }
-
-    /// A guest's words, escaped, labelled, and no more than so many a second.
-    fn log(&mut self, stream: u8, bytes: &[u8]) {
-        let now = tokio::time::Instant::now();
-        if now.duration_since(self.logged.0).as_secs() >= 1 {
-            self.logged = (now, 0);
-        }
-        let room = LOG_BYTES_PER_SECOND.saturating_sub(self.logged.1);
-        let cut = bytes.len() > room;
-        self.logged.1 += bytes.len();
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(room)]);
-        for line in shown.lines() {
-            let line = line.escape_debug();
-            let executor = self.context.start.launch.executor;
-            tracing::info!(%executor, slot = self.slot, stream, "guest: {line}");
-        }
-        if cut && room > 0 {
-            tracing::info!(slot = self.slot, "guest: (more was written and is not shown)");
         }
     }
 }

@@ -20,7 +20,7 @@ const LOG_VARIABLE: &str = "RUST_LOG";
 /// them ends, so a worker's runtime lives on one thread for as long as the worker.
 #[derive(Clone, Debug)]
 pub struct ProcessLaunch {
-    log: Option<OsString>,
+    log: OsString,
 }
 
 /// An executor process.
@@ -35,18 +35,15 @@ struct LaunchedProcess {
 // === impl ProcessLaunch ===
 
 impl ProcessLaunch {
-    /// Executors log as this process does.
-    pub fn from_environment() -> Self {
-        Self {
-            log: std::env::var_os(LOG_VARIABLE),
-        }
+    /// Executors log as this process does: as `RUST_LOG` says, or at `level`.
+    pub fn from_environment(level: &str) -> Self {
+        Self { log: std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| level.into()) }
     }
 
     fn start(&self, start: &ExecutorStart, artifact: Artifact) -> io::Result<LaunchedProcess> {
         let (ours, theirs) = UnixStream::pair()?;
         let name = start.launch.executor.to_string();
-        let log = self.log.iter().map(|log| (LOG_VARIABLE, log.clone()));
-        let environment: Vec<_> = log.collect();
+        let environment = [(LOG_VARIABLE, self.log.clone())];
         let child = start_self(&["executor", &name], &environment, theirs.into())?;
         LaunchedProcess::new(child, ours, start, artifact)
     }

@@ -38,14 +38,15 @@ pub struct Ports {
 // === impl Ports ===
 
 impl Ports {
-    /// The real ones, with the modules that `cache` holds.
-    pub fn system(cache: ModuleCache) -> Self {
+    /// The real ones, with the modules that `cache` holds. Executors log as `RUST_LOG` says, or at
+    /// `log_level`.
+    pub fn system(cache: ModuleCache, log_level: &str) -> Self {
         let mut seed = [0; 8];
         // Without randomness workers dial together, which is slower and not wrong.
         let _ = getrandom(&mut seed, GetRandomFlags::empty());
         Self {
             network: Arc::new(UdpNetwork),
-            launch: Arc::new(ProcessLaunch::from_environment()),
+            launch: Arc::new(ProcessLaunch::from_environment(log_level)),
             modules: Arc::new(ThreadedModules::new(cache)),
             clock: Arc::new(SystemClock),
             seed: u64::from_le_bytes(seed),

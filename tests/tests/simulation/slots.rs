@@ -226,6 +226,8 @@ impl InPlaceSlot {
     }
 
     fn deliver(&mut self, frame: Frame<FromSlot>) {
+        let mut t=format!("{:?}", frame.0); let l=frame::to_bytes(&frame.0).len(); t.truncate(600);
+        eprintln!("DBG {:?} slot said {l} {}", turmoil::sim_elapsed(), t);
         self.inbox.push_back((self.due, frame));
     }
 
@@ -242,6 +244,8 @@ impl SlotConnection for InPlaceSlot {
         if table.turn != Turn::Owner {
             return Err(LinkError::Closed);
         }
+        let mut t=format!("{:?}", message); t.truncate(600);
+        eprintln!("DBG {:?} slot told {} {}", turmoil::sim_elapsed(), payload.len(), t);
         table.to_slot.push_back((payload, descriptors));
         table.turn = Turn::Slot;
         drop(table);

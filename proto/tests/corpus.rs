@@ -1,0 +1,158 @@
+//! Replays the fuzz corpora: whatever a peer sends is a message or an error, never a panic.
+//!
+//! `proto/fuzz/corpus/TARGET/` holds real messages (`message-...`, kept complete by this test;
+//! `UPDATE_EXPECT=1` writes what is missing) and what once was, or may be, hard (everything else).
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+use decoders::{Decoder, TARGETS};
+use samples::Sample;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "../fuzz/decoders.rs"]
+mod decoders;
+#[path = "samples/all.rs"]
+mod samples;
+
+/// The messages of each target, in the order in which an input's first byte chooses them.
+const MESSAGES: [(&str, &[&str], fn() -> Vec<Sample>); 6] = [
+    (
+        "hello",
+        &["Hello", "Welcome", "JoinRequest", "JoinReply"],
+        samples::hello::all,
+    ),
+    (
+        "cluster",
+        &[
+            "FromWorker",
+            "ToWorker",
+            "FromClient",
+            "ToClient",
+            "ModuleRequest",
+            "ModuleReply",
+        ],
+        samples::cluster::all,
+    ),
+    (
+        "executor",
+        &["ToExecutor", "FromExecutor", "DriverData", "DataChunk"],
+        samples::executor::all,
+    ),
+    (
+        "block",
+        &["FetchBlocks", "BlockFrame", "ShuffleIndex"],
+        samples::block::all,
+    ),
+    (
+        "link",
+        &["FromSlot", "ToSlot", "Request", "Reply"],
+        samples::link::all,
+    ),
+    (
+        "abi",
+        &["NodeSpec", "JobSpec", "Source", "InputFiles"],
+        samples::abi::all,
+    ),
+];
+
+/// Bytes that are put in place of each byte of a message: the ends of the varint's range, and the
+/// values on which lengths and variants turn.
+const NASTY: [u8; 6] = [0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF];
+
+fn folder(target: &str) -> PathBuf {
+    let top = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    top.join("fuzz/corpus").join(target)
+}
+
+/// The corpus of a target by file name.
+fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder(target)).unwrap().map(Result::unwrap);
+    let files = entries.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    });
+    files.collect()
+}
+
+/// Real messages as inputs of a target, by file name.
+fn messages(kinds: &[&str], samples: Vec<Sample>) -> BTreeMap<String, Vec<u8>> {
+    let mut inputs = BTreeMap::new();
+    for Sample { name, bytes } in samples {
+        let kind = name.split([':', ' ']).next().unwrap();
+        // Parts of messages are in no corpus of their own.
+        let Some(choice) = kinds.iter().position(|known| *known == kind) else {
+            continue;
+        };
+        let name = name.to_lowercase().replace("::", "-").replace(' ', "-");
+        let number = inputs.len();
+        let input = [&[choice as u8][..], &bytes].concat();
+        inputs.insert(format!("message-{number:02}-{name}"), input);
+    }
+    inputs
+}
+
+fn decoder(target: &str) -> Decoder {
+    TARGETS.iter().find(|(name, _)| *name == target).unwrap().1
+}
+
+#[test]
+fn every_real_message_is_in_the_corpus_and_decodes() {
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    for (target, kinds, samples) in MESSAGES {
+        if update {
+            fs::create_dir_all(folder(target)).unwrap();
+        }
+        let stored = corpus(target);
+        for (name, input) in messages(kinds, samples()) {
+            if update {
+                fs::write(folder(target).join(&name), &input).unwrap();
+            } else {
+                let found = stored.get(&name);
+                assert_eq!(
+                    found,
+                    Some(&input),
+                    "{target}/{name}: see this file's first lines"
+                );
+            }
+            assert_eq!(decoder(target)(&input), Ok(()), "{target}/{name}");
+        }
+    }
+}
+
+#[test]
+fn no_stored_input_makes_a_decoder_panic() {
+    for (target, decode) in TARGETS {
+        let corpus = corpus(target);
+        assert!(!corpus.is_empty(), "the corpus of {target} is empty");
+        for (name, input) in corpus {
+            let refused = decode(&input).is_err();
+            // Names say what is expected.
+            assert_eq!(refused, name.starts_with("refused-"), "{target}/{name}");
+        }
+    }
+}
+
+#[test]
+fn no_mutation_of_a_real_message_makes_a_decoder_panic() {
+    let mut refused = 0u64;
+    for (target, kinds, samples) in MESSAGES {
+        let decode = decoder(target);
+        for (_, mut input) in messages(kinds, samples()) {
+            for cut in 1..input.len() {
+                refused += u64::from(decode(&input[..cut]).is_err());
+            }
+            for place in 1..input.len() {
+                let byte = input[place];
+                for nasty in NASTY {
+                    input[place] = nasty;
+                    refused += u64::from(decode(&input).is_err());
+                }
+                input[place] = byte;
+            }
+            input.push(0);
+            assert!(decode(&input).is_err(), "{target}: a byte left over");
+        }
+    }
+    assert!(refused > 1000, "mutations should seldom be messages");
+}

@@ -1,0 +1,264 @@
+//! Messages of the master.
+
+use super::{Sample, samples, variants};
+use offshoot_proto::cluster::{
+    AppRow, AppSpec, AppState, ExecutorInfo, ExecutorRow, ExecutorState, FromClient, FromWorker,
+    HeldExecutor, LaunchExecutor, ModuleReply, ModuleRequest, ResourceRequest, ToClient, ToWorker,
+    WaitReason, WorkerInfo, WorkerRow, WorkerState,
+};
+use offshoot_proto::grants::{Grants, PathGrant};
+use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
+use offshoot_proto::settings::Settings;
+use std::net::SocketAddr;
+
+variants!(FromWorker: Register, Heartbeat, ExecutorReady, ExecutorGone, Renew);
+variants!(ToWorker: Registered, Heartbeat, Launch, Kill, Forget, Refused, Renewed);
+variants!(FromClient: Register, Heartbeat, Finished, ListWorkers, ListApps);
+variants!(
+    ToClient: Registered, Refused, Heartbeat, ExecutorAdded, ExecutorGone, Waiting, Workers, Apps
+);
+variants!(WaitReason: NoWorkers, Busy, TooLarge);
+variants!(WorkerState: Alive, Lost);
+variants!(AppState: Waiting, Running, Finished, Failed, Lost);
+variants!(ExecutorState: Launching, Running, Stopping);
+variants!(ModuleRequest: Put, Get);
+variants!(ModuleReply: Ok, Refused);
+
+/// Samples of every message.
+pub fn all() -> Vec<Sample> {
+    let states = [WorkerState::Alive, WorkerState::Lost];
+    let mut all = samples("FromWorker", &from_worker());
+    all.extend(samples("ToWorker", &to_worker()));
+    all.extend(samples("FromClient", &from_client()));
+    all.extend(samples("ToClient", &to_client()));
+    all.extend(samples("WaitReason", &wait_reasons()));
+    all.extend(samples("WorkerState", &states));
+    all.extend(samples("AppState", &app_states()));
+    all.extend(samples("ExecutorState", &executor_states()));
+    all.extend(samples("ModuleRequest", &module_requests()));
+    all.extend(samples("ModuleReply", &module_replies()));
+    all
+}
+
+/// Of workers.
+pub fn from_worker() -> Vec<FromWorker> {
+    let held = |address| HeldExecutor {
+        id: executor(),
+        cores: 2,
+        memory_bytes: 1 << 30,
+        address,
+    };
+    let info = WorkerInfo {
+        id: worker(),
+        address: address(),
+        cores: 8,
+        memory_bytes: 16 << 30,
+        executors: vec![held(Some(address())), held(None)],
+    };
+    vec![
+        FromWorker::Register(info),
+        FromWorker::Heartbeat,
+        FromWorker::ExecutorReady {
+            executor: executor(),
+            address: address(),
+        },
+        FromWorker::ExecutorGone {
+            executor: executor(),
+            reason: "killed".into(),
+        },
+        FromWorker::Renew {
+            signing_request: vec![1, 2, 3],
+        },
+    ]
+}
+
+/// To workers.
+pub fn to_worker() -> Vec<ToWorker> {
+    let launch = LaunchExecutor {
+        executor: executor(),
+        cores: 2,
+        memory_bytes: 1 << 30,
+        app: app(),
+        credential: vec![9, 8, 7],
+    };
+    vec![
+        ToWorker::Registered { epoch: Epoch(3) },
+        ToWorker::Heartbeat,
+        ToWorker::Launch(Box::new(launch)),
+        ToWorker::Kill(executor()),
+        ToWorker::Forget(AppId(7)),
+        ToWorker::Refused {
+            reason: "no".into(),
+        },
+        ToWorker::Renewed {
+            certificate: vec![4, 5],
+        },
+    ]
+}
+
+/// Of drivers and tools.
+pub fn from_client() -> Vec<FromClient> {
+    vec![
+        FromClient::Register {
+            idempotency_key: 1 << 100,
+            app: Box::new(app()),
+            signing_request: vec![1, 2, 3],
+        },
+        FromClient::Heartbeat,
+        FromClient::Finished { succeeded: true },
+        FromClient::Finished { succeeded: false },
+        FromClient::ListWorkers,
+        FromClient::ListApps,
+    ]
+}
+
+/// To drivers and tools.
+pub fn to_client() -> Vec<ToClient> {
+    let added = ExecutorInfo {
+        id: executor(),
+        address: address(),
+        cores: 2,
+        worker: worker(),
+        worker_address: "[::1]:7002".parse().expect("an address"),
+    };
+    let mut messages = vec![
+        ToClient::Registered {
+            app: AppId(7),
+            certificate: vec![4, 5],
+            wants_module: true,
+        },
+        ToClient::Refused {
+            reason: "no".into(),
+        },
+        ToClient::Heartbeat,
+        ToClient::ExecutorAdded(added),
+        ToClient::ExecutorGone {
+            executor: executor(),
+            reason: "killed".into(),
+        },
+        ToClient::Workers(vec![worker_row()]),
+        ToClient::Apps(vec![app_row()]),
+    ];
+    messages.extend(wait_reasons().into_iter().map(ToClient::Waiting));
+    messages
+}
+
+fn worker_row() -> WorkerRow {
+    WorkerRow {
+        id: worker(),
+        address: address(),
+        state: WorkerState::Lost,
+        cores: 8,
+        cores_used: 2,
+        memory_bytes: 16 << 30,
+        memory_used_bytes: 1 << 30,
+    }
+}
+
+fn app_row() -> AppRow {
+    let executor = ExecutorRow {
+        id: executor(),
+        worker: worker(),
+        cores: 2,
+        state: ExecutorState::Running,
+    };
+    AppRow {
+        id: AppId(7),
+        name: "wordcount".into(),
+        tenant: "admin".into(),
+        state: AppState::Running,
+        submitted: 1_700_000_000_000,
+        cores: 2,
+        executors: vec![executor],
+    }
+}
+
+fn wait_reasons() -> Vec<WaitReason> {
+    vec![
+        WaitReason::NoWorkers,
+        WaitReason::Busy { cores_free: 1 },
+        WaitReason::TooLarge {
+            cores_max: 8,
+            memory_bytes_max: 16 << 30,
+        },
+    ]
+}
+
+fn app_states() -> Vec<AppState> {
+    vec![
+        AppState::Waiting,
+        AppState::Running,
+        AppState::Finished,
+        AppState::Failed,
+        AppState::Lost,
+    ]
+}
+
+fn executor_states() -> Vec<ExecutorState> {
+    vec![
+        ExecutorState::Launching,
+        ExecutorState::Running,
+        ExecutorState::Stopping,
+    ]
+}
+
+fn module_requests() -> Vec<ModuleRequest> {
+    vec![
+        ModuleRequest::Put {
+            hash: hash(),
+            length: 1 << 20,
+        },
+        ModuleRequest::Get { hash: hash() },
+    ]
+}
+
+fn module_replies() -> Vec<ModuleReply> {
+    vec![
+        ModuleReply::Ok { length: 1 << 20 },
+        ModuleReply::Refused {
+            reason: "no".into(),
+        },
+    ]
+}
+
+fn app() -> AppSpec {
+    let path = |path: &str| PathGrant {
+        guest: path.into(),
+        host: format!("/data/{path}"),
+    };
+    AppSpec {
+        name: "wordcount".into(),
+        module: hash(),
+        arguments: vec!["wordcount.wasm".into(), "in".into()],
+        grants: Grants {
+            read: vec![path("in")],
+            write: vec![path("out")],
+            environment: vec![("LANG".into(), "C".into())],
+        },
+        settings: Settings::default(),
+        request: ResourceRequest {
+            executor_cores: Some(2),
+            executor_memory_bytes: 1 << 30,
+            total_cores: None,
+        },
+    }
+}
+
+fn hash() -> ModuleHash {
+    ModuleHash(std::array::from_fn(|i| i as u8))
+}
+
+fn executor() -> ExecutorId {
+    ExecutorId {
+        app: AppId(7),
+        number: ExecutorNumber(1),
+    }
+}
+
+fn worker() -> WorkerId {
+    WorkerId("w1".into())
+}
+
+fn address() -> SocketAddr {
+    "10.1.2.3:7001".parse().expect("an address")
+}
