@@ -49,6 +49,21 @@ pub trait Link: Send + Sync {
 
     /// Blocks for the next frame's payload and descriptors.
     fn receive_frame(&mut self) -> Result<(Vec<u8>, Vec<OwnedFd>), LinkError>;
+
+    /// Chance and time for `main` and its snapshots. None for the system's; a simulation, whose
+    /// runs must come out the same again, has its own.
+    fn world(&self) -> Option<FixedWorld> {
+        None
+    }
+}
+
+/// Chance and time that are the same in every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedWorld {
+    /// Random bytes come from a generator with this seed.
+    pub seed: u64,
+    /// Nanoseconds since 1970, at which every clock stands.
+    pub realtime_nanos: u64,
 }
 
 /// The blocking half of a socket pair.

@@ -150,7 +150,10 @@ fn load(
     let info = read_info(description)?;
     let exports = Exports::find(&module, &info)?;
     let settings = WasiSettings::new(&start);
-    let wasi = Wasi::for_main(&settings);
+    let wasi = match link.world() {
+        Some(world) => Wasi::for_main_in(&settings, world),
+        None => Wasi::for_main(&settings),
+    };
     let state = Box::new(SlotState {
         link,
         role: start.role,

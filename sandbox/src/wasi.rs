@@ -48,6 +48,7 @@ pub use linker::{MODULE, add_to_linker};
 pub use random::Random;
 pub use stat::{modified_nanos, path_stat};
 
+use crate::link::FixedWorld;
 use core::fmt;
 use offshoot_proto::id::{NodeId, Partition};
 use offshoot_proto::link::{PathReply, PathRequest, SlotStart};
@@ -157,6 +158,12 @@ impl Wasi {
         Self::new(settings, Clock::real(), Random::System, 0)
     }
 
+    /// That of a `main` which is to do the same in every run.
+    pub fn for_main_in(settings: &Arc<WasiSettings>, world: FixedWorld) -> Self {
+        let clock = Clock::Standing { realtime_nanos: world.realtime_nanos, monotonic_nanos: 0 };
+        Self::new(settings, clock, Random::from_seed(world.seed), 0)
+    }
+
     /// That of a task which is a fork of this snapshot.
     pub fn for_task(
         settings: &Arc<WasiSettings>,
@@ -186,6 +193,11 @@ impl Wasi {
     /// The guest's clocks, for the header of a snapshot.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Random bytes from where the guest's come from, for the header of a snapshot.
+    pub fn draw(&mut self, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.random.fill(bytes)
     }
 
     /// The lowest descriptor number that the guest has not used, for the header of a snapshot.

@@ -25,12 +25,20 @@ pub fn all() -> Vec<Sample> {
     all.extend(samples("DriverData", &driver_data()));
     all.extend(samples("StageKind", &stage_kinds()));
     all.extend(samples("GlobalValue", &header().globals));
+    all.push(sample("SnapshotHeader", &header()));
     let chunk = |compressed| DataChunk {
         length: 3,
         compressed,
         bytes: vec![1, 2, 3],
     };
     all.extend([true, false].map(|compressed| sample("DataChunk", &chunk(compressed))));
+    all
+}
+
+/// The same with what attempts report.
+pub fn with_reports() -> Vec<Sample> {
+    let mut all = all();
+    all.extend(outcome::all());
     all
 }
 

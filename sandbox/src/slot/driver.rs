@@ -78,7 +78,7 @@ impl SlotState {
             globals,
             realtime_nanos: self.wasi.clock().realtime_nanos(),
             monotonic_nanos: self.wasi.clock().monotonic_nanos(),
-            seed: draw_seed()?,
+            seed: self.draw_seed()?,
             first_free_descriptor: self.wasi.first_free_descriptor(),
             runs: changes.runs,
         };
@@ -138,14 +138,12 @@ impl SlotState {
             _ => Err(CallError::Ends(unexpected_reply())),
         }
     }
-}
 
-fn draw_seed() -> Result<u64, CallError> {
-    let mut seed = [0; 8];
-    let filled = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-        .map_err(cannot_snapshot)?;
-    debug_assert_eq!(filled, seed.len(), "the kernel fills a few bytes at once");
-    Ok(u64::from_le_bytes(seed))
+    fn draw_seed(&mut self) -> Result<u64, CallError> {
+        let mut seed = [0; 8];
+        self.wasi.draw(&mut seed).map_err(|errno| cannot_snapshot(format!("{errno:?}")))?;
+        Ok(u64::from_le_bytes(seed))
+    }
 }
 
 fn cannot_snapshot(error: impl std::fmt::Display) -> CallError {

@@ -35,7 +35,12 @@ impl Random {
     /// That of a task: a function of these three and nothing else.
     pub fn for_task(seed: u64, node: NodeId, partition: Partition) -> Self {
         let place = u64::from(node.0) << 32 | u64::from(partition.0);
-        let mut mix = SplitMix(SplitMix(seed).next() ^ place);
+        Self::from_seed(SplitMix(seed).next() ^ place)
+    }
+
+    /// A generator's.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut mix = SplitMix(seed);
         Self::Seeded(Generator {
             state: core::array::from_fn(|_| mix.next()),
         })

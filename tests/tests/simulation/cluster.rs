@@ -23,11 +23,11 @@ use offshoot_net::{Credential, Role, Validity};
 use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::settings::Settings;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// Where master and workers listen.
@@ -82,13 +82,17 @@ pub(crate) struct Context {
     workers_ended: Arc<watch::Sender<usize>>,
 }
 
-/// Runs a simulation to its end.
-pub(crate) fn simulate(plan: &Plan, job: &Arc<Job>) -> Result<Outcome, String> {
+/// Runs a simulation to its end in `directory`, which is made and removed. Its name is among what
+/// the job computes with.
+pub(crate) fn simulate(plan: &Plan, job: &Arc<Job>, directory: &Path) -> Result<Outcome, String> {
     let journal = Journal::default();
     journal.note(format_args!("{plan:?}"));
-    let directory = TempDir::new().map_err(|error| error.to_string())?;
-    let (wire, elapsed) = run(plan, job, &journal, directory.path())
-        .map_err(|error| format!("seed {}: {error}\n{journal}", plan.seed))?;
+    let ended = fs::create_dir(directory).map_err(Box::from);
+    let ended = ended.and_then(|()| run(plan, job, &journal, directory));
+    if std::env::var("DBGT").is_ok() { if let _ = &ended { for d in LASTWIRE.lock().unwrap().take().unwrap().take_trace() { if d.at.as_secs_f64() > std::env::var("DBGT").unwrap().parse::<f64>().unwrap() {  eprintln!("{:?}", d); } } } }
+    let (wire, elapsed) =
+        ended.map_err(|error| format!("seed {}: {error}\n{journal}", plan.seed))?;
+    fs::remove_dir_all(directory).map_err(|error| error.to_string())?;
     Ok(Outcome { trace: wire.take_trace(), journal, elapsed })
 }
 
@@ -110,6 +114,7 @@ fn run(
     let between = (sim.lookup(a.as_str()), sim.lookup(b.as_str()));
     let during = plan.partition.during.clone();
     let wire = Wire::new(plan.seed, Faults { loss: plan.loss, between, during });
+    *LASTWIRE.lock().unwrap() = Some(wire.clone());
     let context = Context {
         plan: Arc::new(plan.clone()),
         journal: journal.clone(),
@@ -270,3 +275,5 @@ impl Context {
         drop(all.expect("the context holds the sender"));
     }
 }
+
+static LASTWIRE: std::sync::Mutex<Option<Arc<Wire>>> = std::sync::Mutex::new(None);

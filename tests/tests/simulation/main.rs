@@ -54,9 +54,17 @@ fn job() -> Arc<Job> {
     Arc::new(Job::new().expect("the job can be prepared"))
 }
 
+/// The seed to look at, if somebody is looking at one: `OFFSHOOT_SEED=18 cargo test -p
+/// offshoot-tests --test simulation fifty -- --nocapture`.
+fn chosen_seed() -> Option<u64> {
+    let seed = std::env::var("OFFSHOOT_SEED").ok()?;
+    Some(seed.parse().expect("OFFSHOOT_SEED is a number"))
+}
+
 /// Runs one seed; panics with its journal if it fails.
 fn run(seed: u64, job: &Arc<Job>) -> Outcome {
-    let outcome = simulate(&Plan::of(seed), job).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = simulate(&Plan::of(seed), job, &job.directory(seed));
+    let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
     let panics = PANICS.load(Ordering::Relaxed);
     assert_eq!(panics, 0, "a task panicked by the end of seed {seed}\n{}", outcome.journal);
     outcome
@@ -74,6 +82,9 @@ fn rare(outcome: &Outcome) -> Rare {
 #[test]
 fn fifty_seeds_count_words_right_and_leave_nothing() {
     let job = job();
+    if let Some(seed) = chosen_seed() {
+        return println!("{}", run(seed, &job).journal);
+    }
     let seeds = Mutex::new(0..SEEDS);
     let total = Mutex::new(Rare::default());
     let threads = thread::available_parallelism().map_or(1, NonZero::get);

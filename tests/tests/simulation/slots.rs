@@ -6,13 +6,13 @@
 //! ```
 //!
 //! One of both runs at any time, so whatever a slot does takes no virtual time and comes out the
-//! same again. What a slot reads from the machine is replaced by what the seed says: how long a
-//! task ran (its report comes so much later), and the clocks and the seed of a snapshot.
+//! same again. What a slot takes from the machine it has from the seed here: chance and time of
+//! `main`, and how long a task ran (its report comes so much later).
 
 use crate::ports::unix_time;
 use offshoot_proto::frame;
 use offshoot_proto::link::{FromSlot, HEADER_BYTES, Request, SlotReport, ToSlot};
-use offshoot_sandbox::link::{Link, LinkError, encode};
+use offshoot_sandbox::link::{FixedWorld, Link, LinkError, encode};
 use offshoot_sandbox::run_slot;
 use offshoot_sandbox::slots::{PortFuture, SlotConnection, Slots};
 use rand::rngs::StdRng;
@@ -74,7 +74,10 @@ enum Turn {
 }
 
 /// The slot's end.
-struct TurnLink(Arc<Turns>);
+struct TurnLink {
+    turns: Arc<Turns>,
+    world: FixedWorld,
+}
 
 // === impl InPlaceSlots ===
 
@@ -94,7 +97,9 @@ impl InPlaceSlots {
             }),
             changed: Condvar::new(),
         });
-        let link = Box::new(TurnLink(turns.clone()));
+        let seed = self.chance.lock().expect("no holder of the lock panics").random();
+        let world = FixedWorld { seed, realtime_nanos: unix_time().as_nanos() as u64 };
+        let link = Box::new(TurnLink { turns: turns.clone(), world });
         let ending = turns.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             let how = match catch_unwind(AssertUnwindSafe(|| run_slot(link))) {
@@ -148,7 +153,7 @@ impl Turns {
 impl Link for TurnLink {
     fn send_frame(&mut self, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         let message = frame::from_bytes(&frame[HEADER_BYTES..])?;
-        let mut table = self.0.table();
+        let mut table = self.turns.table();
         if table.closed {
             return Err(LinkError::Closed);
         }
@@ -157,7 +162,7 @@ impl Link for TurnLink {
     }
 
     fn receive_frame(&mut self) -> Result<Frame<Vec<u8>>, LinkError> {
-        let mut table = self.0.table();
+        let mut table = self.turns.table();
         loop {
             if table.closed {
                 return Err(LinkError::Closed);
@@ -166,11 +171,15 @@ impl Link for TurnLink {
                 return Ok(frame);
             }
             table.turn = Turn::Owner;
-            self.0.changed.notify_all();
+            self.turns.changed.notify_all();
             let waiting = |table: &mut Table| table.turn != Turn::Slot;
-            let woken = self.0.changed.wait_while(table, waiting);
+            let woken = self.turns.changed.wait_while(table, waiting);
             table = woken.expect("no holder of the lock panics");
         }
+    }
+
+    fn world(&self) -> Option<FixedWorld> {
+        Some(self.world)
     }
 }
 
@@ -195,21 +204,11 @@ impl InPlaceSlot {
                 }
                 _ => {}
             }
-            self.deliver((self.replace(message), descriptors));
+            self.deliver((message, descriptors));
         }
         if !asks {
             self.deliver_reports();
         }
-    }
-
-    /// What the slot has from the machine comes from the seed and from virtual time instead.
-    fn replace(&self, mut message: FromSlot) -> FromSlot {
-        if let FromSlot::Request(Request::SubmitJob { snapshot, .. }) = &mut message {
-            snapshot.realtime_nanos = unix_time().as_nanos() as u64;
-            snapshot.monotonic_nanos = turmoil::elapsed().as_nanos() as u64;
-            snapshot.seed = self.chance().random();
-        }
-        message
     }
 
     fn deliver_reports(&mut self) {
@@ -226,8 +225,6 @@ impl InPlaceSlot {
     }
 
     fn deliver(&mut self, frame: Frame<FromSlot>) {
-        let mut t=format!("{:?}", frame.0); let l=frame::to_bytes(&frame.0).len(); t.truncate(600);
-        eprintln!("DBG {:?} slot said {l} {}", turmoil::sim_elapsed(), t);
         self.inbox.push_back((self.due, frame));
     }
 
@@ -244,8 +241,6 @@ impl SlotConnection for InPlaceSlot {
         if table.turn != Turn::Owner {
             return Err(LinkError::Closed);
         }
-        let mut t=format!("{:?}", message); t.truncate(600);
-        eprintln!("DBG {:?} slot told {} {}", turmoil::sim_elapsed(), payload.len(), t);
         table.to_slot.push_back((payload, descriptors));
         table.turn = Turn::Slot;
         drop(table);

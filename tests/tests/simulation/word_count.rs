@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
@@ -18,12 +18,12 @@ const LINES: u32 = 2_000;
 /// Words that the program prints.
 const PRINTED: usize = 20;
 
-/// The program, its input and its result.
+/// The program, its input and its result, and room for simulations.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) wasm: Vec<u8>,
     pub(crate) hash: ModuleHash,
-    input: TempDir,
+    directory: TempDir,
     counts: BTreeMap<String, u64>,
 }
 
@@ -54,13 +54,14 @@ impl Job {
         let hash = ModuleHash(*blake3::hash(&wasm).as_bytes());
         Self::cache()?.get(hash, &wasm)?;
         let text = text();
-        let input = TempDir::new()?;
-        fs::write(input.path().join("text"), &text)?;
+        let directory = TempDir::new()?;
+        fs::create_dir(directory.path().join("input"))?;
+        fs::write(directory.path().join("input/text"), &text)?;
         let mut counts = BTreeMap::new();
         for word in text.split_ascii_whitespace() {
             *counts.entry(word.to_owned()).or_default() += 1;
         }
-        Ok(Self { wasm, hash, input, counts })
+        Ok(Self { wasm, hash, directory, counts })
     }
 
     /// Compiled modules of this process.
@@ -70,14 +71,19 @@ impl Job {
         ModuleCache::open(DIRECTORY.get_or_init(make).path(), Compiler::InPlace)
     }
 
+    /// Where a simulation may keep its files.
+    pub(crate) fn directory(&self, seed: u64) -> PathBuf {
+        self.directory.path().join(format!("seed-{seed}"))
+    }
+
     pub(crate) fn arguments(&self, output: &Path) -> Vec<String> {
-        let input = self.input.path().join("text");
+        let input = self.directory.path().join("input/text");
         vec!["wordcount".to_owned(), path_text(&input), path_text(output)]
     }
 
     pub(crate) fn grants(&self, directory: &Path) -> Grants {
         Grants {
-            read: vec![grant(self.input.path())],
+            read: vec![grant(&self.directory.path().join("input"))],
             write: vec![grant(directory)],
             environment: vec![],
         }

@@ -1,0 +1,8 @@
+//! The program as a person runs it: real processes, real certificates, real files, on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod jobs;
+mod losses;
+mod support;
+mod text;
