@@ -1,7 +1,7 @@
 //! Values of flags.
 
 use crate::failure::Failure;
-use offshoot_net::Credential;
+use offshoot_net::{Credential, Role};
 use offshoot_proto::settings::parse_size;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,14 @@ pub(crate) fn credential(path: Option<&Path>) -> Result<Credential, Failure> {
              master writes one to DIR/admin.credential)",
         )
     })?;
-    Credential::load(path).map_err(Failure::usage)
+    let credential = Credential::load(path).map_err(Failure::usage)?;
+    match credential.role() {
+        Role::Tenant(_) => Ok(credential),
+        role => Err(Failure::cluster(format!(
+            "{}: role {role} may not use the cluster as a tenant does",
+            path.display()
+        ))),
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ const DRIVER_DIALS_WITHIN: Duration = Duration::from_secs(30);
 /// A driver that is silent for so long is gone.
 const DRIVER_LEASE: Duration = Duration::from_secs(4);
 
+/// How long the end of an executor waits for its peers to have heard of it.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 /// How often the executor says that it is here.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -99,7 +102,9 @@ pub async fn run(
     let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
     let _ = ready.send(address);
     let result = core.run(shutdown).await;
-    endpoint.close("the executor has ended").await;
+    // A driver that is gone does not answer; nobody waits for it.
+    let closing = endpoint.close("the executor has ended");
+    let _ = tokio::time::timeout(FAREWELL, closing).await;
     result
 }
 

@@ -36,6 +36,7 @@ fn nasty_directory(directory: &Path) {
 fn all_bytes(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).unwrap().flatten();
     entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| {
             (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
         })

@@ -8,12 +8,15 @@ use crate::scheduler::{Event, JobSubmission};
 use offshoot_proto::abi::{JobSpec, code};
 use offshoot_proto::id::JobId;
 use offshoot_proto::limits::{PAGE_BYTES, SNAPSHOTS_LIVE_MAX};
-use offshoot_proto::link::{Reply, Request};
+use offshoot_proto::link::{PathReply, Reply, Request};
 use offshoot_proto::settings::format_size;
 use offshoot_proto::snapshot::SnapshotHeader;
 use offshoot_proto::stage::StageKind;
 use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore};
 use std::os::fd::OwnedFd;
+
+/// Preview-1's numbers for what is refused and not missing: `acces`, `perm`, `notcapable`.
+const NOT_GRANTED: [u16; 3] = [2, 63, 76];
 
 /// A job that waits for a place among the live snapshots.
 pub(crate) struct Submission {
@@ -72,6 +75,12 @@ impl Core {
             Request::Parallelism => self.on_parallelism(),
             Request::Path(request) => {
                 let (reply, descriptor) = self.broker.handle(&request);
+                if let PathReply::Errno { errno, message } = &reply
+                    && NOT_GRANTED.contains(errno)
+                {
+                    // The guest sees a number only; which flag would help is for the person.
+                    self.observer.notice(message);
+                }
                 self.reply_with(Reply::Path(reply), descriptor)
             }
             Request::OpenShuffle { .. }

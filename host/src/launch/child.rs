@@ -121,7 +121,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::launch::test_support::start;
+    use offshoot_sandbox::link::{self, SocketLink};
     use std::fs::File;
+    use std::future::pending;
     use std::io::Read;
     use tokio::time::timeout;
 
@@ -144,16 +146,21 @@ mod tests {
         "127.0.0.1:4000".parse().unwrap()
     }
 
+    /// Both ends of a channel on which the worker has sent its order.
+    fn ordered(descriptors: Vec<OwnedFd>) -> (AsyncLink, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut blocking = SocketLink::new(ours.try_clone().unwrap());
+        link::send(&mut blocking, &start(), descriptors).unwrap();
+        (AsyncLink::new(ours).unwrap(), theirs)
+    }
+
     async fn report(link: &mut AsyncLink) -> ExecutorReport {
         timeout(PATIENCE, link.receive()).await.unwrap().unwrap().0
     }
 
     #[tokio::test]
     async fn an_executor_gets_its_order_reports_and_ends_with_its_worker() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut link = AsyncLink::new(ours).unwrap();
-        link.send(&start(), vec![file("code"), file("description")])
-            .unwrap();
+        let (mut link, theirs) = ordered(vec![file("code"), file("description")]);
         let child = attend(theirs, |order, code, description, ready, shutdown| async {
             assert_eq!((order, text(code)), (start(), "code".to_owned()));
             assert_eq!(text(description), "description");
@@ -172,9 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_told_to_the_worker() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut link = AsyncLink::new(ours).unwrap();
-        link.send(&start(), vec![file(""), file("")]).unwrap();
+        let (mut link, theirs) = ordered(vec![file(""), file("")]);
         let child = attend(theirs, |_, _, _, _, _| async { Err("no port is free") });
         let (ended, told) = tokio::join!(child, report(&mut link));
         let reason = "no port is free".to_owned();
@@ -184,20 +189,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_executor_that_does_not_stop_is_ended() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut link = AsyncLink::new(ours).unwrap();
-        link.send(&start(), vec![file(""), file("")]).unwrap();
+        let (link, theirs) = ordered(vec![file(""), file("")]);
         drop(link);
-        let ended = attend(theirs, |_, _, _, _, _| std::future::pending::<Result<(), String>>());
+        let ended = attend(theirs, |_, _, _, _, _| pending::<Result<(), String>>());
         assert!(matches!(ended.await, Err(ExecutorMainError::Stuck)));
     }
 
     #[tokio::test]
     async fn an_order_without_a_module_is_refused() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut link = AsyncLink::new(ours).unwrap();
-        link.send(&start(), vec![file("")]).unwrap();
+        let (_link, theirs) = ordered(vec![file("")]);
         let ended = attend(theirs, |_, _, _, _, _| async { Ok::<(), String>(()) }).await;
-        assert!(matches!(ended, Err(ExecutorMainError::Descriptors { found: 1 })));
+        let found = ended.unwrap_err();
+        assert!(matches!(found, ExecutorMainError::Descriptors { found: 1 }));
     }
 }

@@ -217,15 +217,20 @@ mod tests {
         timeout(PATIENCE, future).await.unwrap()
     }
 
+    /// Takes the order as an executor does, and answers it.
+    async fn answer(link: &mut AsyncLink, report: ExecutorReport) {
+        let (order, descriptors) = link.receive::<ExecutorStart>().await.unwrap();
+        assert_eq!((order, descriptors.len()), (start(), 2));
+        link.send(&report, vec![]).unwrap();
+    }
+
     #[tokio::test]
     async fn an_executor_is_ordered_listens_stops_and_ends() {
         let (mut launched, mut link) = launched();
-        let (order, descriptors) = soon(link.receive::<ExecutorStart>()).await.unwrap();
-        assert_eq!((order, descriptors.len()), (start(), 2));
         let address = "127.0.0.1:4000".parse().unwrap();
-        link.send(&ExecutorReport::Ready { address }, vec![])
-            .unwrap();
-        assert_eq!(soon(launched.ready()).await, Ok(address));
+        let answered = answer(&mut link, ExecutorReport::Ready { address });
+        let (ready, ()) = soon(async { tokio::join!(launched.ready(), answered) }).await;
+        assert_eq!(ready, Ok(address));
         launched.stop();
         soon(link.receive::<()>()).await.unwrap_err();
         launched.kill();
@@ -237,11 +242,13 @@ mod tests {
     async fn the_last_words_of_an_executor_say_how_it_ended() {
         let (mut launched, mut link) = launched();
         let reason = "its driver was silent for 4 s".to_owned();
-        link.send(&ExecutorReport::Failed { reason }, vec![])
-            .unwrap();
-        drop(link);
-        launched.kill();
-        let how = soon(launched.ended()).await;
+        let pid = rustix::process::Pid::from_child(&launched.child);
+        let last = async move {
+            answer(&mut link, ExecutorReport::Failed { reason }).await;
+            drop(link);
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        };
+        let (how, ()) = soon(async { tokio::join!(launched.ended(), last) }).await;
         assert_eq!(how, "its driver was silent for 4 s");
     }
 

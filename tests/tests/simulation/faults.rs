@@ -62,7 +62,7 @@ impl Plan {
             1 => "master".to_owned(),
             _ => worker((first + rng.random_range(1..WORKERS)) % WORKERS),
         };
-        let start = Duration::from_millis(rng.random_range(100..2_500));
+        let start = Duration::from_millis(rng.random_range(100..5_000));
         let length = Duration::from_millis(rng.random_range(500..12_000));
         Self {
             seed,

@@ -18,8 +18,10 @@ pub(crate) struct Rare {
     pub(crate) executors_lost: u64,
     /// Workers that the master has lost.
     pub(crate) workers_lost: u64,
-    /// Partitions of a stage that were done and had to be done again.
-    pub(crate) partitions_redone: u64,
+    /// Stages of which a part had been done and was lost.
+    pub(crate) stages_resumed: u64,
+    /// Jobs that did not reach the master at the first try.
+    pub(crate) submits_repeated: u64,
 }
 
 /// Shared by all who have something to tell.
@@ -34,17 +36,16 @@ struct Entries {
 }
 
 /// What a driver tells.
-pub(crate) struct Teller {
-    journal: Journal,
-    last: Option<StageProgress>,
-}
+struct Teller(Journal);
 
 // === impl Journal ===
 
 impl Journal {
     pub(crate) fn note(&self, text: impl fmt::Display) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.entries().lines.push(format!("{:8.3} s  {text}", at.as_secs_f64()));
+        self.entries()
+            .lines
+            .push(format!("{:8.3} s  {text}", at.as_secs_f64()));
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Rare)) {
@@ -60,8 +61,8 @@ impl Journal {
         std::mem::take(&mut self.entries().output)
     }
 
-    pub(crate) fn teller(&self) -> Box<Teller> {
-        Box::new(Teller { journal: self.clone(), last: None })
+    pub(crate) fn observer(&self) -> Box<dyn Observer> {
+        Box::new(Teller(self.clone()))
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -71,7 +72,10 @@ impl Journal {
 
 impl fmt::Display for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries().lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+        self.entries()
+            .lines
+            .iter()
+            .try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -80,36 +84,44 @@ impl fmt::Display for Journal {
 impl Observer for Teller {
     fn output(&mut self, stream: u8, bytes: &[u8]) {
         if stream == 1 {
-            self.journal.entries().output.extend_from_slice(bytes);
+            self.0.entries().output.extend_from_slice(bytes);
         } else {
-            self.journal.note(String::from_utf8_lossy(bytes));
+            self.0.note(String::from_utf8_lossy(bytes));
         }
     }
 
     fn registered(&mut self, app: AppId) {
-        self.journal.note(format_args!("the driver is registered as {app}"));
+        self.0
+            .note(format_args!("the driver is registered as {app}"));
     }
 
     fn waiting(&mut self, reason: &WaitReason) {
-        self.journal.note(format_args!("the driver waits: {reason:?}"));
+        self.0.note(format_args!("the driver waits: {reason:?}"));
     }
 
     fn progress(&mut self, progress: &StageProgress) {
-        let StageProgress { stage, name, done, total, state, .. } = progress;
+        let StageProgress {
+            stage,
+            name,
+            done,
+            total,
+            state,
+            ..
+        } = progress;
         if *state != ProgressState::Running {
-            self.journal.note(format_args!("stage {stage} ({name}) {state:?}, {done} of {total}"));
+            self.0.note(format_args!(
+                "stage {stage} ({name}) {state:?}, {done} of {total}"
+            ));
         }
-        let before = self.last.replace(progress.clone());
-        if let Some(before) = before.filter(|before| before.stage == *stage) {
-            let redone = u64::from(before.done.saturating_sub(*done));
-            self.journal.count(|rare| rare.partitions_redone += redone);
+        if *state == ProgressState::Started && *done > 0 {
+            self.0.count(|rare| rare.stages_resumed += 1);
         }
     }
 
     fn notice(&mut self, text: &str) {
-        self.journal.note(text);
+        self.0.note(text);
         if text.contains("is gone") {
-            self.journal.count(|rare| rare.executors_lost += 1);
+            self.0.count(|rare| rare.executors_lost += 1);
         }
     }
 }
@@ -122,6 +134,7 @@ impl std::ops::AddAssign for Rare {
         self.datagrams_cut_off += other.datagrams_cut_off;
         self.executors_lost += other.executors_lost;
         self.workers_lost += other.workers_lost;
-        self.partitions_redone += other.partitions_redone;
+        self.stages_resumed += other.stages_resumed;
+        self.submits_repeated += other.submits_repeated;
     }
 }

@@ -17,14 +17,16 @@ mod launch;
 mod network;
 mod person;
 mod ports;
+mod roles;
 mod slots;
 mod word_count;
 
 use cluster::{Outcome, simulate};
 use faults::{Fate, Plan};
 use journal::Rare;
+use std::cell::Cell;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use word_count::Job;
@@ -35,15 +37,18 @@ const SEEDS: u64 = 50;
 /// Seeds that are run twice.
 const REPEATED: u64 = 3;
 
-/// Panics of any task or slot. tokio keeps them from reaching anybody.
-static PANICS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Panics on this thread, which runs all tasks of its simulations. tokio keeps them from
+    /// reaching anybody.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
 
 fn count_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            PANICS.fetch_add(1, Ordering::Relaxed);
+            PANICS.set(PANICS.get() + 1);
             previous(panic);
         }));
     });
@@ -54,24 +59,62 @@ fn job() -> Arc<Job> {
     Arc::new(Job::new().expect("the job can be prepared"))
 }
 
-/// The seed to look at, if somebody is looking at one: `OFFSHOOT_SEED=18 cargo test -p
-/// offshoot-tests --test simulation fifty -- --nocapture`.
-fn chosen_seed() -> Option<u64> {
-    let seed = std::env::var("OFFSHOOT_SEED").ok()?;
-    Some(seed.parse().expect("OFFSHOOT_SEED is a number"))
+/// The seeds that somebody wants to look at: `OFFSHOOT_SEEDS=18..19 cargo test -p offshoot-tests
+/// --test simulation chosen -- --nocapture`.
+fn chosen_seeds() -> Option<Range<u64>> {
+    let seeds = std::env::var("OFFSHOOT_SEEDS").ok()?;
+    let (first, end) = seeds
+        .split_once("..")
+        .expect("OFFSHOOT_SEEDS is FIRST..END");
+    let number = |text: &str| text.parse().expect("OFFSHOOT_SEEDS is FIRST..END");
+    Some(number(first)..number(end))
 }
 
-/// Runs one seed; panics with its journal if it fails.
-fn run(seed: u64, job: &Arc<Job>) -> Outcome {
-    let outcome = simulate(&Plan::of(seed), job, &job.directory(seed));
-    let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
-    let panics = PANICS.load(Ordering::Relaxed);
-    assert_eq!(panics, 0, "a task panicked by the end of seed {seed}\n{}", outcome.journal);
-    outcome
+/// Runs one seed; the error has its journal.
+fn run(seed: u64, job: &Arc<Job>) -> Result<Outcome, String> {
+    let before = PANICS.get();
+    let outcome = simulate(&Plan::of(seed), job, &job.directory(seed))?;
+    match PANICS.get() - before {
+        0 => Ok(outcome),
+        count => Err(format!(
+            "seed {seed}: {count} tasks panicked\n{}",
+            outcome.journal
+        )),
+    }
+}
+
+/// Runs seeds, as many at once as there are cores.
+fn run_all(seeds: Range<u64>, job: &Arc<Job>) -> (Rare, Vec<String>) {
+    let seeds = Mutex::new(seeds);
+    let results = Mutex::new((Rare::default(), Vec::new()));
+    let next = || seeds.lock().expect("no holder panics").next();
+    let work = || {
+        while let Some(seed) = next() {
+            let outcome = run(seed, job);
+            let mut results = results.lock().expect("no holder panics");
+            match outcome {
+                Ok(outcome) => {
+                    let rare = rare(&outcome);
+                    println!("seed {seed}: {:?}, {rare:?}", outcome.elapsed);
+                    results.0 += rare;
+                }
+                Err(error) => results.1.push(error),
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    results.into_inner().expect("no holder panics")
 }
 
 fn rare(outcome: &Outcome) -> Rare {
-    let count = |fate| outcome.trace.iter().filter(|datagram| datagram.fate == fate).count();
+    let count = |fate| {
+        outcome
+            .trace
+            .iter()
+            .filter(|datagram| datagram.fate == fate)
+            .count()
+    };
     Rare {
         datagrams_lost: count(Fate::Lost) as u64,
         datagrams_cut_off: count(Fate::CutOff) as u64,
@@ -82,39 +125,60 @@ fn rare(outcome: &Outcome) -> Rare {
 #[test]
 fn fifty_seeds_count_words_right_and_leave_nothing() {
     let job = job();
-    if let Some(seed) = chosen_seed() {
-        return println!("{}", run(seed, &job).journal);
-    }
-    let seeds = Mutex::new(0..SEEDS);
-    let total = Mutex::new(Rare::default());
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let Some(seed) = seeds.lock().expect("no holder panics").next() else { return };
-                    let outcome = run(seed, &job);
-                    let rare = rare(&outcome);
-                    println!("seed {seed}: {:?} {rare:?}", outcome.elapsed);
-                    *total.lock().expect("no holder panics") += rare;
-                }
-            });
-        }
-    });
-    let total = *total.lock().expect("no holder panics");
+    let (total, errors) = run_all(0..SEEDS, &job);
     println!("all {SEEDS} seeds: {total:?}");
-    assert!(total.datagrams_lost > 0, "no datagram was ever lost by chance");
-    assert!(total.datagrams_cut_off > 0, "no partition ever stopped a datagram");
-    assert!(total.executors_lost > 0, "no partition ever cost a driver an executor");
-    assert!(total.workers_lost > 0, "no partition ever cost the master a worker");
-    assert!(total.partitions_redone > 0, "no task was ever run again after it was done");
+    assert!(
+        errors.is_empty(),
+        "{} seeds failed:\n{}",
+        errors.len(),
+        errors.join("\n")
+    );
+    assert!(
+        total.datagrams_lost > 0,
+        "no datagram was ever lost by chance"
+    );
+    assert!(
+        total.datagrams_cut_off > 0,
+        "no partition ever stopped a datagram"
+    );
+    assert!(
+        total.executors_lost > 0,
+        "no partition ever cost a driver an executor"
+    );
+    assert!(
+        total.workers_lost > 0,
+        "no partition ever cost the master a worker"
+    );
+    assert!(
+        total.stages_resumed > 0,
+        "no partition ever made a stage run again"
+    );
+}
+
+#[test]
+fn chosen_seeds_tell_what_happens() {
+    let seeds = chosen_seeds().unwrap_or(0..1);
+    let job = job();
+    if seeds.clone().count() == 1 {
+        let outcome = run(seeds.start, &job).unwrap_or_else(|error| panic!("{error}"));
+        return println!("{}{:?}", outcome.journal, rare(&outcome));
+    }
+    let (total, errors) = run_all(seeds, &job);
+    println!("{total:?}");
+    assert!(
+        errors.is_empty(),
+        "{} seeds failed:\n{}",
+        errors.len(),
+        errors.join("\n")
+    );
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let job = job();
+    let run = |seed| run(seed, &job).unwrap_or_else(|error| panic!("{error}"));
     for seed in 0..REPEATED {
-        let (first, second) = (run(seed, &job), run(seed, &job));
+        let (first, second) = (run(seed), run(seed));
         let pairs = first.trace.iter().zip(&second.trace);
         if let Some((number, (one, two))) = pairs.enumerate().find(|(_, (one, two))| one != two) {
             panic!(
@@ -124,6 +188,6 @@ fn the_same_seed_gives_the_same_trace() {
         }
         assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
     }
-    let (one, other) = (run(0, &job), run(REPEATED, &job));
+    let (one, other) = (run(0), run(REPEATED));
     assert_ne!(one.trace, other.trace, "seeds make no difference");
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// How long tasks take, in virtual time: so long that faults happen while they run.
-const TASK_MILLIS: Range<u64> = 20..400;
+const TASK_MILLIS: Range<u64> = 100..1_500;
 
 /// Makes slots that run in place.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ enum Turn {
     Owner,
     /// The slot has ended; how, for a person.
     Ended(String),
+    /// The slot's own code has a fault.
+    Panicked,
 }
 
 /// The slot's end.
@@ -84,7 +86,9 @@ struct TurnLink {
 impl InPlaceSlots {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let chance = StdRng::seed_from_u64(seed ^ 0x5107_5107);
-        Arc::new(Self { chance: Arc::new(Mutex::new(chance)) })
+        Arc::new(Self {
+            chance: Arc::new(Mutex::new(chance)),
+        })
     }
 
     fn run(&self, name: String) -> io::Result<InPlaceSlot> {
@@ -97,17 +101,26 @@ impl InPlaceSlots {
             }),
             changed: Condvar::new(),
         });
-        let seed = self.chance.lock().expect("no holder of the lock panics").random();
-        let world = FixedWorld { seed, realtime_nanos: unix_time().as_nanos() as u64 };
-        let link = Box::new(TurnLink { turns: turns.clone(), world });
+        let seed = self
+            .chance
+            .lock()
+            .expect("no holder of the lock panics")
+            .random();
+        let world = FixedWorld {
+            seed,
+            realtime_nanos: unix_time().as_nanos() as u64,
+        };
+        let link = Box::new(TurnLink {
+            turns: turns.clone(),
+            world,
+        });
         let ending = turns.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            let how = match catch_unwind(AssertUnwindSafe(|| run_slot(link))) {
-                Ok(Ok(())) => "the slot ended".to_owned(),
-                Ok(Err(error)) => format!("the slot failed: {error}"),
-                Err(_) => "the slot panicked".to_owned(),
-            };
-            ending.pass(Turn::Ended(how));
+            ending.pass(match catch_unwind(AssertUnwindSafe(|| run_slot(link))) {
+                Ok(Ok(())) => Turn::Ended("the slot ended".to_owned()),
+                Ok(Err(error)) => Turn::Ended(format!("the slot failed: {error}")),
+                Err(_) => Turn::Panicked,
+            });
         })?;
         drop(turns.wait_for_owner());
         Ok(InPlaceSlot {
@@ -144,7 +157,13 @@ impl Turns {
     fn wait_for_owner(&self) -> MutexGuard<'_, Table> {
         let running = |table: &mut Table| table.turn == Turn::Slot;
         let table = self.changed.wait_while(self.table(), running);
-        table.expect("no holder of the lock panics")
+        let table = table.expect("no holder of the lock panics");
+        if table.turn == Turn::Panicked && !thread::panicking() {
+            drop(table);
+            // A panic of the simulation's own thread fails the seed.
+            panic!("a slot has panicked");
+        }
+        table
     }
 }
 

@@ -33,17 +33,24 @@ fn text() -> String {
     for line in 0..LINES {
         let rare = line.wrapping_mul(2_654_435_761) >> 20;
         let often = line % 17;
-        text.push_str(&format!("the word{often} of line{line}  and\tword{rare} the end\n"));
+        text.push_str(&format!(
+            "the word{often} of line{line}  and\tword{rare} the end\n"
+        ));
     }
     text
 }
 
 fn path_text(path: &Path) -> String {
-    path.to_str().expect("temporary directories have names in UTF-8").to_owned()
+    path.to_str()
+        .expect("temporary directories have names in UTF-8")
+        .to_owned()
 }
 
 fn grant(path: &Path) -> PathGrant {
-    PathGrant { guest: path_text(path), host: path_text(path) }
+    PathGrant {
+        guest: path_text(path),
+        host: path_text(path),
+    }
 }
 
 // === impl Job ===
@@ -61,7 +68,12 @@ impl Job {
         for word in text.split_ascii_whitespace() {
             *counts.entry(word.to_owned()).or_default() += 1;
         }
-        Ok(Self { wasm, hash, directory, counts })
+        Ok(Self {
+            wasm,
+            hash,
+            directory,
+            counts,
+        })
     }
 
     /// Compiled modules of this process.

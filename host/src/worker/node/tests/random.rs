@@ -81,8 +81,11 @@ impl World {
         let session = env.node.session().unwrap_or(SessionId(0));
         let event = match step {
             Step::Timeout => {
-                let actions = env.timeout();
-                return self.watch(&actions);
+                if env.node.next_timeout().is_some() {
+                    let actions = env.timeout();
+                    self.watch(&actions);
+                }
+                return;
             }
             Step::Connected => Event::Connected { session },
             Step::Disconnected => Event::Disconnected {

@@ -1,0 +1,160 @@
+//! The roles of a simulation: the real thing each, on ports of the simulation.
+
+use crate::cluster::{Context, Stage};
+use crate::launch::SimLaunch;
+use crate::ports::{MachineModules, SimClock, SimEntropy};
+use crate::word_count::Job;
+use offshoot_driver as driver;
+use offshoot_host::worker as host;
+use offshoot_master::{cluster::Leases, ports, server, state::State};
+use offshoot_net::Credential;
+use offshoot_proto::cluster::ResourceRequest;
+use offshoot_proto::settings::Settings;
+use offshoot_sandbox::compile::CompileError;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where master and workers listen.
+pub(crate) const PORT: u16 = 7000;
+
+/// Bytes of a worker and of an executor.
+const MEMORY_BYTES: u64 = 256 << 20;
+
+/// Reduce partitions, and map tasks, of the job.
+const PARALLELISM: u32 = 6;
+
+/// Times that a job is submitted: with many datagrams lost, a handshake may not end in time.
+const SUBMITS_MAX: u32 = 4;
+
+pub(crate) async fn run_master(context: Context, state: State) -> turmoil::Result {
+    let ports = ports::Ports {
+        network: Arc::new(context.network(context.master.ip())),
+        clock: Arc::new(SimClock),
+        entropy: Arc::new(SimEntropy::new(context.plan.seed)),
+    };
+    let config = server::Config {
+        listen: anywhere(PORT),
+        leases: Leases::default(),
+    };
+    let master = server::serve(state, config, ports).await?;
+    context.reached(Stage::MasterEnds).await;
+    master.shutdown().await;
+    Ok(())
+}
+
+pub(crate) async fn run_worker(
+    context: Context,
+    machine: IpAddr,
+    number: usize,
+    credential: Credential,
+) -> turmoil::Result {
+    let config = host::WorkerConfig {
+        master: context.master,
+        credential,
+        credential_file: None,
+        listen: anywhere(PORT),
+        advertise: None,
+        cores: context.plan.cores[number],
+        memory_bytes: MEMORY_BYTES,
+        directory: context.worker_directory(number),
+        executor_ports: None,
+        timing: host::Timing::default(),
+    };
+    let network = context.network(machine);
+    let slots = context.slots.clone();
+    let ports = host::Ports {
+        network: Arc::new(network.clone()),
+        launch: Arc::new(SimLaunch { network, slots }),
+        modules: Arc::new(MachineModules::new(Job::cache()?)),
+        clock: Arc::new(SimClock),
+        seed: context.plan.seed ^ number as u64,
+    };
+    let worker = host::serve(config, ports).await?;
+    context.reached(Stage::WorkersEnd).await;
+    worker.shutdown().await?;
+    context.workers_ended.send_modify(|ended| *ended += 1);
+    Ok(())
+}
+
+pub(crate) async fn run_driver(
+    context: Context,
+    machine: IpAddr,
+    job: Arc<Job>,
+    credential: Credential,
+) -> turmoil::Result {
+    for round in 0..2 {
+        let output = context.directory.join(format!("output-{round}"));
+        let mut tries = 1;
+        let end = loop {
+            let cluster = driver::Cluster {
+                master: context.master,
+                credential: credential.clone(),
+                idempotency_key: u128::from(context.plan.seed) << 8 | round,
+            };
+            match submit(&context, machine, &job, &output, cluster).await {
+                // The person tries again: to the master it is the same application.
+                Err(error @ driver::DriverError::Master { .. }) if tries < SUBMITS_MAX => {
+                    context.journal.note(error);
+                    context.journal.count(|rare| rare.submits_repeated += 1);
+                    tries += 1;
+                }
+                ended => break ended?,
+            }
+        };
+        context
+            .journal
+            .note(format_args!("job {round} has ended: {end:?}"));
+        if end != driver::End::Exit(0) {
+            return Err(format!("job {round} failed: {end:?}").into());
+        }
+        job.check(&context.journal.take_output(), &output)?;
+        let healed = context.plan.partition.during.end;
+        tokio::time::sleep(healed.saturating_sub(turmoil::elapsed())).await;
+    }
+    context.announce(Stage::Looking);
+    Ok(())
+}
+
+async fn submit(
+    context: &Context,
+    machine: IpAddr,
+    job: &Job,
+    output: &Path,
+    cluster: driver::Cluster,
+) -> Result<driver::End, driver::DriverError> {
+    let failed = |error: CompileError| driver::DriverError::Local(error.to_string());
+    let config = driver::Config {
+        cluster: Some(cluster),
+        name: "word-count".to_owned(),
+        module: job.wasm.clone(),
+        hash: job.hash,
+        artifact: Job::cache()
+            .and_then(|cache| cache.get(job.hash, &job.wasm))
+            .map_err(failed)?,
+        arguments: job.arguments(output),
+        grants: job.grants(&context.directory),
+        settings: Settings {
+            shuffle_partitions: PARALLELISM,
+            ..Settings::default()
+        },
+        request: ResourceRequest {
+            executor_cores: None,
+            executor_memory_bytes: MEMORY_BYTES,
+            total_cores: None,
+        },
+        driver_memory_bytes: MEMORY_BYTES,
+    };
+    let ports = driver::Ports {
+        network: Arc::new(context.network(machine)),
+        slots: context.slots.clone(),
+        observer: context.journal.observer(),
+        stop: Box::pin(std::future::pending()),
+    };
+    driver::run(config, ports).await
+}
+
+/// Every interface: the only one that turmoil has.
+fn anywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
