@@ -165,8 +165,9 @@ impl ShuffleService {
         let foreign = request.app != app;
         if foreign {
             let asked = request.app;
-            self.complaints
-                .warn(format_args!("{peer}: permission denied to blocks of {asked}"));
+            self.complaints.warn(format_args!(
+                "{peer}: permission denied to blocks of {asked}"
+            ));
         }
         for (map, attempt) in request.maps {
             let key = BlockKey {

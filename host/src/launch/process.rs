@@ -37,7 +37,9 @@ struct LaunchedProcess {
 impl ProcessLaunch {
     /// Executors log as this process does: as `RUST_LOG` says, or at `level`.
     pub fn from_environment(level: &str) -> Self {
-        Self { log: std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| level.into()) }
+        Self {
+            log: std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| level.into()),
+        }
     }
 
     fn start(&self, start: &ExecutorStart, artifact: Artifact) -> io::Result<LaunchedProcess> {

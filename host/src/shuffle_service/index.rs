@@ -135,11 +135,16 @@ fn check_extents(index: &ShuffleIndex) -> Result<(), String> {
         ));
     }
     let mut total = 0_u64;
-    for (reducer, extent) in (0..).zip(reducers).flat_map(|(r, list)| list.iter().map(move |e| (r, e)))
+    for (reducer, extent) in (0..)
+        .zip(reducers)
+        .flat_map(|(r, list)| list.iter().map(move |e| (r, e)))
     {
         let Extent { offset, length } = *extent;
         let end: u32 = reducer;
-        if offset.checked_add(length).is_none_or(|end| end > *data_bytes) {
+        if offset
+            .checked_add(length)
+            .is_none_or(|end| end > *data_bytes)
+        {
             return Err(format!(
                 "reducer {end}: {length} bytes at {offset} are not inside {data_bytes}"
             ));
@@ -252,8 +257,13 @@ mod tests {
     fn a_missing_file_is_told_apart_from_a_damaged_one() {
         let (directory, path) = written(&sample(), 42);
         let absent = directory.path().join("4-17.index");
-        assert!(matches!(read_index(&absent), Err(IndexError::Missing { .. })));
+        assert!(matches!(
+            read_index(&absent),
+            Err(IndexError::Missing { .. })
+        ));
         fs::remove_file(path.with_extension("data")).unwrap();
-        assert!(matches!(read_index(&path), Err(IndexError::Missing { path }) if path.ends_with("3-17.data")));
+        assert!(
+            matches!(read_index(&path), Err(IndexError::Missing { path }) if path.ends_with("3-17.data"))
+        );
     }
 }

@@ -224,7 +224,10 @@ mod tests {
         let (_directory, first) = open();
         let error = WorkDirectory::open(&first.root).unwrap_err();
         let pid = std::process::id();
-        assert!(error.to_string().contains(&format!("(process {pid})")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("(process {pid})")),
+            "{error}"
+        );
         let root = first.root.clone();
         drop(first);
         WorkDirectory::open(&root).unwrap();
@@ -237,7 +240,10 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = WorkDirectory::open(&file.join("work")).unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with(&format!("cannot use {}/work", file.display())), "{text}");
+        assert!(
+            text.starts_with(&format!("cannot use {}/work", file.display())),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -137,14 +137,22 @@ async fn receive(stream: &mut FrameStream, hash: ModuleHash) -> Result<Vec<u8>, 
     while let Some(piece) = receiver.recv_chunk(PIECE_BYTES).await.map_err(failed)? {
         let found = (wasm.len() + piece.len()) as u64;
         if found > announced {
-            return Err(FetchError::Length { hash, announced, found });
+            return Err(FetchError::Length {
+                hash,
+                announced,
+                found,
+            });
         }
         hasher.update(&piece);
         wasm.extend_from_slice(&piece);
     }
     let found = wasm.len() as u64;
     if found != announced {
-        return Err(FetchError::Length { hash, announced, found });
+        return Err(FetchError::Length {
+            hash,
+            announced,
+            found,
+        });
     }
     let found = ModuleHash(*hasher.finalize().as_bytes());
     if found != hash {

@@ -112,11 +112,7 @@ impl Shared {
 // === impl Shell ===
 
 impl Shell {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        node: Node,
-        registered: watch::Sender<bool>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, node: Node, registered: watch::Sender<bool>) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         Self {
             shared,

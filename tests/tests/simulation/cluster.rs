@@ -149,7 +149,7 @@ fn start_roles(
         let name = worker(number);
         let credential = mint(Role::Worker(WorkerId(name.clone())))?;
         let machine = sim.lookup(name.as_str());
-        let role = roles::run_worker(context.clone(), machine, number, credential);
+        let role = roles::run_worker(context.clone(), machine, number, job.clone(), credential);
         sim.client(name, role);
     }
     let (ada, machine) = (mint(Role::Tenant("ada".to_owned()))?, sim.lookup("driver"));

@@ -24,6 +24,7 @@ mod word_count;
 use cluster::{Outcome, simulate};
 use faults::{Fate, Plan};
 use journal::Rare;
+use network::Datagram;
 use std::cell::Cell;
 use std::num::NonZero;
 use std::ops::Range;
@@ -95,7 +96,11 @@ fn run_all(seeds: Range<u64>, job: &Arc<Job>) -> (Rare, Vec<String>) {
             match outcome {
                 Ok(outcome) => {
                     let rare = rare(&outcome);
-                    println!("seed {seed}: {:?}, {rare:?}", outcome.elapsed);
+                    let digest = digest(&outcome.trace);
+                    println!(
+                        "seed {seed}: trace {digest}, {:?}, {rare:?}",
+                        outcome.elapsed
+                    );
                     results.0 += rare;
                 }
                 Err(error) => results.1.push(error),
@@ -105,6 +110,15 @@ fn run_all(seeds: Range<u64>, job: &Arc<Job>) -> (Rare, Vec<String>) {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     results.into_inner().expect("no holder panics")
+}
+
+/// A number for a whole trace: two runs with the same one sent the same datagrams.
+fn digest(trace: &[Datagram]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for datagram in trace {
+        hasher.update(format!("{datagram:?}").as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 fn rare(outcome: &Outcome) -> Rare {
@@ -161,7 +175,8 @@ fn chosen_seeds_tell_what_happens() {
     let job = job();
     if seeds.clone().count() == 1 {
         let outcome = run(seeds.start, &job).unwrap_or_else(|error| panic!("{error}"));
-        return println!("{}{:?}", outcome.journal, rare(&outcome));
+        println!("{}trace {}", outcome.journal, digest(&outcome.trace));
+        return println!("{:?}", rare(&outcome));
     }
     let (total, errors) = run_all(seeds, &job);
     println!("{total:?}");

@@ -12,7 +12,6 @@ use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::settings::Settings;
 use offshoot_sandbox::compile::CompileError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Where master and workers listen.
@@ -47,6 +46,7 @@ pub(crate) async fn run_worker(
     context: Context,
     machine: IpAddr,
     number: usize,
+    job: Arc<Job>,
     credential: Credential,
 ) -> turmoil::Result {
     let config = host::WorkerConfig {
@@ -66,7 +66,7 @@ pub(crate) async fn run_worker(
     let ports = host::Ports {
         network: Arc::new(network.clone()),
         launch: Arc::new(SimLaunch { network, slots }),
-        modules: Arc::new(MachineModules::new(Job::cache()?)),
+        modules: Arc::new(MachineModules::new(job.cache.clone())),
         clock: Arc::new(SimClock),
         seed: context.plan.seed ^ number as u64,
     };
@@ -84,7 +84,7 @@ pub(crate) async fn run_driver(
     credential: Credential,
 ) -> turmoil::Result {
     for round in 0..2 {
-        let output = context.directory.join(format!("output-{round}"));
+        let output = format!("output-{round}");
         let mut tries = 1;
         let end = loop {
             let cluster = driver::Cluster {
@@ -108,7 +108,10 @@ pub(crate) async fn run_driver(
         if end != driver::End::Exit(0) {
             return Err(format!("job {round} failed: {end:?}").into());
         }
-        job.check(&context.journal.take_output(), &output)?;
+        job.check(
+            &context.journal.take_output(),
+            &context.directory.join(output),
+        )?;
         let healed = context.plan.partition.during.end;
         tokio::time::sleep(healed.saturating_sub(turmoil::elapsed())).await;
     }
@@ -120,7 +123,7 @@ async fn submit(
     context: &Context,
     machine: IpAddr,
     job: &Job,
-    output: &Path,
+    output: &str,
     cluster: driver::Cluster,
 ) -> Result<driver::End, driver::DriverError> {
     let failed = |error: CompileError| driver::DriverError::Local(error.to_string());
@@ -129,9 +132,7 @@ async fn submit(
         name: "word-count".to_owned(),
         module: job.wasm.clone(),
         hash: job.hash,
-        artifact: Job::cache()
-            .and_then(|cache| cache.get(job.hash, &job.wasm))
-            .map_err(failed)?,
+        artifact: job.cache.get(job.hash, &job.wasm).map_err(failed)?,
         arguments: job.arguments(output),
         grants: job.grants(&context.directory),
         settings: Settings {

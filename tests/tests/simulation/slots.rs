@@ -9,7 +9,6 @@
 //! same again. What a slot takes from the machine it has from the seed here: chance and time of
 //! `main`, and how long a task ran (its report comes so much later).
 
-use crate::ports::unix_time;
 use offshoot_proto::frame;
 use offshoot_proto::link::{FromSlot, HEADER_BYTES, Request, SlotReport, ToSlot};
 use offshoot_sandbox::link::{FixedWorld, Link, LinkError, encode};
@@ -30,6 +29,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long tasks take, in virtual time: so long that faults happen while they run.
 const TASK_MILLIS: Range<u64> = 100..1_500;
+
+/// What time it is for guests, since 1970.
+const GUEST_TIME: Duration = Duration::from_secs(1_800_000_000);
 
 /// Makes slots that run in place.
 #[derive(Debug)]
@@ -106,9 +108,10 @@ impl InPlaceSlots {
             .lock()
             .expect("no holder of the lock panics")
             .random();
+        let realtime_nanos = GUEST_TIME.as_nanos() as u64;
         let world = FixedWorld {
             seed,
-            realtime_nanos: unix_time().as_nanos() as u64,
+            realtime_nanos,
         };
         let link = Box::new(TurnLink {
             turns: turns.clone(),

@@ -1,16 +1,21 @@
 //! The job of the simulations: the word count of `guest-examples`, and what it must come to.
+//!
+//! What the guest sees must be the same in every process, or a seed that failed in one could do
+//! something else in another: its memory is compressed on the wire. So the input has a place and
+//! a time of its own, and the guest knows its output by another name than the system does.
 
 use offshoot_proto::grants::{Grants, PathGrant};
 use offshoot_proto::id::ModuleHash;
-use offshoot_sandbox::compile::{CompileError, Compiler, ModuleCache};
+use offshoot_sandbox::compile::{Compiler, ModuleCache};
 use offshoot_tests::guests;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use tempfile::TempDir;
+use std::time::{Duration, UNIX_EPOCH};
+use tempfile::{NamedTempFile, TempDir};
 
 /// Lines of the input.
 const LINES: u32 = 2_000;
@@ -18,11 +23,19 @@ const LINES: u32 = 2_000;
 /// Words that the program prints.
 const PRINTED: usize = 20;
 
+/// What the guest calls the directory in which it makes its outputs.
+const RESULTS: &str = "/results";
+
+/// When the input was modified, since 1970.
+const INPUT_TIME: Duration = Duration::from_secs(1_700_000_000);
+
 /// The program, its input and its result, and room for simulations.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) wasm: Vec<u8>,
     pub(crate) hash: ModuleHash,
+    pub(crate) cache: ModuleCache,
+    input: PathBuf,
     directory: TempDir,
     counts: BTreeMap<String, u64>,
 }
@@ -40,17 +53,22 @@ fn text() -> String {
     text
 }
 
-fn path_text(path: &Path) -> String {
-    path.to_str()
-        .expect("temporary directories have names in UTF-8")
-        .to_owned()
+/// Writes the input, which other processes may be reading: the same bytes, made as long ago.
+fn write_input(text: &str) -> io::Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation-input");
+    fs::create_dir_all(&directory)?;
+    let mut file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_modified(UNIX_EPOCH + INPUT_TIME)?;
+    let path = directory.join("text");
+    file.persist(&path)?;
+    Ok(path)
 }
 
-fn grant(path: &Path) -> PathGrant {
-    PathGrant {
-        guest: path_text(path),
-        host: path_text(path),
-    }
+fn path_text(path: &Path) -> String {
+    let text = path.to_str();
+    text.expect("build and temporary directories have names in UTF-8")
+        .to_owned()
 }
 
 // === impl Job ===
@@ -59,11 +77,11 @@ impl Job {
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let wasm = fs::read(guests::module("wordcount"))?;
         let hash = ModuleHash(*blake3::hash(&wasm).as_bytes());
-        Self::cache()?.get(hash, &wasm)?;
-        let text = text();
         let directory = TempDir::new()?;
-        fs::create_dir(directory.path().join("input"))?;
-        fs::write(directory.path().join("input/text"), &text)?;
+        let cache = ModuleCache::open(&directory.path().join("modules"), Compiler::InPlace)?;
+        cache.get(hash, &wasm)?;
+        let text = text();
+        let input = write_input(&text)?;
         let mut counts = BTreeMap::new();
         for word in text.split_ascii_whitespace() {
             *counts.entry(word.to_owned()).or_default() += 1;
@@ -71,16 +89,11 @@ impl Job {
         Ok(Self {
             wasm,
             hash,
+            cache,
+            input,
             directory,
             counts,
         })
-    }
-
-    /// Compiled modules of this process.
-    pub(crate) fn cache() -> Result<ModuleCache, CompileError> {
-        static DIRECTORY: OnceLock<TempDir> = OnceLock::new();
-        let make = || TempDir::new().expect("the system has room for a directory");
-        ModuleCache::open(DIRECTORY.get_or_init(make).path(), Compiler::InPlace)
     }
 
     /// Where a simulation may keep its files.
@@ -88,15 +101,24 @@ impl Job {
         self.directory.path().join(format!("seed-{seed}"))
     }
 
-    pub(crate) fn arguments(&self, output: &Path) -> Vec<String> {
-        let input = self.directory.path().join("input/text");
-        vec!["wordcount".to_owned(), path_text(&input), path_text(output)]
+    /// Those of a run that saves its counts as `output`.
+    pub(crate) fn arguments(&self, output: &str) -> Vec<String> {
+        let output = format!("{RESULTS}/{output}");
+        vec!["wordcount".to_owned(), path_text(&self.input), output]
     }
 
+    /// Those of a run that makes its output in `directory`.
     pub(crate) fn grants(&self, directory: &Path) -> Grants {
+        let (input, results) = (path_text(&self.input), RESULTS.to_owned());
         Grants {
-            read: vec![grant(&self.directory.path().join("input"))],
-            write: vec![grant(directory)],
+            read: vec![PathGrant {
+                guest: input.clone(),
+                host: input,
+            }],
+            write: vec![PathGrant {
+                guest: results,
+                host: path_text(directory),
+            }],
             environment: vec![],
         }
     }

@@ -163,7 +163,11 @@ impl fmt::Display for Note {
                 f,
                 "registered with the master (epoch {epoch}), {executors} executors"
             ),
-            Self::MasterLost { reason, retry_in, executors } => write!(
+            Self::MasterLost {
+                reason,
+                retry_in,
+                executors,
+            } => write!(
                 f,
                 "no master: {reason}; dialling again in {:.1} s, {executors} executors go on",
                 retry_in.as_secs_f64()

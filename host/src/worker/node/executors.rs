@@ -21,7 +21,13 @@ impl Node {
                 executor: id,
                 reason: reason.clone(),
             }));
-            return self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
+            return self.tell(
+                FromWorker::ExecutorGone {
+                    executor: id,
+                    reason,
+                },
+                out,
+            );
         }
         let module = order.app.module;
         if !self.is_preparing(module) {
@@ -108,16 +114,20 @@ impl Node {
             return;
         }
         executor.phase = Phase::Running { address };
-        out.push(Action::Note(Note::ExecutorReady { executor: id, address }));
-        self.tell(FromWorker::ExecutorReady { executor: id, address }, out);
+        out.push(Action::Note(Note::ExecutorReady {
+            executor: id,
+            address,
+        }));
+        self.tell(
+            FromWorker::ExecutorReady {
+                executor: id,
+                address,
+            },
+            out,
+        );
     }
 
-    pub(super) fn on_executor_ended(
-        &mut self,
-        id: ExecutorId,
-        how: String,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_executor_ended(&mut self, id: ExecutorId, how: String, out: &mut Vec<Action>) {
         let Some(executor) = self.executors.get_mut(&id) else {
             return;
         };
@@ -134,7 +144,13 @@ impl Node {
         }
         // The master's books may have what is long gone.
         let reason = "it does not run on this worker".to_owned();
-        self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
+        self.tell(
+            FromWorker::ExecutorGone {
+                executor: id,
+                reason,
+            },
+            out,
+        );
     }
 
     pub(super) fn on_forget(&mut self, now: Duration, app: AppId, out: &mut Vec<Action>) {
@@ -190,7 +206,13 @@ impl Node {
             executor: id,
             reason: reason.clone(),
         }));
-        self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
+        self.tell(
+            FromWorker::ExecutorGone {
+                executor: id,
+                reason,
+            },
+            out,
+        );
         if self.executors_of(id.app).is_empty() && self.forgotten.remove(&id.app) {
             out.push(Action::Delete(id.app));
         }

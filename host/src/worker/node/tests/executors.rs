@@ -33,8 +33,14 @@ fn an_executor_is_prepared_launched_and_reported() {
     assert_eq!(env.prepared(), [launch(id)]);
     let address = address(5000);
     let ready = [
-        Action::Note(Note::ExecutorReady { executor: id, address }),
-        Action::Send(FromWorker::ExecutorReady { executor: id, address }),
+        Action::Note(Note::ExecutorReady {
+            executor: id,
+            address,
+        }),
+        Action::Send(FromWorker::ExecutorReady {
+            executor: id,
+            address,
+        }),
     ];
     assert_eq!(env.ready(id, 5000), ready);
     assert_eq!(env.ended(id, "crashed"), gone(id, "crashed"));
@@ -48,7 +54,10 @@ fn executors_of_one_module_wait_for_one_preparation() {
     assert_eq!(env.order(executor(1, 1)), []);
     let other = ToWorker::Launch(Box::new(order(executor(2, 0), 8)));
     assert_eq!(env.master(1, other), [prepare(8)]);
-    assert_eq!(env.prepared(), [launch(executor(1, 0)), launch(executor(1, 1))]);
+    assert_eq!(
+        env.prepared(),
+        [launch(executor(1, 0)), launch(executor(1, 1))]
+    );
     assert_eq!(env.prepared(), []);
 }
 
@@ -63,7 +72,11 @@ fn a_module_that_cannot_be_had_ends_all_launches_that_wait_for_it() {
     let reason = "CompileLimit: 30 s CPU";
     let expected = [gone(executor(1, 0), reason), gone(executor(1, 1), reason)];
     assert_eq!(actions, expected.concat());
-    assert_eq!(env.order(executor(1, 2)), [prepare(7)], "the next one tries again");
+    assert_eq!(
+        env.order(executor(1, 2)),
+        [prepare(7)],
+        "the next one tries again"
+    );
 }
 
 #[test]
@@ -80,13 +93,23 @@ fn no_core_and_no_byte_is_granted_twice() {
     let mut env = Env::running();
     let order = |number, cores, memory_bytes| {
         let order = order(executor(1, number), 7);
-        let order = LaunchExecutor { cores, memory_bytes, ..order };
+        let order = LaunchExecutor {
+            cores,
+            memory_bytes,
+            ..order
+        };
         ToWorker::Launch(Box::new(order))
     };
     let actions = env.master(1, order(1, 4, 1 << 20));
-    assert_eq!(actions, refused(executor(1, 1), "it asks for 4 cores, 3 are free"));
+    assert_eq!(
+        actions,
+        refused(executor(1, 1), "it asks for 4 cores, 3 are free")
+    );
     let actions = env.master(1, order(2, 0, 1 << 20));
-    assert_eq!(actions, refused(executor(1, 2), "it asks for 0 cores, 3 are free"));
+    assert_eq!(
+        actions,
+        refused(executor(1, 2), "it asks for 0 cores, 3 are free")
+    );
     let actions = env.master(1, order(3, 1, 1 << 30));
     let reason = "it asks for 1 GiB of memory, 924 MiB are free";
     assert_eq!(actions, refused(executor(1, 3), reason));
@@ -99,7 +122,10 @@ fn a_kill_stops_an_executor_in_order_and_then_by_force() {
     let mut env = Env::running();
     let id = executor(1, 0);
     env.until(std::time::Duration::from_millis(500));
-    assert_eq!(env.master(1, ToWorker::Kill(id)), [Action::StopExecutor(id)]);
+    assert_eq!(
+        env.master(1, ToWorker::Kill(id)),
+        [Action::StopExecutor(id)]
+    );
     assert_eq!(env.master(1, ToWorker::Kill(id)), []);
     let due = env.now + TIMING.stop_deadline;
     let killed = env.until(due);
@@ -113,7 +139,10 @@ fn a_kill_during_the_preparation_needs_nothing_more() {
     let mut env = Env::registered();
     let id = executor(1, 0);
     env.order(id);
-    assert_eq!(env.master(1, ToWorker::Kill(id)), gone(id, "stopped by the master"));
+    assert_eq!(
+        env.master(1, ToWorker::Kill(id)),
+        gone(id, "stopped by the master")
+    );
     assert_eq!(env.prepared(), []);
 }
 
@@ -122,7 +151,10 @@ fn a_kill_of_an_executor_that_is_not_here_is_answered() {
     let mut env = Env::registered();
     let id = executor(1, 0);
     let reason = "it does not run on this worker".to_owned();
-    let message = FromWorker::ExecutorGone { executor: id, reason };
+    let message = FromWorker::ExecutorGone {
+        executor: id,
+        reason,
+    };
     assert_eq!(env.master(1, ToWorker::Kill(id)), [Action::Send(message)]);
 }
 

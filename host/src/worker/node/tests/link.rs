@@ -71,7 +71,10 @@ fn a_master_that_does_not_answer_a_registration_is_given_up() {
     env.timeout();
     env.connected(1);
     let lost = env.timeout();
-    assert_eq!((env.now, &lost[0]), (TIMING.master_lease, &Action::Disconnect));
+    assert_eq!(
+        (env.now, &lost[0]),
+        (TIMING.master_lease, &Action::Disconnect)
+    );
 }
 
 #[test]
@@ -102,14 +105,20 @@ fn executors_go_on_without_a_master_and_are_named_to_the_next() {
     env.launched(executor(1, 1));
     env.order(executor(2, 0));
     let lost = env.disconnected(1);
-    assert!(matches!(&lost[..], [Action::Note(Note::MasterLost { executors: 3, .. })]));
+    assert!(matches!(
+        &lost[..],
+        [Action::Note(Note::MasterLost { executors: 3, .. })]
+    ));
     assert_eq!(env.ended(executor(2, 0), "never")[1..], []);
     assert_eq!(env.timeout(), [connect(2)]);
     let executors = vec![
         held(executor(1, 0), Some(address(5000))),
         held(executor(1, 1), None),
     ];
-    let info = WorkerInfo { executors, ..offer() };
+    let info = WorkerInfo {
+        executors,
+        ..offer()
+    };
     let register = Action::Send(FromWorker::Register(info));
     assert_eq!(env.connected(2), [register]);
     // What happens before the answer is told too: the frames keep their order.
@@ -119,7 +128,11 @@ fn executors_go_on_without_a_master_and_are_named_to_the_next() {
     };
     assert_eq!(env.ready(executor(1, 1), 5001)[1], Action::Send(message));
     let registered = env.master(2, ToWorker::Registered { epoch: Epoch(1) });
-    assert_eq!(registered, [registered_note(1, 2)], "nothing is swept again");
+    assert_eq!(
+        registered,
+        [registered_note(1, 2)],
+        "nothing is swept again"
+    );
 }
 
 #[test]
@@ -133,7 +146,11 @@ fn a_master_of_an_older_life_is_refused() {
     env.timeout();
     env.connected(3);
     let refused = env.master(3, ToWorker::Registered { epoch: Epoch(4) });
-    let [Action::Disconnect, Action::Note(Note::MasterLost { reason, .. })] = &refused[..] else {
+    let [
+        Action::Disconnect,
+        Action::Note(Note::MasterLost { reason, .. }),
+    ] = &refused[..]
+    else {
         panic!("{refused:?}")
     };
     assert_eq!(reason, "its epoch is 4, and a master of epoch 5 was here");
@@ -149,7 +166,10 @@ fn orders_before_the_registration_end_the_connection() {
     let actions = env.order(executor(1, 0));
     assert!(matches!(
         &actions[..],
-        [Action::Disconnect, Action::Note(Note::MasterLost { executors: 0, .. })]
+        [
+            Action::Disconnect,
+            Action::Note(Note::MasterLost { executors: 0, .. })
+        ]
     ));
 }
 
@@ -174,7 +194,12 @@ fn a_worker_that_no_master_ever_took_ends_when_it_is_refused() {
         reason: reason.clone(),
         hopeless: true,
     };
-    assert_eq!(env.event(event), [Action::Exit { error: Some(reason) }]);
+    assert_eq!(
+        env.event(event),
+        [Action::Exit {
+            error: Some(reason)
+        }]
+    );
     assert_eq!(env.node.next_timeout(), None);
 
     let mut env = Env::new();
@@ -196,7 +221,10 @@ fn a_worker_that_was_taken_once_is_stubborn() {
     let refused = env.master(2, ToWorker::Refused { reason });
     assert!(matches!(
         &refused[..],
-        [Action::Disconnect, Action::Note(Note::MasterLost { executors: 1, .. })]
+        [
+            Action::Disconnect,
+            Action::Note(Note::MasterLost { executors: 1, .. })
+        ]
     ));
     assert_eq!(env.timeout(), [connect(3)]);
     let event = Event::Disconnected {
@@ -214,7 +242,12 @@ fn a_certificate_is_renewed_when_it_is_time_and_again_if_that_fails() {
     env.event(Event::CertificateInstalled { renew_in: due });
     assert_eq!(env.until(due), [HEARTBEAT, HEARTBEAT, Action::Renew]);
     let reason = "busy".to_owned();
-    let refused = env.master(1, ToWorker::Refused { reason: reason.clone() });
+    let refused = env.master(
+        1,
+        ToWorker::Refused {
+            reason: reason.clone(),
+        },
+    );
     assert_eq!(refused, [Action::Note(Note::RenewalRefused { reason })]);
     let mut again = vec![];
     while env.now < due + TIMING.renewal_retry {
@@ -223,6 +256,8 @@ fn a_certificate_is_renewed_when_it_is_time_and_again_if_that_fails() {
     }
     assert_eq!(again, [HEARTBEAT, Action::Renew]);
     let certificate = vec![1];
-    let install = Action::Install { certificate: vec![1] };
+    let install = Action::Install {
+        certificate: vec![1],
+    };
     assert_eq!(env.master(1, ToWorker::Renewed { certificate }), [install]);
 }

@@ -94,7 +94,10 @@ impl World {
                 hopeless: false,
             },
             Step::Master(message) => Event::FromMaster { session, message },
-            Step::Prepared { module: number, works } => Event::Prepared {
+            Step::Prepared {
+                module: number,
+                works,
+            } => Event::Prepared {
                 module: module(number),
                 outcome: works.then_some(()).ok_or_else(|| "no".to_owned()),
             },
