@@ -96,3 +96,50 @@ fn a_new_job_builds_and_runs() {
     let again = crate::support::run(command);
     assert_eq!(again.code, Some(2), "{again:?}");
 }
+
+#[test]
+fn large_results_come_whole_or_not_at_all() {
+    let cluster = Cluster::start(2, 1);
+    let job = |rest: &[&str]| {
+        let mut all: Vec<std::ffi::OsString> = rest.iter().map(Into::into).collect();
+        all.push(guest("large_results").into());
+        all.extend(["3000".into(), "6".into()]);
+        cluster.submit(&all)
+    };
+    assert_eq!(job(&[]).ok(), "18432000 true\n");
+    let said = job(&["--conf", "max-result-size=10m"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("max-result-size"), "{said:?}");
+    let said = job(&["--conf", "max-result-size=1m"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("limit 1048576"), "{said:?}");
+    cluster.wait_until_idle(Duration::from_secs(5));
+}
+
+#[test]
+fn a_task_has_the_memory_that_its_job_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let job = |limit: &str| {
+        let conf = format!("task-memory={limit}");
+        let module = guest("hungry_task").into_os_string();
+        submit(directory.path(), &["--conf".into(), conf.into(), module, "64".into()])
+    };
+    assert_eq!(job("128m").ok(), "[67108864]\n");
+    let said = job("32m");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("out of memory: asked for"), "{said:?}");
+    let mut arguments: Vec<std::ffi::OsString> = vec!["--executor-memory".into(), "64m".into()];
+    arguments.extend([guest("lookup").into(), "128".into(), "4".into()]);
+    let said = submit(directory.path(), &arguments);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("--executor-memory") && said.err.contains("--driver-memory"));
+}
+
+/// A module built once against `offshoot1`. It runs for ever after: if this test fails, the ABI
+/// has changed, and the change belongs into a module of another name.
+#[test]
+fn a_module_of_the_first_day_still_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/abi1-join.wasm");
+    assert_eq!(submit(directory.path(), &[module]).ok(), "1\tone\t10\n1\tone\t11\n3\tthree\t30\n");
+}

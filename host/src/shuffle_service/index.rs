@@ -135,21 +135,16 @@ fn check_extents(index: &ShuffleIndex) -> Result<(), String> {
         ));
     }
     let mut total = 0_u64;
-    for (reducer, extent) in (0..)
-        .zip(reducers)
-        .flat_map(|(r, list)| list.iter().map(move |e| (r, e)))
-    {
-        let Extent { offset, length } = *extent;
-        let end: u32 = reducer;
-        if offset
-            .checked_add(length)
-            .is_none_or(|end| end > *data_bytes)
-        {
-            return Err(format!(
-                "reducer {end}: {length} bytes at {offset} are not inside {data_bytes}"
-            ));
+    for (reducer, extents) in reducers.iter().enumerate() {
+        for Extent { offset, length } in extents {
+            let end = offset.checked_add(*length);
+            if end.is_none_or(|end| end > *data_bytes) {
+                return Err(format!(
+                    "reducer {reducer}: {length} bytes at {offset} are not inside {data_bytes}"
+                ));
+            }
+            total = total.saturating_add(*length);
         }
-        total = total.saturating_add(length);
     }
     if total == *data_bytes {
         Ok(())

@@ -195,6 +195,12 @@ async fn a_large_part_comes_in_pieces_of_whole_chunks() {
 async fn another_application_learns_nothing_not_even_what_exists() {
     let worker = TestWorker::start().await;
     worker.write(0, &[vec![b"secret".to_vec()]]);
+    // Application 2 has output of the same name, and must not take it for that of application 1.
+    let own = worker.directory.path().join("app-2/shuffle/4");
+    fs::create_dir_all(&own).unwrap();
+    for path in [worker.index(0), worker.index(0).with_extension("data")] {
+        fs::copy(&path, own.join(path.file_name().unwrap())).unwrap();
+    }
     let (_endpoint, connection) = worker.dial(executor(2, 0)).await;
     let foreign = fetch(&connection, 0, 0..1).await;
     let missing = worker.fetch(0, 5..6).await;
