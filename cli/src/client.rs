@@ -21,10 +21,7 @@ pub(crate) struct ClusterArguments {
 }
 
 /// Asks the master, and waits for its answer.
-pub(crate) fn ask(
-    cluster: &ClusterArguments,
-    question: &FromClient,
-) -> Result<ToClient, Failure> {
+pub(crate) fn ask(cluster: &ClusterArguments, question: &FromClient) -> Result<ToClient, Failure> {
     let master = cluster.master.ok_or_else(|| {
         Failure::usage("which cluster? add --master ADDR:PORT or set OFFSHOOT_MASTER")
     })?;
@@ -36,12 +33,25 @@ pub(crate) fn ask(
         };
         let endpoint = Endpoint::bind(&UdpNetwork, any, credential, Accepts::Nothing);
         let endpoint = endpoint.await.map_err(Failure::local)?;
-        let connected = endpoint.connect(master, RoleKind::Master, Purpose::Control).await;
+        let connected = endpoint
+            .connect(master, RoleKind::Master, Purpose::Control)
+            .await;
         let mut connection = connected.map_err(Failure::cluster)?;
-        let mut stream = connection.take_control().expect("a control connection has its stream");
-        stream.sender.send(question).await.map_err(Failure::cluster)?;
+        let mut stream = connection
+            .take_control()
+            .expect("a control connection has its stream");
+        stream
+            .sender
+            .send(question)
+            .await
+            .map_err(Failure::cluster)?;
         loop {
-            match stream.receiver.recv::<ToClient>().await.map_err(Failure::cluster)? {
+            match stream
+                .receiver
+                .recv::<ToClient>()
+                .await
+                .map_err(Failure::cluster)?
+            {
                 Some(ToClient::Heartbeat) => {}
                 Some(ToClient::Refused { reason }) => return Err(Failure::cluster(reason)),
                 Some(answer) => {

@@ -81,11 +81,16 @@ pub(crate) fn log_to_stderr(level: &str) {
         // QUIC's own lines are for those who debug it.
         EnvFilter::new(format!("{level},quinn=warn,quinn_proto=warn"))
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// The runtime of every role: one thread, so that nothing is decided by chance.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     built.map_err(|error| Failure::local(format!("starting the runtime: {error}")))
 }

@@ -92,10 +92,7 @@ pub(crate) enum JobState {
 /// What the guest stands still for.
 pub(crate) enum Waiting {
     /// Results of a job.
-    Results {
-        job: JobId,
-        capacity: usize,
-    },
+    Results { job: JobId, capacity: usize },
     /// A place among the live snapshots.
     Snapshot(Box<requests::Submission>),
     /// To know the application's cores.
@@ -228,12 +225,19 @@ impl Core {
     fn on_executor(&mut self, executor: ExecutorId, event: ExecutorEvent) {
         match event {
             ExecutorEvent::Ready { slots } => {
-                let Some(link) = self.executors.get_mut(&executor) else { return };
+                let Some(link) = self.executors.get_mut(&executor) else {
+                    return;
+                };
                 link.ready = true;
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
                 self.send_live_snapshots(executor);
-                self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
+                self.handle(Event::ExecutorAdded {
+                    executor,
+                    worker,
+                    worker_address,
+                    slots,
+                });
                 self.answer_parallelism();
             }
             ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
@@ -250,8 +254,11 @@ impl Core {
 
     /// An executor is gone, whoever says so first.
     fn lose(&mut self, executor: ExecutorId, reason: &str) {
-        let Some(link) = self.executors.remove(&executor) else { return };
-        self.observer.notice(&format!("executor {executor} is gone: {reason}"));
+        let Some(link) = self.executors.remove(&executor) else {
+            return;
+        };
+        self.observer
+            .notice(&format!("executor {executor} is gone: {reason}"));
         if link.ready {
             self.handle(Event::ExecutorLost(executor));
         }
@@ -274,7 +281,10 @@ impl Core {
             ToClient::Waiting(reason) => self.observer.waiting(&reason),
             ToClient::Apps(rows) => {
                 let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
-                let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
+                let cores = rows
+                    .iter()
+                    .find(|row| Some(row.id) == app)
+                    .map_or(0, |row| row.cores);
                 self.on_cores(cores);
             }
             ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
@@ -285,10 +295,17 @@ impl Core {
 
     fn send_live_snapshots(&mut self, executor: ExecutorId) {
         let Some(store) = &self.snapshots else { return };
-        let Some(link) = self.executors.get_mut(&executor) else { return };
-        let Some(first) = store.live().next() else { return };
+        let Some(link) = self.executors.get_mut(&executor) else {
+            return;
+        };
+        let Some(first) = store.live().next() else {
+            return;
+        };
         // Everything from the oldest live one on: executors count on having each in turn.
-        for id in (first.0..=store.last().0).map(SnapshotId).filter(|id| store.contains(*id)) {
+        for id in (first.0..=store.last().0)
+            .map(SnapshotId)
+            .filter(|id| store.contains(*id))
+        {
             let sent = store
                 .transfer(id, !link.has_snapshot)
                 .map_err(|error| error.to_string())
@@ -308,8 +325,8 @@ impl Core {
         if let Some(ClusterSide { master, endpoint }) = self.cluster.take() {
             master.finish(succeeded).await;
             drop(links);
-            let _ = tokio::time::timeout(FAREWELL, endpoint.close("the application has ended"))
-                .await;
+            let _ =
+                tokio::time::timeout(FAREWELL, endpoint.close("the application has ended")).await;
         }
     }
 }
@@ -340,7 +357,11 @@ async fn start_slot(
     name: String,
 ) -> Result<Box<dyn SlotConnection>, DriverError> {
     let failed = |error: &dyn std::fmt::Display| DriverError::Slot(error.to_string());
-    let mut slot = ports.slots.start(name).await.map_err(|error| failed(&error))?;
+    let mut slot = ports
+        .slots
+        .start(name)
+        .await
+        .map_err(|error| failed(&error))?;
     let frame = ToSlot::Start(SlotStart {
         role: SlotRole::Driver,
         arguments: config.arguments.clone(),
@@ -351,19 +372,22 @@ async fn start_slot(
     });
     let artifact = &config.artifact;
     let copies = || -> std::io::Result<Vec<OwnedFd>> {
-        let (code, info) = (artifact.code.try_clone()?, artifact.description.try_clone()?);
+        let (code, info) = (
+            artifact.code.try_clone()?,
+            artifact.description.try_clone()?,
+        );
         Ok(vec![code.into(), info.into(), memory.try_clone()?])
     };
     let descriptors = copies().map_err(|error| failed(&error))?;
-    slot.send(&frame, descriptors).map_err(|error| failed(&error))?;
+    slot.send(&frame, descriptors)
+        .map_err(|error| failed(&error))?;
     Ok(slot)
 }
 
-async fn join_cluster(
-    config: &Config,
-    ports: &Ports,
-) -> Result<Option<ClusterSide>, DriverError> {
-    let Some(cluster) = &config.cluster else { return Ok(None) };
+async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSide>, DriverError> {
+    let Some(cluster) = &config.cluster else {
+        return Ok(None);
+    };
     let app = AppSpec {
         name: config.name.clone(),
         module: config.hash,
@@ -379,7 +403,10 @@ async fn join_cluster(
     let credential = master.credential.clone();
     let endpoint = Endpoint::bind(&*ports.network, address, credential, Accepts::Nothing).await;
     let endpoint = endpoint.map_err(|error| DriverError::Local(error.to_string()))?;
-    Ok(Some(ClusterSide { master, endpoint: Arc::new(endpoint) }))
+    Ok(Some(ClusterSide {
+        master,
+        endpoint: Arc::new(endpoint),
+    }))
 }
 
 /// Asks the master how many cores the application has been granted.

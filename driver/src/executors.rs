@@ -73,7 +73,13 @@ pub(crate) fn connect(
         let lost = live(endpoint, task_info, &events, frames_out, data_out).await;
         let _ = events.send((id, ExecutorEvent::Lost(lost)));
     });
-    ExecutorLink { info, frames, data, has_snapshot: false, ready: false }
+    ExecutorLink {
+        info,
+        frames,
+        data,
+        has_snapshot: false,
+        ready: false,
+    }
 }
 
 // === impl ExecutorLink ===
@@ -92,7 +98,11 @@ impl ExecutorLink {
             for piece in transfer.pieces() {
                 pages.extend_from_slice(&piece?);
             }
-            self.send(ToExecutor::Snapshot { header: transfer.header, whole, pages });
+            self.send(ToExecutor::Snapshot {
+                header: transfer.header,
+                whole,
+                pages,
+            });
         } else {
             let _ = self.data.send(DataOrder::Send(transfer, whole));
         }
@@ -118,7 +128,9 @@ async fn live(
         Ok(mut connection) => connection.take_control(),
         Err(reason) => return reason,
     };
-    let Some(control) = control else { return "it has no control stream".to_owned() };
+    let Some(control) = control else {
+        return "it has no control stream".to_owned();
+    };
     let serving = serve_data(endpoint, info.clone(), data);
     tokio::select! {
         biased;
@@ -153,7 +165,10 @@ async fn serve_control(
     events: &mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
     mut frames: mpsc::UnboundedReceiver<ToExecutor>,
 ) -> String {
-    let FrameStream { mut sender, mut receiver } = stream;
+    let FrameStream {
+        mut sender,
+        mut receiver,
+    } = stream;
     let reading = async {
         let mut heard = Instant::now();
         loop {
@@ -245,7 +260,10 @@ async fn send_snapshot(
 ) -> Result<(), StreamError> {
     let mut stream = connection.open().await?;
     let header = transfer.header.clone();
-    stream.sender.send(&DriverData::Snapshot { header, whole }).await?;
+    stream
+        .sender
+        .send(&DriverData::Snapshot { header, whole })
+        .await?;
     let mut packing = None;
     for piece in transfer.pieces() {
         // A memory file of this process: an error is a bug that the executor sees as a cut.
@@ -268,10 +286,18 @@ fn chunk(bytes: Vec<u8>, packing: bool) -> DataChunk {
     if packing {
         let packed = lz4_flex::block::compress(&bytes);
         if packed.len() < bytes.len() {
-            return DataChunk { length, compressed: true, bytes: packed };
+            return DataChunk {
+                length,
+                compressed: true,
+                bytes: packed,
+            };
         }
     }
-    DataChunk { length, compressed: false, bytes }
+    DataChunk {
+        length,
+        compressed: false,
+        bytes,
+    }
 }
 
 async fn fetch(

@@ -126,7 +126,13 @@ async fn bind(start: &ExecutorStart, ports: &Ports) -> Result<Endpoint, Executor
             Ok(endpoint) => return Ok(endpoint),
             Err(source) if port == last => {
                 let executor = start.launch.executor.to_string();
-                return Err(ExecutorError::Bind { executor, ip: start.listen, first, last, source });
+                return Err(ExecutorError::Bind {
+                    executor,
+                    ip: start.listen,
+                    first,
+                    last,
+                    source,
+                });
             }
             Err(_) => port += 1,
         }

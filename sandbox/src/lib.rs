@@ -11,8 +11,8 @@
 //! Not here: what tasks are run and where (driver, host), and who may touch which file
 //! (`host::broker`).
 
-pub mod child;
 pub mod broker;
+pub mod child;
 pub mod compile;
 pub mod engine;
 mod fault;

@@ -160,7 +160,10 @@ impl Wasi {
 
     /// That of a `main` which is to do the same in every run.
     pub fn for_main_in(settings: &Arc<WasiSettings>, world: FixedWorld) -> Self {
-        let clock = Clock::Standing { realtime_nanos: world.realtime_nanos, monotonic_nanos: 0 };
+        let clock = Clock::Standing {
+            realtime_nanos: world.realtime_nanos,
+            monotonic_nanos: 0,
+        };
         Self::new(settings, clock, Random::from_seed(world.seed), 0)
     }
 

@@ -30,7 +30,10 @@ const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk");
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let directory = &arguments.name;
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || !name.chars().all(plain) || !name.starts_with(|c: char| c.is_alphabetic())
     {
@@ -51,9 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
          panic = \"abort\"\n\n[workspace]\n"
     );
     let config = "[build]\ntarget = \"wasm32-wasip1\"\n";
-    let failed = |path: &Path, error: std::io::Error| {
-        Failure::usage(format!("{}: {error}", path.display()))
-    };
+    let failed =
+        |path: &Path, error: std::io::Error| Failure::usage(format!("{}: {error}", path.display()));
     fs::create_dir(directory).map_err(|error| failed(directory, error))?;
     for (file, content) in [
         ("Cargo.toml", manifest.as_str()),

@@ -21,8 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Results that the driver has not fetched yet, by attempt.
-pub(super) type HeldResults =
-    Arc<Mutex<BTreeMap<offshoot_proto::id::AttemptId, Arc<Vec<u8>>>>>;
+pub(super) type HeldResults = Arc<Mutex<BTreeMap<offshoot_proto::id::AttemptId, Arc<Vec<u8>>>>>;
 
 /// The executor's state.
 pub(super) struct Core {
@@ -68,7 +67,9 @@ impl Core {
         });
         let mut actions = Vec::new();
         let cores = start.launch.cores as usize;
-        let slots = (0..cores).map(|slot| slot_task::start(slot, context.clone())).collect();
+        let slots = (0..cores)
+            .map(|slot| slot_task::start(slot, context.clone()))
+            .collect();
         Self {
             dispatch: Dispatch::new(cores, &mut actions),
             stages: BTreeMap::new(),
@@ -169,7 +170,10 @@ impl Core {
 
     fn on_snapshots(
         &mut self,
-        added: Result<Vec<offshoot_proto::id::SnapshotId>, offshoot_sandbox::snapshots::SnapshotError>,
+        added: Result<
+            Vec<offshoot_proto::id::SnapshotId>,
+            offshoot_sandbox::snapshots::SnapshotError,
+        >,
     ) {
         match added {
             Ok(ready) => {
@@ -184,7 +188,11 @@ impl Core {
     fn on_frame(&mut self, frame: ToExecutor) {
         match frame {
             ToExecutor::Heartbeat => {}
-            ToExecutor::Snapshot { header, whole, pages } => {
+            ToExecutor::Snapshot {
+                header,
+                whole,
+                pages,
+            } => {
                 let added = self.snapshots.add_inline(header, whole, pages);
                 self.on_snapshots(added);
             }

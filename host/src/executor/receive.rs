@@ -52,7 +52,11 @@ pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
         return Err(bad());
     }
     if !chunk.compressed {
-        return if chunk.bytes.len() == length { Ok(chunk.bytes) } else { Err(bad()) };
+        return if chunk.bytes.len() == length {
+            Ok(chunk.bytes)
+        } else {
+            Err(bad())
+        };
     }
     lz4_flex::block::decompress(&chunk.bytes, length)
         .ok()
@@ -65,7 +69,10 @@ pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
 impl PageSink {
     pub(super) fn new(header: &SnapshotHeader, whole: bool) -> io::Result<Self> {
         if !header.is_well_formed() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "malformed snapshot"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "malformed snapshot",
+            ));
         }
         let file = File::from(memory_file("snapshot")?);
         let page = PAGE_BYTES as u64;
@@ -76,7 +83,11 @@ impl PageSink {
         } else {
             VecDeque::from([(0, header.pages() * page)])
         };
-        Ok(Self { file, places, whole })
+        Ok(Self {
+            file,
+            places,
+            whole,
+        })
     }
 
     /// Takes a packed piece.
@@ -88,7 +99,10 @@ impl PageSink {
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let Some((offset, room)) = self.places.front_mut() else {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "more pages than announced"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "more pages than announced",
+                ));
             };
             let count = bytes.len().min(*room as usize);
             let (now, later) = bytes.split_at(count);
@@ -105,9 +119,16 @@ impl PageSink {
 
     pub(super) fn finish(self) -> io::Result<ReceivedPages> {
         if self.places.iter().any(|(_, room)| *room > 0) {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer pages than announced"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "fewer pages than announced",
+            ));
         }
-        let pages = if self.whole { ReceivedPages::Whole } else { ReceivedPages::ChangedFile };
+        let pages = if self.whole {
+            ReceivedPages::Whole
+        } else {
+            ReceivedPages::ChangedFile
+        };
         Ok(pages(self.file))
     }
 }
@@ -199,6 +220,9 @@ impl Snapshots {
         from: Option<SnapshotId>,
         to: SnapshotId,
     ) -> Result<(ForkImage, Vec<OwnedFd>), SnapshotError> {
-        self.store.as_ref().ok_or(SnapshotError::Unknown(to))?.image(from, to)
+        self.store
+            .as_ref()
+            .ok_or(SnapshotError::Unknown(to))?
+            .image(from, to)
     }
 }

@@ -8,10 +8,10 @@ mod requests;
 
 use guest_log::GuestLog;
 
-use crate::launch::ExecutorStart;
 use super::core::HeldResults;
 use super::fetch::{Fetcher, ShuffleStream};
 use super::files::{AppFiles, part_path};
+use crate::launch::ExecutorStart;
 use offshoot_proto::id::{AttemptId, Partition, StageRunId};
 use offshoot_proto::link::{FromSlot, SlotReport, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::outcome::{
@@ -138,7 +138,11 @@ impl SlotTask {
         };
         process.kill();
         let how = process.ended().await;
-        Some(if matches!(error, LinkError::Closed) { how } else { format!("{error}; {how}") })
+        Some(if matches!(error, LinkError::Closed) {
+            how
+        } else {
+            format!("{error}; {how}")
+        })
     }
 
     async fn start_process(&mut self) -> io::Result<Box<dyn SlotConnection>> {
@@ -156,7 +160,9 @@ impl SlotTask {
             result_bytes_max: app.settings.max_result_bytes,
         });
         let descriptors = vec![context.code.try_clone()?, context.description.try_clone()?];
-        process.send(&frame, descriptors).map_err(io::Error::other)?;
+        process
+            .send(&frame, descriptors)
+            .map_err(io::Error::other)?;
         Ok(process)
     }
 
@@ -250,7 +256,12 @@ impl SlotTask {
 
     /// Checks a report and commits what the attempt wrote. None if the slot made it up.
     fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
-        let SlotReport { mut report, shuffle, staged, .. } = report;
+        let SlotReport {
+            mut report,
+            shuffle,
+            staged,
+            ..
+        } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
         self.streams.clear();
         let pieces = std::mem::take(&mut self.pieces);
@@ -263,7 +274,10 @@ impl SlotTask {
         }
         if let TaskOutcome::Failed(failure) = &mut report.outcome {
             // A slot cannot make its guest's failure somebody else's.
-            if matches!(failure, TaskFailure::ExecutorLost { .. } | TaskFailure::Killed) {
+            if matches!(
+                failure,
+                TaskFailure::ExecutorLost { .. } | TaskFailure::Killed
+            ) {
                 let message = "the slot reported what only its executor can know".to_owned();
                 *failure = TaskFailure::GuestAbi { message };
             }
@@ -299,15 +313,26 @@ impl SlotTask {
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;
                 let path = part_path(staging, prefix, partition, attempt);
-                let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
-                done.staged = Some(StagedPart { path, length, checksum });
+                let path = path
+                    .to_str()
+                    .ok_or("the output's path is not UTF-8")?
+                    .to_owned();
+                done.staged = Some(StagedPart {
+                    path,
+                    length,
+                    checksum,
+                });
             }
         }
         if let ResultPlace::Held { length } = done.result {
             if pieces.len() as u64 != length {
                 return Err("the slot sent less of a result than it reported".to_owned());
             }
-            let mut held = self.context.held.lock().expect("no holder of the lock panics");
+            let mut held = self
+                .context
+                .held
+                .lock()
+                .expect("no holder of the lock panics");
             held.insert(attempt, Arc::new(pieces));
         }
         Ok(())
@@ -316,7 +341,9 @@ impl SlotTask {
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
-            self.context.files.discard(&stage.kind, stage.node, partition, attempt);
+            self.context
+                .files
+                .discard(&stage.kind, stage.node, partition, attempt);
         }
     }
 }

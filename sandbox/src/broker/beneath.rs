@@ -3,8 +3,8 @@
 use super::Broker;
 use super::error::BrokerError;
 use super::place::Place;
-use offshoot_proto::link::{PathKind, PathStat};
 use crate::wasi::{Errno, path_stat};
+use offshoot_proto::link::{PathKind, PathStat};
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io;
 use std::os::fd::OwnedFd;

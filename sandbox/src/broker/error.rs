@@ -1,8 +1,8 @@
 //! Why the broker refused or failed, for the guest's error number and for the person.
 
+use crate::wasi::Errno;
 use offshoot_proto::abi::code;
 use offshoot_proto::grants::Access;
-use crate::wasi::Errno;
 use thiserror::Error;
 
 /// A path operation, listing or check that failed. Paths are as the guest wrote them.

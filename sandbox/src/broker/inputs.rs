@@ -3,11 +3,11 @@
 use super::Broker;
 use super::error::BrokerError;
 use super::place::Place;
+use crate::wasi::{Errno, modified_nanos};
 use glob::{MatchOptions, Pattern};
 use offshoot_proto::abi::InputFile;
 use offshoot_proto::grants::Access;
 use offshoot_proto::link::PathKind;
-use crate::wasi::{Errno, modified_nanos};
 use rustix::fs::{AtFlags, statat};
 use std::os::fd::OwnedFd;
 

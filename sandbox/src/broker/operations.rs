@@ -4,9 +4,9 @@ use super::Broker;
 use super::beneath::no_follow;
 use super::error::BrokerError;
 use super::place::Place;
+use crate::wasi::{Errno, path_stat};
 use offshoot_proto::grants::Access;
 use offshoot_proto::link::{PathKind, PathOperation, PathReply, PathRequest, PathStat};
-use crate::wasi::{Errno, path_stat};
 use rustix::fs::{
     AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, mkdirat, readlinkat, renameat, statat,
     unlinkat, utimensat,

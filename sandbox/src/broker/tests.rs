@@ -13,10 +13,10 @@ mod inputs;
 mod uses;
 
 use super::*;
+use crate::wasi::Errno;
 use offshoot_proto::abi::{InputFile, code};
 use offshoot_proto::grants::PathGrant;
 use offshoot_proto::link::{PathKind, PathOperation};
-use crate::wasi::Errno;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};

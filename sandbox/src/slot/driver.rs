@@ -141,7 +141,9 @@ impl SlotState {
 
     fn draw_seed(&mut self) -> Result<u64, CallError> {
         let mut seed = [0; 8];
-        self.wasi.draw(&mut seed).map_err(|errno| cannot_snapshot(format!("{errno:?}")))?;
+        self.wasi
+            .draw(&mut seed)
+            .map_err(|errno| cannot_snapshot(format!("{errno:?}")))?;
         Ok(u64::from_le_bytes(seed))
     }
 }
