@@ -33,25 +33,12 @@ pub(crate) fn ask(cluster: &ClusterArguments, question: &FromClient) -> Result<T
         };
         let endpoint = Endpoint::bind(&UdpNetwork, any, credential, Accepts::Nothing);
         let endpoint = endpoint.await.map_err(Failure::local)?;
-        let connected = endpoint
-            .connect(master, RoleKind::Master, Purpose::Control)
-            .await;
+        let connected = endpoint.connect(master, RoleKind::Master, Purpose::Control).await;
         let mut connection = connected.map_err(Failure::cluster)?;
-        let mut stream = connection
-            .take_control()
-            .expect("a control connection has its stream");
-        stream
-            .sender
-            .send(question)
-            .await
-            .map_err(Failure::cluster)?;
+        let mut stream = connection.take_control().expect("a control connection has its stream");
+        stream.sender.send(question).await.map_err(Failure::cluster)?;
         loop {
-            match stream
-                .receiver
-                .recv::<ToClient>()
-                .await
-                .map_err(Failure::cluster)?
-            {
+            match stream.receiver.recv::<ToClient>().await.map_err(Failure::cluster)? {
                 Some(ToClient::Heartbeat) => {}
                 Some(ToClient::Refused { reason }) => return Err(Failure::cluster(reason)),
                 Some(answer) => {

@@ -36,16 +36,11 @@ impl Embedded {
         let state = State::open(&directory.path().join("master"), &SystemClock);
         let state = state.map_err(Failure::local)?;
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let config = Config {
-            listen,
-            leases: Default::default(),
-        };
+        let config = Config { listen, leases: Default::default() };
         let served = server::serve(state, config, Ports::system()).await;
         let master = served.map_err(Failure::local)?;
         let role = Role::Worker(WorkerId("worker-local".to_owned()));
-        let credential = master
-            .authority()
-            .mint(&role, Validity::of_node(SystemTime::now()));
+        let credential = master.authority().mint(&role, Validity::of_node(SystemTime::now()));
         let config = WorkerConfig {
             master: master.local_address(),
             credential: credential.map_err(Failure::local)?,
@@ -60,22 +55,14 @@ impl Embedded {
         };
         let ports = offshoot_host::worker::Ports::system(cache, "warn");
         let worker = worker::serve(config, ports).await.map_err(Failure::local)?;
-        Ok(Self {
-            worker,
-            master,
-            _directory: directory,
-        })
+        Ok(Self { worker, master, _directory: directory })
     }
 
     /// How its job reaches it.
     pub(crate) fn cluster(&self, idempotency_key: u128) -> Result<Cluster, Failure> {
         let path = self._directory.path().join("master/admin.credential");
         let credential = Credential::load(&path).map_err(Failure::local)?;
-        Ok(Cluster {
-            master: self.master.local_address(),
-            credential,
-            idempotency_key,
-        })
+        Ok(Cluster { master: self.master.local_address(), credential, idempotency_key })
     }
 
     /// Stops it, executors first.

@@ -24,26 +24,17 @@ const CLUSTER: u8 = 3;
 impl Failure {
     /// This machine cannot do its part.
     pub(crate) fn local(message: impl Display) -> Self {
-        Self {
-            code: FAILED,
-            message: message.to_string(),
-        }
+        Self { code: FAILED, message: message.to_string() }
     }
 
     /// The user asked for what cannot be meant.
     pub(crate) fn usage(message: impl Display) -> Self {
-        Self {
-            code: USAGE,
-            message: message.to_string(),
-        }
+        Self { code: USAGE, message: message.to_string() }
     }
 
     /// The cluster cannot be reached, or refuses.
     pub(crate) fn cluster(message: impl Display) -> Self {
-        Self {
-            code: CLUSTER,
-            message: message.to_string(),
-        }
+        Self { code: CLUSTER, message: message.to_string() }
     }
 
     /// Prints the line, and gives the exit code.

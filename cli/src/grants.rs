@@ -7,14 +7,8 @@ use std::path::{Path, PathBuf};
 /// The grants that the flags name. A path to read must be there; one to write, or its parent.
 pub(crate) fn grants(read: &[PathBuf], write: &[PathBuf]) -> Result<Grants, Failure> {
     Ok(Grants {
-        read: read
-            .iter()
-            .map(|path| grant(path, Access::Read))
-            .collect::<Result<_, _>>()?,
-        write: write
-            .iter()
-            .map(|path| grant(path, Access::Write))
-            .collect::<Result<_, _>>()?,
+        read: read.iter().map(|path| grant(path, Access::Read)).collect::<Result<_, _>>()?,
+        write: write.iter().map(|path| grant(path, Access::Write)).collect::<Result<_, _>>()?,
         environment: Vec::new(),
     })
 }
@@ -29,23 +23,13 @@ fn grant(path: &Path, access: Access) -> Result<PathGrant, Failure> {
         (Err(error), Access::Read) => return Err(failed(&error)),
         (Err(_), Access::Write) => {
             let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
-            let name = absolute
-                .file_name()
-                .ok_or_else(|| failed(&"it has no name"))?;
+            let name = absolute.file_name().ok_or_else(|| failed(&"it has no name"))?;
             let parent = absolute.parent().unwrap_or(Path::new("/"));
-            parent
-                .canonicalize()
-                .map_err(|error| failed(&error))?
-                .join(name)
+            parent.canonicalize().map_err(|error| failed(&error))?.join(name)
         }
     };
     let text = |path: &Path| {
-        path.to_str()
-            .map(str::to_owned)
-            .ok_or_else(|| failed(&"the path is not UTF-8"))
+        path.to_str().map(str::to_owned).ok_or_else(|| failed(&"the path is not UTF-8"))
     };
-    Ok(PathGrant {
-        guest: text(path)?,
-        host: text(&host)?,
-    })
+    Ok(PathGrant { guest: text(path)?, host: text(&host)? })
 }

@@ -35,7 +35,7 @@ enum Command {
     /// Print a token with which one worker may join.
     Token(token::Arguments),
     /// Run the worker of this machine.
-    Worker(worker::Arguments),
+    Worker(Box<worker::Arguments>),
     /// Run a job: on a cluster, or on one made for it in this process.
     Submit(Box<submit::Arguments>),
     /// Make a directory with a job's template.
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Master(arguments) => master::run(arguments),
         Command::Token(arguments) => token::run(&arguments),
-        Command::Worker(arguments) => worker::run(arguments),
+        Command::Worker(arguments) => worker::run(*arguments),
         Command::Submit(arguments) => submit::run(*arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
@@ -81,16 +81,11 @@ pub(crate) fn log_to_stderr(level: &str) {
         // QUIC's own lines are for those who debug it.
         EnvFilter::new(format!("{level},quinn=warn,quinn_proto=warn"))
     });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 /// The runtime of every role: one thread, so that nothing is decided by chance.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|error| Failure::local(format!("starting the runtime: {error}")))
 }

@@ -30,9 +30,7 @@ impl Terminal {
         Self {
             bars: MultiProgress::new(),
             stages: BTreeMap::new(),
-            style: style
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> "),
+            style: style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
             is_terminal: std::io::stderr().is_terminal(),
             master,
         }
@@ -59,11 +57,7 @@ impl Observer for Terminal {
                 std::io::stderr().lock().write_all(bytes)
             };
         };
-        if self.is_terminal {
-            self.bars.suspend(write)
-        } else {
-            write()
-        }
+        if self.is_terminal { self.bars.suspend(write) } else { write() }
     }
 
     fn registered(&mut self, app: AppId) {
@@ -78,10 +72,7 @@ impl Observer for Terminal {
             WaitReason::Busy { cores_free } => {
                 format!("waiting: other applications use the cluster ({cores_free} cores free)")
             }
-            WaitReason::TooLarge {
-                cores_max,
-                memory_bytes_max,
-            } => format!(
+            WaitReason::TooLarge { cores_max, memory_bytes_max } => format!(
                 "waiting: no worker can hold one executor; the largest has {cores_max} cores and \
                  {} (lower --executor-cores or --executor-memory)",
                 format_size(*memory_bytes_max)

@@ -14,28 +14,17 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// `HOST:PORT`, resolved once.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let hint = "write it as ADDR:PORT, such as 127.0.0.1:7077";
-    let mut found = text
-        .to_socket_addrs()
-        .map_err(|error| format!("{error}; {hint}"))?;
-    found
-        .next()
-        .ok_or_else(|| format!("no address is known for it; {hint}"))
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?;
+    found.next().ok_or_else(|| format!("no address is known for it; {hint}"))
 }
 
 /// `A-B`, both included.
 pub(crate) fn port_range(text: &str) -> Result<(u16, u16), String> {
     let hint = "write it as A-B with A <= B, such as 40000-40100";
     let (first, last) = text.split_once('-').ok_or(hint)?;
-    let port = |text: &str| {
-        text.parse::<u16>()
-            .map_err(|error| format!("{error}; {hint}"))
-    };
+    let port = |text: &str| text.parse::<u16>().map_err(|error| format!("{error}; {hint}"));
     let (first, last) = (port(first)?, port(last)?);
-    if first == 0 || first > last {
-        Err(hint.to_owned())
-    } else {
-        Ok((first, last))
-    }
+    if first == 0 || first > last { Err(hint.to_owned()) } else { Ok((first, last)) }
 }
 
 /// Where compiled modules of this user are kept.

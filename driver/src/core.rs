@@ -232,12 +232,7 @@ impl Core {
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
                 self.send_live_snapshots(executor);
-                self.handle(Event::ExecutorAdded {
-                    executor,
-                    worker,
-                    worker_address,
-                    slots,
-                });
+                self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
                 self.answer_parallelism();
             }
             ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
@@ -257,8 +252,7 @@ impl Core {
         let Some(link) = self.executors.remove(&executor) else {
             return;
         };
-        self.observer
-            .notice(&format!("executor {executor} is gone: {reason}"));
+        self.observer.notice(&format!("executor {executor} is gone: {reason}"));
         if link.ready {
             self.handle(Event::ExecutorLost(executor));
         }
@@ -281,10 +275,7 @@ impl Core {
             ToClient::Waiting(reason) => self.observer.waiting(&reason),
             ToClient::Apps(rows) => {
                 let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
-                let cores = rows
-                    .iter()
-                    .find(|row| Some(row.id) == app)
-                    .map_or(0, |row| row.cores);
+                let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
                 self.on_cores(cores);
             }
             ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
@@ -302,10 +293,7 @@ impl Core {
             return;
         };
         // Everything from the oldest live one on: executors count on having each in turn.
-        for id in (first.0..=store.last().0)
-            .map(SnapshotId)
-            .filter(|id| store.contains(*id))
-        {
+        for id in (first.0..=store.last().0).map(SnapshotId).filter(|id| store.contains(*id)) {
             let sent = store
                 .transfer(id, !link.has_snapshot)
                 .map_err(|error| error.to_string())
@@ -357,11 +345,7 @@ async fn start_slot(
     name: String,
 ) -> Result<Box<dyn SlotConnection>, DriverError> {
     let failed = |error: &dyn std::fmt::Display| DriverError::Slot(error.to_string());
-    let mut slot = ports
-        .slots
-        .start(name)
-        .await
-        .map_err(|error| failed(&error))?;
+    let mut slot = ports.slots.start(name).await.map_err(|error| failed(&error))?;
     let frame = ToSlot::Start(SlotStart {
         role: SlotRole::Driver,
         arguments: config.arguments.clone(),
@@ -372,15 +356,11 @@ async fn start_slot(
     });
     let artifact = &config.artifact;
     let copies = || -> std::io::Result<Vec<OwnedFd>> {
-        let (code, info) = (
-            artifact.code.try_clone()?,
-            artifact.description.try_clone()?,
-        );
+        let (code, info) = (artifact.code.try_clone()?, artifact.description.try_clone()?);
         Ok(vec![code.into(), info.into(), memory.try_clone()?])
     };
     let descriptors = copies().map_err(|error| failed(&error))?;
-    slot.send(&frame, descriptors)
-        .map_err(|error| failed(&error))?;
+    slot.send(&frame, descriptors).map_err(|error| failed(&error))?;
     Ok(slot)
 }
 
@@ -403,10 +383,7 @@ async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSi
     let credential = master.credential.clone();
     let endpoint = Endpoint::bind(&*ports.network, address, credential, Accepts::Nothing).await;
     let endpoint = endpoint.map_err(|error| DriverError::Local(error.to_string()))?;
-    Ok(Some(ClusterSide {
-        master,
-        endpoint: Arc::new(endpoint),
-    }))
+    Ok(Some(ClusterSide { master, endpoint: Arc::new(endpoint) }))
 }
 
 /// Asks the master how many cores the application has been granted.

@@ -252,38 +252,24 @@ impl Dag {
         match event {
             Event::NodeDropped(node) => self.on_node_dropped(node, actions),
             Event::JobDropped(job) => self.end_job(job, actions),
-            Event::ResultLost {
-                job,
-                partition,
-                attempt,
-            } => self.on_result_lost(job, partition, attempt, actions),
-            Event::ExecutorAdded {
-                executor,
-                worker,
-                address,
-            } => self.places.add_executor(executor, worker, address),
+            Event::ResultLost { job, partition, attempt } => {
+                self.on_result_lost(job, partition, attempt, actions)
+            }
+            Event::ExecutorAdded { executor, worker, address } => {
+                self.places.add_executor(executor, worker, address)
+            }
             Event::ExecutorLost(executor) => self.places.remove_executor(executor),
             Event::WorkerLost(worker) => self.on_worker_lost(&worker, actions),
-            Event::PartitionDone {
-                stage,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => self.on_partition_done(stage, partition, executor, attempt, done, actions),
+            Event::PartitionDone { stage, partition, executor, attempt, done } => {
+                self.on_partition_done(stage, partition, executor, attempt, done, actions)
+            }
             Event::StageDone(stage) => self.on_stage_done(stage, actions),
-            Event::FetchFailed {
-                stage,
-                run,
-                partition,
-                failure,
-            } => self.on_fetch_failed(stage, run, partition, failure, actions),
-            Event::FailedForGood {
-                stage,
-                partition,
-                failure,
-                attempts,
-            } => self.on_failed_for_good(stage, partition, &failure, &attempts, actions),
+            Event::FetchFailed { stage, run, partition, failure } => {
+                self.on_fetch_failed(stage, run, partition, failure, actions)
+            }
+            Event::FailedForGood { stage, partition, failure, attempts } => {
+                self.on_failed_for_good(stage, partition, &failure, &attempts, actions)
+            }
         }
     }
 
@@ -344,13 +330,7 @@ impl Dag {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.holds_results |= is_held(&done);
             }
-            actions.push(Action::Result {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            });
+            actions.push(Action::Result { job, partition, executor, attempt, done });
         }
         if complete {
             self.on_complete(key, actions);
@@ -407,10 +387,7 @@ impl Dag {
 }
 
 fn is_held(done: &TaskDone) -> bool {
-    matches!(
-        done.result,
-        offshoot_proto::outcome::ResultPlace::Held { .. }
-    )
+    matches!(done.result, offshoot_proto::outcome::ResultPlace::Held { .. })
 }
 
 fn drop_held(executor: ExecutorId, attempt: AttemptId, done: &TaskDone, actions: &mut Vec<Action>) {

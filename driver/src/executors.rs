@@ -73,13 +73,7 @@ pub(crate) fn connect(
         let lost = live(endpoint, task_info, &events, frames_out, data_out).await;
         let _ = events.send((id, ExecutorEvent::Lost(lost)));
     });
-    ExecutorLink {
-        info,
-        frames,
-        data,
-        has_snapshot: false,
-        ready: false,
-    }
+    ExecutorLink { info, frames, data, has_snapshot: false, ready: false }
 }
 
 // === impl ExecutorLink ===
@@ -98,11 +92,7 @@ impl ExecutorLink {
             for piece in transfer.pieces() {
                 pages.extend_from_slice(&piece?);
             }
-            self.send(ToExecutor::Snapshot {
-                header: transfer.header,
-                whole,
-                pages,
-            });
+            self.send(ToExecutor::Snapshot { header: transfer.header, whole, pages });
         } else {
             let _ = self.data.send(DataOrder::Send(transfer, whole));
         }
@@ -165,10 +155,7 @@ async fn serve_control(
     events: &mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
     mut frames: mpsc::UnboundedReceiver<ToExecutor>,
 ) -> String {
-    let FrameStream {
-        mut sender,
-        mut receiver,
-    } = stream;
+    let FrameStream { mut sender, mut receiver } = stream;
     let reading = async {
         let mut heard = Instant::now();
         loop {
@@ -260,10 +247,7 @@ async fn send_snapshot(
 ) -> Result<(), StreamError> {
     let mut stream = connection.open().await?;
     let header = transfer.header.clone();
-    stream
-        .sender
-        .send(&DriverData::Snapshot { header, whole })
-        .await?;
+    stream.sender.send(&DriverData::Snapshot { header, whole }).await?;
     let mut packing = None;
     for piece in transfer.pieces() {
         // A memory file of this process: an error is a bug that the executor sees as a cut.
@@ -286,18 +270,10 @@ fn chunk(bytes: Vec<u8>, packing: bool) -> DataChunk {
     if packing {
         let packed = lz4_flex::block::compress(&bytes);
         if packed.len() < bytes.len() {
-            return DataChunk {
-                length,
-                compressed: true,
-                bytes: packed,
-            };
+            return DataChunk { length, compressed: true, bytes: packed };
         }
     }
-    DataChunk {
-        length,
-        compressed: false,
-        bytes,
-    }
+    DataChunk { length, compressed: false, bytes }
 }
 
 async fn fetch(

@@ -68,44 +68,21 @@ pub(crate) async fn register(
     let master = cluster.master;
     let authority = cluster.credential.authority().to_vec();
     let address = any_address(master);
-    let endpoint = Endpoint::bind(
-        network,
-        address,
-        cluster.credential.clone(),
-        Accepts::Nothing,
-    )
-    .await;
+    let endpoint =
+        Endpoint::bind(network, address, cluster.credential.clone(), Accepts::Nothing).await;
     let endpoint = endpoint.map_err(|error| local(&error))?;
     let key = NewKey::generate().map_err(|error| local(&error))?;
     let signing_request = key.signing_request().map_err(|error| local(&error))?;
     let hash = app.module;
     let idempotency_key = cluster.idempotency_key;
-    let register = FromClient::Register {
-        idempotency_key,
-        app: Box::new(app),
-        signing_request,
-    };
-    let registration = Arc::new(Registration {
-        endpoint,
-        master,
-        register,
-        hash,
-        module,
-    });
+    let register = FromClient::Register { idempotency_key, app: Box::new(app), signing_request };
+    let registration = Arc::new(Registration { endpoint, master, register, hash, module });
     let (stream, app, certificate) = registration.register().await?;
-    let credential = key
-        .into_credential(certificate, authority)
-        .map_err(|error| local(&error))?;
+    let credential = key.into_credential(certificate, authority).map_err(|error| local(&error))?;
     let (events_in, events) = mpsc::unbounded_channel();
     let (orders, orders_out) = mpsc::unbounded_channel();
     let task = tokio::spawn(registration.serve(stream, events_in, orders_out));
-    Ok(MasterLink {
-        app,
-        credential,
-        events,
-        orders,
-        task,
-    })
+    Ok(MasterLink { app, credential, events, orders, task })
 }
 
 // === impl MasterLink ===
@@ -128,17 +105,12 @@ impl MasterLink {
 
 impl Registration {
     fn unreachable(&self, error: &dyn std::fmt::Display) -> DriverError {
-        DriverError::Master {
-            address: self.master,
-            reason: error.to_string(),
-        }
+        DriverError::Master { address: self.master, reason: error.to_string() }
     }
 
     async fn register(&self) -> Result<(FrameStream, AppId, Vec<u8>), DriverError> {
-        let connected = self
-            .endpoint
-            .connect(self.master, RoleKind::Master, Purpose::Control)
-            .await;
+        let connected =
+            self.endpoint.connect(self.master, RoleKind::Master, Purpose::Control).await;
         let mut connection = connected.map_err(|error| match error {
             ConnectError::Refused { reason, .. } => DriverError::Refused(reason),
             other => self.unreachable(&other),
@@ -149,11 +121,7 @@ impl Registration {
         stream.sender.send(&self.register).await.map_err(broken)?;
         let reply = stream.receiver.recv::<ToClient>().await.map_err(broken)?;
         match reply {
-            Some(ToClient::Registered {
-                app,
-                certificate,
-                wants_module,
-            }) => {
+            Some(ToClient::Registered { app, certificate, wants_module }) => {
                 if wants_module {
                     self.upload().await?;
                 }
@@ -166,28 +134,17 @@ impl Registration {
     }
 
     async fn upload(&self) -> Result<(), DriverError> {
-        let connected = self
-            .endpoint
-            .connect(self.master, RoleKind::Master, Purpose::Data)
-            .await;
+        let connected = self.endpoint.connect(self.master, RoleKind::Master, Purpose::Data).await;
         let connection = connected.map_err(|error| self.unreachable(&error))?;
         let broken = |error: StreamError| self.unreachable(&error);
         let mut stream = connection.open().await.map_err(broken)?;
         let length = self.module.len() as u64;
-        let put = ModuleRequest::Put {
-            hash: self.hash,
-            length,
-        };
+        let put = ModuleRequest::Put { hash: self.hash, length };
         stream.sender.send(&put).await.map_err(broken)?;
         // A master that has it by now stops reading; what it answers counts.
         let sent = stream.sender.send_chunk(self.module.clone().into()).await;
         let _ = sent.is_ok() && stream.sender.finish().await.is_ok();
-        match stream
-            .receiver
-            .recv::<ModuleReply>()
-            .await
-            .map_err(broken)?
-        {
+        match stream.receiver.recv::<ModuleReply>().await.map_err(broken)? {
             Some(ModuleReply::Ok { .. }) => Ok(()),
             Some(ModuleReply::Refused { reason }) => Err(DriverError::Refused(reason)),
             None => Err(self.unreachable(&"it did not answer the upload")),
@@ -238,10 +195,7 @@ async fn pass(
     events: &mpsc::UnboundedSender<ToClient>,
     orders: &mut mpsc::UnboundedReceiver<FromClient>,
 ) -> Passed {
-    let FrameStream {
-        mut sender,
-        mut receiver,
-    } = stream;
+    let FrameStream { mut sender, mut receiver } = stream;
     let mut beat = tokio::time::interval(HEARTBEAT);
     let mut finished = false;
     loop {
@@ -268,11 +222,7 @@ async fn pass(
             _ = beat.tick() => sender.send(&FromClient::Heartbeat).await,
         };
         if let Err(error) = sent {
-            return if finished {
-                Passed::Finished
-            } else {
-                Passed::Lost(error.to_string())
-            };
+            return if finished { Passed::Finished } else { Passed::Lost(error.to_string()) };
         }
     }
 }

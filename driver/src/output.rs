@@ -72,12 +72,7 @@ pub enum OutputError {
 impl Output {
     /// Makes the directory and its staging directory.
     pub fn begin(directory: PathBuf, key: String, prefix: &str) -> Result<Self, OutputError> {
-        let output = Self {
-            directory,
-            key,
-            prefix: prefix.to_owned(),
-            parts: BTreeMap::new(),
-        };
+        let output = Self { directory, key, prefix: prefix.to_owned(), parts: BTreeMap::new() };
         let staging = output.staging();
         fs::create_dir_all(&staging).map_err(|error| failed(&staging, "creating it", error))?;
         Ok(output)
@@ -112,8 +107,7 @@ impl Output {
     }
 
     fn part(&self, partition: Partition) -> PathBuf {
-        self.directory
-            .join(format!("{}{:05}", self.prefix, partition.0))
+        self.directory.join(format!("{}{:05}", self.prefix, partition.0))
     }
 
     fn manifest(&self) -> String {
@@ -150,11 +144,7 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let there = fs::read_to_string(&path)
                     .map_err(|error| failed(&path, "reading the manifest", error))?;
-                if there == text {
-                    Ok(())
-                } else {
-                    Err(OutputError::Conflict { path })
-                }
+                if there == text { Ok(()) } else { Err(OutputError::Conflict { path }) }
             }
             Err(error) => Err(failed(&path, "committing the manifest", error)),
         }
@@ -179,11 +169,7 @@ impl Output {
 }
 
 fn failed(path: &Path, step: &'static str, error: io::Error) -> OutputError {
-    OutputError::Io {
-        path: path.to_owned(),
-        step,
-        error,
-    }
+    OutputError::Io { path: path.to_owned(), step, error }
 }
 
 fn sync_directory(path: &Path) -> Result<(), OutputError> {
@@ -213,13 +199,7 @@ fn check(part: &StagedPart) -> Result<(), OutputError> {
         return Ok(());
     }
     let (length, expected) = (part.length, part.checksum);
-    Err(OutputError::Damaged {
-        path,
-        length,
-        expected,
-        found_length,
-        found,
-    })
+    Err(OutputError::Damaged { path, length, expected, found_length, found })
 }
 
 #[cfg(test)]
@@ -231,18 +211,13 @@ mod tests {
         let path = output.staging().join(format!("part-{partition:05}.7"));
         fs::write(&path, bytes).unwrap();
         let path = path.to_str().unwrap().to_owned();
-        StagedPart {
-            path,
-            length: bytes.len() as u64,
-            checksum: crc32fast::hash(bytes),
-        }
+        StagedPart { path, length: bytes.len() as u64, checksum: crc32fast::hash(bytes) }
     }
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -257,10 +232,7 @@ mod tests {
             output.add(Partition(n), part);
         }
         output.commit().unwrap();
-        assert_eq!(
-            names(&out),
-            ["_SUCCESS", "_commits", "part-00000", "part-00001"]
-        );
+        assert_eq!(names(&out), ["_SUCCESS", "_commits", "part-00000", "part-00001"]);
         assert_eq!(fs::read(out.join("part-00001")).unwrap(), [1; 10]);
     }
 
@@ -293,10 +265,7 @@ mod tests {
         first.write_manifest().unwrap();
         fs::rename(&first.parts[&Partition(0)].path, first.part(Partition(0))).unwrap();
         first.roll_forward().unwrap();
-        assert_eq!(
-            names(&out),
-            ["_SUCCESS", "_commits", "part-00000", "part-00001"]
-        );
+        assert_eq!(names(&out), ["_SUCCESS", "_commits", "part-00000", "part-00001"]);
         make().commit().unwrap();
         assert_eq!(fs::read(out.join("part-00000")).unwrap(), [0; 3]);
     }

@@ -63,19 +63,8 @@ pub(crate) struct TooLarge {
 impl Results {
     pub(crate) fn new(order: ResultOrder, partitions: Vec<Partition>, limit: u64) -> Self {
         let by_arrival = order == ResultOrder::Arrival;
-        let order = if by_arrival {
-            VecDeque::new()
-        } else {
-            partitions.into()
-        };
-        Self {
-            order,
-            by_arrival,
-            entries: BTreeMap::new(),
-            handed: 0,
-            bytes: 0,
-            limit,
-        }
+        let order = if by_arrival { VecDeque::new() } else { partitions.into() };
+        Self { order, by_arrival, entries: BTreeMap::new(), handed: 0, bytes: 0, limit }
     }
 
     /// A partition is ready. One that was ready before, and lost, is ready again.
@@ -87,10 +76,7 @@ impl Results {
             self.order.push_back(partition);
         }
         if self.bytes > self.limit {
-            return Err(TooLarge {
-                bytes: self.bytes,
-                limit: self.limit,
-            });
+            return Err(TooLarge { bytes: self.bytes, limit: self.limit });
         }
         Ok(())
     }
@@ -119,12 +105,9 @@ impl Results {
                     if !fits || count == 0 && !rest.is_empty() {
                         break;
                     }
-                    for number in [
-                        partition.0,
-                        bytes.len() as u32,
-                        self.handed as u32,
-                        count as u32,
-                    ] {
+                    for number in
+                        [partition.0, bytes.len() as u32, self.handed as u32, count as u32]
+                    {
                         out.extend_from_slice(&number.to_le_bytes());
                     }
                     out.extend_from_slice(&rest[..count]);
@@ -139,12 +122,7 @@ impl Results {
                 }
                 Some(entry @ Entry::Held { .. }) if out.is_empty() => {
                     let held = std::mem::replace(entry, Entry::Coming);
-                    let Entry::Held {
-                        executor,
-                        attempt,
-                        length,
-                    } = held
-                    else {
+                    let Entry::Held { executor, attempt, length } = held else {
                         break;
                     };
                     self.bytes -= length;
@@ -207,10 +185,7 @@ mod tests {
     fn a_large_result_comes_in_pieces() {
         let mut results = Results::new(ResultOrder::Arrival, vec![], 100);
         results.add(Partition(7), here(b"abcdef")).unwrap();
-        assert_eq!(
-            results.next(20, false),
-            Next::Pieces(piece(7, 6, 0, b"abcd"))
-        );
+        assert_eq!(results.next(20, false), Next::Pieces(piece(7, 6, 0, b"abcd")));
         assert_eq!(results.next(20, false), Next::Pieces(piece(7, 6, 4, b"ef")));
         assert_eq!(results.next(20, false), Next::Wait);
         assert_eq!(results.next(20, true), Next::End);
@@ -219,15 +194,8 @@ mod tests {
     #[test]
     fn a_held_result_is_fetched_when_it_is_due_and_may_be_lost() {
         let app = offshoot_proto::id::AppId(1);
-        let executor = ExecutorId {
-            app,
-            number: offshoot_proto::id::ExecutorNumber(0),
-        };
-        let held = |n| Entry::Held {
-            executor,
-            attempt: AttemptId(n),
-            length: 50,
-        };
+        let executor = ExecutorId { app, number: offshoot_proto::id::ExecutorNumber(0) };
+        let held = |n| Entry::Held { executor, attempt: AttemptId(n), length: 50 };
         let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
         results.add(Partition(1), held(3)).unwrap();
         let fetch = |n| Next::Fetch(Partition(1), executor, AttemptId(n), 50);
@@ -244,24 +212,11 @@ mod tests {
     #[test]
     fn more_than_the_limit_is_refused_before_it_is_fetched() {
         let app = offshoot_proto::id::AppId(1);
-        let executor = ExecutorId {
-            app,
-            number: offshoot_proto::id::ExecutorNumber(0),
-        };
-        let held = Entry::Held {
-            executor,
-            attempt: AttemptId(1),
-            length: 50,
-        };
+        let executor = ExecutorId { app, number: offshoot_proto::id::ExecutorNumber(0) };
+        let held = Entry::Held { executor, attempt: AttemptId(1), length: 50 };
         let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
         results.add(Partition(0), here(&[0; 20])).unwrap();
         let error = results.add(Partition(1), held).unwrap_err();
-        assert_eq!(
-            error,
-            TooLarge {
-                bytes: 70,
-                limit: 60
-            }
-        );
+        assert_eq!(error, TooLarge { bytes: 70, limit: 60 });
     }
 }

@@ -254,21 +254,12 @@ impl Scheduler {
         match event {
             Event::NodeDropped(node) => self.tell_dag(dag::Event::NodeDropped(node)),
             Event::JobDropped(job) => self.tell_dag(dag::Event::JobDropped(job)),
-            Event::ResultLost {
-                job,
-                partition,
-                attempt,
-            } => self.tell_dag(dag::Event::ResultLost {
-                job,
-                partition,
-                attempt,
-            }),
-            Event::ExecutorAdded {
-                executor,
-                worker,
-                worker_address,
-                slots,
-            } => self.on_executor_added(executor, worker, worker_address, slots),
+            Event::ResultLost { job, partition, attempt } => {
+                self.tell_dag(dag::Event::ResultLost { job, partition, attempt })
+            }
+            Event::ExecutorAdded { executor, worker, worker_address, slots } => {
+                self.on_executor_added(executor, worker, worker_address, slots)
+            }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
             Event::WorkerLost(worker) => self.on_worker_lost(worker),
             Event::Reports { executor, reports } => {
@@ -318,16 +309,8 @@ impl Scheduler {
         slots: u32,
     ) {
         self.executors.insert(executor, worker.clone());
-        self.tell_dag(dag::Event::ExecutorAdded {
-            executor,
-            worker: worker.clone(),
-            address,
-        });
-        self.tell_tasks(tasks::Event::ExecutorAdded {
-            executor,
-            worker,
-            slots,
-        });
+        self.tell_dag(dag::Event::ExecutorAdded { executor, worker: worker.clone(), address });
+        self.tell_tasks(tasks::Event::ExecutorAdded { executor, worker, slots });
     }
 
     fn on_executor_lost(&mut self, executor: ExecutorId) {

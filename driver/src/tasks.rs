@@ -246,20 +246,14 @@ impl Tasks {
     /// Takes in one event. [`Tasks::dispatch`] must follow before the next wait.
     pub fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::ExecutorAdded {
-                executor,
-                worker,
-                slots,
-            } => {
+            Event::ExecutorAdded { executor, worker, slots } => {
                 self.executors.add(executor, worker, slots);
                 self.stirred = Stirred::Everybody;
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
-            Event::StageSubmitted {
-                stage,
-                job,
-                partitions,
-            } => self.on_submitted(stage, job, partitions, actions),
+            Event::StageSubmitted { stage, job, partitions } => {
+                self.on_submitted(stage, job, partitions, actions)
+            }
             Event::StageSuspended(stage) => self.on_suspended(stage, actions),
             Event::StageResumed { stage, run } => self.on_resumed(stage, run, actions),
             Event::StageCancelled(stage) => self.on_cancelled(stage, actions),

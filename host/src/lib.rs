@@ -4,8 +4,9 @@
 //! ```text
 //!   master ═══ worker ──launch──► executor ──► slots (sandbox)
 //!                │ serves               │ opens, for guests
-//!          shuffle_service            broker
+//!          shuffle_service            sandbox::broker
 //! ```
+#![forbid(unsafe_code)]
 
 pub mod executor;
 pub mod launch;

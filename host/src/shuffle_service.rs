@@ -143,8 +143,7 @@ impl ShuffleService {
             Err(_) => {
                 stream.sender.abandon(CloseCode::Protocol);
                 stream.receiver.stop(CloseCode::Protocol);
-                self.complaints
-                    .warn(format_args!("{peer}: too slow with its request"));
+                self.complaints.warn(format_args!("{peer}: too slow with its request"));
                 Ok(())
             }
         };
@@ -165,17 +164,10 @@ impl ShuffleService {
         let foreign = request.app != app;
         if foreign {
             let asked = request.app;
-            self.complaints.warn(format_args!(
-                "{peer}: permission denied to blocks of {asked}"
-            ));
+            self.complaints.warn(format_args!("{peer}: permission denied to blocks of {asked}"));
         }
         for (map, attempt) in request.maps {
-            let key = BlockKey {
-                app,
-                writer: request.writer,
-                map,
-                attempt,
-            };
+            let key = BlockKey { app, writer: request.writer, map, attempt };
             let sent = if foreign {
                 Err(SendError::Block(BlockError::NotFound))
             } else {
@@ -223,10 +215,7 @@ impl ShuffleService {
             self.indexes().remove(key);
             match source.kind() {
                 io::ErrorKind::NotFound => BlockError::NotFound,
-                _ => BlockError::Data {
-                    path: path.clone(),
-                    source,
-                },
+                _ => BlockError::Data { path: path.clone(), source },
             }
         })?;
         let mut pieces = Pieces::new(&path, &file, extents);
@@ -262,8 +251,7 @@ impl ShuffleService {
         match error {
             BlockError::NotFound | BlockError::NoReducer { .. } => {}
             BlockError::Index(_) | BlockError::Data { .. } | BlockError::Chunk { .. } => {
-                self.complaints
-                    .warn(format_args!("shuffle output cannot be served: {error}"));
+                self.complaints.warn(format_args!("shuffle output cannot be served: {error}"));
             }
         }
     }

@@ -229,12 +229,7 @@ impl Worker {
 
     /// Waits until the master has accepted the registration; for ever if it never does.
     pub async fn registered(&mut self) {
-        if self
-            .registered
-            .wait_for(|registered| *registered)
-            .await
-            .is_err()
-        {
+        if self.registered.wait_for(|registered| *registered).await.is_err() {
             std::future::pending().await
         }
     }

@@ -103,10 +103,7 @@ struct Worker {
 #[derive(Debug)]
 enum Link {
     /// Its lease runs; without a session it may still come back.
-    Alive {
-        session: Option<SessionId>,
-        heard: Duration,
-    },
+    Alive { session: Option<SessionId>, heard: Duration },
     /// Its lease ran out at this time.
     Lost { since: Duration },
 }
@@ -188,27 +185,21 @@ impl Cluster {
     pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
         self.now = now;
         match event {
-            Event::FromWorker {
-                session,
-                identity,
-                message,
-            } => self.on_worker_message(session, identity, message, out),
-            Event::FromClient {
-                session,
-                tenant,
-                message,
-            } => self.on_client_message(session, tenant, message, out),
+            Event::FromWorker { session, identity, message } => {
+                self.on_worker_message(session, identity, message, out)
+            }
+            Event::FromClient { session, tenant, message } => {
+                self.on_client_message(session, tenant, message, out)
+            }
             Event::Closed { session } => self.on_closed(session),
             Event::ModuleStored { hash } => {
                 self.modules.insert(hash);
                 self.place(out);
             }
             Event::LaunchFailed { executor, reason } => self.on_gone(executor, &reason, out),
-            Event::CertificateRefused {
-                session,
-                app,
-                reason,
-            } => self.on_certificate_refused(session, app, reason, out),
+            Event::CertificateRefused { session, app, reason } => {
+                self.on_certificate_refused(session, app, reason, out)
+            }
         }
         self.check();
     }
@@ -226,15 +217,9 @@ impl Cluster {
         self.now = now;
         let Leases { worker, driver } = self.leases;
         let lost = |heard: Duration| heard + worker <= now;
-        let workers = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.heard().is_some_and(lost));
+        let workers = self.workers.iter().filter(|(_, worker)| worker.heard().is_some_and(lost));
         let workers: Vec<_> = workers.map(|(id, _)| id.clone()).collect();
-        let apps = self
-            .apps
-            .iter()
-            .filter(|(_, app)| app.heard + driver <= now);
+        let apps = self.apps.iter().filter(|(_, app)| app.heard + driver <= now);
         let apps: Vec<_> = apps.map(|(id, _)| *id).collect();
         for worker in &workers {
             self.lose_worker(worker, out);
@@ -276,19 +261,13 @@ impl Cluster {
     }
 
     fn executors_of(&self, app: AppId) -> impl Iterator<Item = (ExecutorId, &Executor)> {
-        let id = |number| ExecutorId {
-            app,
-            number: ExecutorNumber(number),
-        };
+        let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
         let all = self.executors.range(id(0)..=id(u32::MAX));
         all.map(|(id, executor)| (*id, executor))
     }
 
     fn executors_on(&self, worker: &WorkerId) -> Vec<ExecutorId> {
-        let on = self
-            .executors
-            .iter()
-            .filter(|(_, executor)| executor.worker == *worker);
+        let on = self.executors.iter().filter(|(_, executor)| executor.worker == *worker);
         on.map(|(id, _)| *id).collect()
     }
 
@@ -325,10 +304,7 @@ impl Cluster {
             let sums = used.remove(id).unwrap_or_default();
             assert_eq!(sums, (worker.cores_used, worker.memory_used_bytes), "{id}");
             assert!(worker.cores_used <= worker.cores, "cores of {id}");
-            assert!(
-                worker.memory_used_bytes <= worker.memory_bytes,
-                "memory of {id}"
-            );
+            assert!(worker.memory_used_bytes <= worker.memory_bytes, "memory of {id}");
         }
         assert!(used.is_empty(), "executors without a worker: {used:?}");
         for (session, peer) in &self.sessions {
@@ -345,9 +321,6 @@ impl Cluster {
 
 impl Default for Leases {
     fn default() -> Self {
-        Self {
-            worker: limits::WORKER_LEASE,
-            driver: limits::DRIVER_LEASE,
-        }
+        Self { worker: limits::WORKER_LEASE, driver: limits::DRIVER_LEASE }
     }
 }

@@ -102,24 +102,11 @@ struct Books {
 impl ModuleStore {
     /// Opens or makes the directory and removes what unfinished uploads left.
     pub fn open(directory: &Path) -> Result<Self, ModuleError> {
-        let scanned = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
+        let scanned = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         let scanned = scanned.and_then(|()| scan(directory));
-        let lengths = scanned.map_err(|source| ModuleError::Disk {
-            doing: "list",
-            source,
-        })?;
-        let books = Books {
-            bytes: lengths.values().sum(),
-            lengths,
-            uploads: 0,
-        };
-        Ok(Self {
-            directory: directory.into(),
-            books: Arc::new(Mutex::new(books)),
-        })
+        let lengths = scanned.map_err(|source| ModuleError::Disk { doing: "list", source })?;
+        let books = Books { bytes: lengths.values().sum(), lengths, uploads: 0 };
+        Ok(Self { directory: directory.into(), books: Arc::new(Mutex::new(books)) })
     }
 
     /// Every module that is stored.
@@ -146,10 +133,7 @@ impl ModuleStore {
         let path = self.directory.join(format!("{}.upload", books.uploads));
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(&path);
-        let file = opened.map_err(|source| ModuleError::Disk {
-            doing: "create",
-            source,
-        })?;
+        let file = opened.map_err(|source| ModuleError::Disk { doing: "create", source })?;
         books.uploads += 1;
         books.bytes += length;
         drop(books);
@@ -167,10 +151,8 @@ impl ModuleStore {
     /// Opens a module for reading, with its length.
     pub fn open_module(&self, hash: ModuleHash) -> Result<(File, u64), ModuleError> {
         let length = self.length(hash).ok_or(ModuleError::Unknown { hash })?;
-        let file = File::open(self.path(hash)).map_err(|source| ModuleError::Disk {
-            doing: "read",
-            source,
-        })?;
+        let file = File::open(self.path(hash))
+            .map_err(|source| ModuleError::Disk { doing: "read", source })?;
         Ok((file, length))
     }
 
@@ -210,12 +192,7 @@ impl Upload {
             return Err(self.wrong_length());
         }
         self.hasher.update(bytes);
-        self.file
-            .write_all(bytes)
-            .map_err(|source| ModuleError::Disk {
-                doing: "write",
-                source,
-            })
+        self.file.write_all(bytes).map_err(|source| ModuleError::Disk { doing: "write", source })
     }
 
     /// Checks length and hash and stores the module durably.
@@ -231,10 +208,7 @@ impl Upload {
         let stored = self.file.sync_all();
         let stored = stored.and_then(|()| fs::rename(&self.path, self.store.path(self.hash)));
         let stored = stored.and_then(|()| File::open(&*self.store.directory)?.sync_all());
-        stored.map_err(|source| ModuleError::Disk {
-            doing: "store",
-            source,
-        })?;
+        stored.map_err(|source| ModuleError::Disk { doing: "store", source })?;
         let mut books = self.store.books();
         if books.lengths.insert(self.hash, self.length).is_none() {
             // The announced bytes are given back when `self` is dropped.
@@ -244,10 +218,7 @@ impl Upload {
     }
 
     fn wrong_length(&self) -> ModuleError {
-        ModuleError::WrongLength {
-            announced: self.length,
-            found: self.received,
-        }
+        ModuleError::WrongLength { announced: self.length, found: self.received }
     }
 }
 
@@ -278,10 +249,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = ModuleStore::open(directory.path()).unwrap();
         let hash = hash_of(b"module");
-        assert!(matches!(
-            store.open_module(hash),
-            Err(ModuleError::Unknown { .. })
-        ));
+        assert!(matches!(store.open_module(hash), Err(ModuleError::Unknown { .. })));
         for _ in 0..2 {
             let mut upload = store.upload(hash, 6).unwrap();
             upload.write(b"mod").unwrap();
@@ -292,12 +260,7 @@ mod tests {
         let store = ModuleStore::open(directory.path()).unwrap();
         assert_eq!((store.hashes(), store.length(hash)), (vec![hash], Some(6)));
         let mut text = String::new();
-        store
-            .open_module(hash)
-            .unwrap()
-            .0
-            .read_to_string(&mut text)
-            .unwrap();
+        store.open_module(hash).unwrap().0.read_to_string(&mut text).unwrap();
         assert_eq!(text, "module");
     }
 
@@ -309,15 +272,9 @@ mod tests {
         wrong.write(b"module").unwrap();
         assert!(matches!(wrong.finish(), Err(ModuleError::WrongHash { .. })));
         let short = store.upload(hash_of(b"module"), 6).unwrap();
-        assert!(matches!(
-            short.finish(),
-            Err(ModuleError::WrongLength { found: 0, .. })
-        ));
+        assert!(matches!(short.finish(), Err(ModuleError::WrongLength { found: 0, .. })));
         let mut long = store.upload(hash_of(b"module"), 3).unwrap();
-        assert!(matches!(
-            long.write(b"module"),
-            Err(ModuleError::WrongLength { found: 6, .. })
-        ));
+        assert!(matches!(long.write(b"module"), Err(ModuleError::WrongLength { found: 6, .. })));
         drop(long);
         let large = store.upload(hash_of(b""), MODULE_BYTES_MAX + 1);
         assert!(matches!(large, Err(ModuleError::TooLarge { .. })));

@@ -102,14 +102,7 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
     let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
     let parts = state.into_parts();
     let (counters, modules, leases) = (parts.counters, parts.modules, config.leases);
-    let core = Core::new(
-        counters,
-        &modules,
-        authority.clone(),
-        leases,
-        &ports,
-        receiver,
-    );
+    let core = Core::new(counters, &modules, authority.clone(), leases, &ports, receiver);
     let server = Arc::new(Server {
         endpoint,
         authority: authority.clone(),
@@ -121,10 +114,7 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
         _lock: parts.lock,
     });
     let (stop, stopped) = oneshot::channel();
-    tracing::info!(
-        "master of cluster {} listens on {address}",
-        authority.cluster()
-    );
+    tracing::info!("master of cluster {} listens on {address}", authority.cluster());
     Ok(Master {
         address,
         authority,
@@ -144,9 +134,7 @@ fn authorise(role: &Role, _purpose: Purpose) -> Result<(), String> {
         Role::Worker(_) | Role::Tenant(_) => Ok(()),
         Role::Master | Role::Driver(_) | Role::Executor(_) => {
             let kind = role.kind();
-            Err(format!(
-                "permission denied: role {kind} may not connect to a master"
-            ))
+            Err(format!("permission denied: role {kind} may not connect to a master"))
         }
     }
 }
@@ -204,8 +192,7 @@ impl Server {
     /// How long the peer's certificate still holds.
     fn time_left(&self, connection: &Connection) -> Duration {
         let end = connection.peer_not_after();
-        end.duration_since(self.ports.clock.now())
-            .unwrap_or_default()
+        end.duration_since(self.ports.clock.now()).unwrap_or_default()
     }
 
     /// Renews the master's own certificate. Returns when to do so next.

@@ -143,16 +143,9 @@ pub enum StateError {
 impl State {
     /// Opens `directory`, or makes a new cluster in it, and begins a new epoch.
     pub fn open(directory: &Path, clock: &dyn Clock) -> Result<Self, StateError> {
-        let unusable = |source| StateError::Directory {
-            path: directory.to_owned(),
-            source,
-        };
+        let unusable = |source| StateError::Directory { path: directory.to_owned(), source };
         let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(unusable)?;
+        builder.recursive(true).mode(0o700).create(directory).map_err(unusable)?;
         let lock = lock(directory)?;
         let now = clock.now();
         let authority = Authority::open_or_create(directory, now)?;
@@ -212,30 +205,15 @@ impl State {
 fn lock(directory: &Path) -> Result<File, StateError> {
     let path = directory.join("lock");
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options
         .open(&path)
-        .map_err(|source| StateError::Directory {
-            path: directory.to_owned(),
-            source,
-        })?;
-    let failed = |doing, source| StateError::File {
-        doing,
-        path: path.clone(),
-        source,
-    };
+        .map_err(|source| StateError::Directory { path: directory.to_owned(), source })?;
+    let failed = |doing, source| StateError::File { doing, path: path.clone(), source };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(StateError::Locked {
-                path: directory.to_owned(),
-                holder: holder(&file),
-            });
+            return Err(StateError::Locked { path: directory.to_owned(), holder: holder(&file) });
         }
         Err(error) => return Err(failed("lock", error.into())),
     }
@@ -268,11 +246,7 @@ fn replace(path: &Path, text: &str) -> Result<(), StateError> {
         std::fs::rename(&staged, path)?;
         sync_directory(path)
     };
-    write().map_err(|source| StateError::File {
-        doing: "write",
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(|source| StateError::File { doing: "write", path: path.to_owned(), source })
 }
 
 /// Makes the entry of `path` in its directory durable.
@@ -285,10 +259,6 @@ fn read(path: &Path) -> Result<Option<String>, StateError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::File {
-            doing: "read",
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(StateError::File { doing: "read", path: path.to_owned(), source }),
     }
 }

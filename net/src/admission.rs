@@ -32,10 +32,7 @@ pub(crate) struct Permit<K: Ord + Clone> {
 
 impl<K: Ord + Clone> Caps<K> {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            counts: Mutex::default(),
-            max,
-        })
+        Arc::new(Self { counts: Mutex::default(), max })
     }
 
     /// A permit for `key`, unless `max` of them are out.
@@ -46,10 +43,7 @@ impl<K: Ord + Clone> Caps<K> {
             return None;
         }
         counts.insert(key.clone(), count + 1);
-        Some(Permit {
-            caps: self.clone(),
-            key,
-        })
+        Some(Permit { caps: self.clone(), key })
     }
 }
 
@@ -57,11 +51,7 @@ impl<K: Ord + Clone> Caps<K> {
 
 impl<K: Ord + Clone> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut counts = self
-            .caps
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.caps.counts.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(&self.key) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(counts.remove(&self.key)),

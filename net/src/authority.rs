@@ -104,11 +104,7 @@ impl Authority {
         let key = NewKey::generate()?.into_pair();
         let params = authority_params(&cluster, now)?;
         let certificate = params.self_signed(&key).map_err(sign_error)?.der().to_vec();
-        Ok(Self {
-            cluster,
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        Ok(Self { cluster, issuer: Issuer::new(params, key), certificate })
     }
 
     /// Creates the authority of a new cluster with a random name in `directory`.
@@ -120,11 +116,7 @@ impl Authority {
         let cluster = &authority.cluster;
         let mut text = format!("Authority of the Offshoot cluster {cluster}. Keep it secret.\n\n");
         secret_file::push_pem(&mut text, "CERTIFICATE", &authority.certificate);
-        secret_file::push_pem(
-            &mut text,
-            "PRIVATE KEY",
-            &authority.issuer.key().serialize_der(),
-        );
+        secret_file::push_pem(&mut text, "PRIVATE KEY", &authority.issuer.key().serialize_der());
         match secret_file::write(&path, &text, Existing::Refuse) {
             Ok(()) => Ok(authority),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -161,10 +153,9 @@ impl Authority {
 
     fn from_pem(bytes: &[u8]) -> Result<Self, String> {
         let blocks = secret_file::parse_pem(bytes)?;
-        let (Ok([certificate]), Ok([key])) = (
-            <[Vec<u8>; 1]>::try_from(blocks.certificates),
-            <[Vec<u8>; 1]>::try_from(blocks.keys),
-        ) else {
+        let (Ok([certificate]), Ok([key])) =
+            (<[Vec<u8>; 1]>::try_from(blocks.certificates), <[Vec<u8>; 1]>::try_from(blocks.keys))
+        else {
             return Err("it must have one CERTIFICATE and one PRIVATE KEY block".to_owned());
         };
         let key = NewKey::from_private(&PrivateKey::from_pkcs8(key)).map_err(|e| e.to_string())?;
@@ -175,11 +166,7 @@ impl Authority {
         let cluster = cluster_of(&certificate).map_err(|error| error.to_string())?;
         let issuer = Issuer::from_ca_cert_der(&certificate.as_slice().into(), key.into_pair())
             .map_err(|error| error.to_string())?;
-        Ok(Self {
-            cluster,
-            issuer,
-            certificate,
-        })
+        Ok(Self { cluster, issuer, certificate })
     }
 
     /// The cluster's name.
@@ -237,24 +224,17 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority")
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
+        f.debug_struct("Authority").field("cluster", &self.cluster).finish_non_exhaustive()
     }
 }
 
 /// The key of a signing request, after checking that the request is signed with it.
 pub(crate) fn signing_request_key(request: &[u8]) -> Result<rcgen::PublicKey, AuthorityError> {
     let der = CertificateSigningRequestDer::from(request);
-    let parsed = CertificateSigningRequestParams::from_der(&der).map_err(|error| {
-        AuthorityError::Request {
-            reason: error.to_string(),
-        }
-    })?;
+    let parsed = CertificateSigningRequestParams::from_der(&der)
+        .map_err(|error| AuthorityError::Request { reason: error.to_string() })?;
     if parsed.public_key.algorithm() != &rcgen::PKCS_ED25519 {
-        return Err(AuthorityError::Request {
-            reason: "the key is not Ed25519".to_owned(),
-        });
+        return Err(AuthorityError::Request { reason: "the key is not Ed25519".to_owned() });
     }
     Ok(parsed.public_key)
 }
@@ -274,10 +254,7 @@ fn authority_params(
 ) -> Result<CertificateParams, AuthorityError> {
     let mut params = base_params(&format!("Offshoot cluster {cluster}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     params.subject_alt_names = vec![uri_name(format!("offshoot://{cluster}{URI_PATH}"))?];
     params.not_before = (now - CLOCK_SKEW).into();
     params.not_after = (now + AUTHORITY_LIFETIME).into();
@@ -293,10 +270,8 @@ fn leaf_params(
     let mut params = base_params(&format!("Offshoot {kind}"));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ClientAuth,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    ];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     let server_name = kind.server_name().try_into().map_err(sign_error)?;
     params.subject_alt_names = vec![SanType::DnsName(server_name), uri_name(role.uri(cluster))?];
     params.use_authority_key_identifier_extension = true;
@@ -308,9 +283,7 @@ fn leaf_params(
 fn base_params(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.serial_number = Some(random_serial());
     params
 }
@@ -328,9 +301,7 @@ fn random_serial() -> SerialNumber {
 }
 
 fn sign_error(error: rcgen::Error) -> AuthorityError {
-    AuthorityError::Sign {
-        reason: error.to_string(),
-    }
+    AuthorityError::Sign { reason: error.to_string() }
 }
 
 // === impl Validity ===
@@ -338,10 +309,7 @@ fn sign_error(error: rcgen::Error) -> AuthorityError {
 impl Validity {
     /// From two hours before `now` (clocks differ) until `lifetime` after it.
     pub fn lasting(lifetime: Duration, now: SystemTime) -> Self {
-        Self {
-            not_before: now - CLOCK_SKEW,
-            not_after: now + lifetime,
-        }
+        Self { not_before: now - CLOCK_SKEW, not_after: now + lifetime }
     }
 
     /// 24 hours: masters, workers, drivers, executors.

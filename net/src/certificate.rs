@@ -84,21 +84,12 @@ impl Identity {
             _ => None,
         });
         if found != [expected] {
-            return Err(CertificateError::ServerName {
-                role,
-                expected,
-                found,
-            });
+            return Err(CertificateError::ServerName { role, expected, found });
         }
         if !is_for_both_sides(&certificate) {
             return Err(CertificateError::KeyUsage);
         }
-        let not_after = certificate
-            .validity()
-            .not_after
-            .timestamp()
-            .try_into()
-            .unwrap_or(0);
+        let not_after = certificate.validity().not_after.timestamp().try_into().unwrap_or(0);
         Ok(Self {
             cluster,
             role,
@@ -122,11 +113,7 @@ pub(crate) fn only_uri_of(der: &[u8]) -> Result<String, CertificateError> {
 pub(crate) fn is_signed_by(der: &[u8], authority: &[u8]) -> Result<bool, CertificateError> {
     let certificate = parse(der)?;
     let signed = certificate.tbs_certificate.as_ref();
-    Ok(tls::verify_ed25519(
-        &public_key(authority)?,
-        signed,
-        &certificate.signature_value.data,
-    ))
+    Ok(tls::verify_ed25519(&public_key(authority)?, signed, &certificate.signature_value.data))
 }
 
 fn only_uri(certificate: &X509Certificate<'_>) -> Result<String, CertificateError> {
@@ -135,9 +122,7 @@ fn only_uri(certificate: &X509Certificate<'_>) -> Result<String, CertificateErro
         _ => None,
     });
     let count = uris.len();
-    uris.pop()
-        .filter(|_| count == 1)
-        .ok_or(CertificateError::UriNames { count })
+    uris.pop().filter(|_| count == 1).ok_or(CertificateError::UriNames { count })
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {

@@ -35,9 +35,7 @@ impl Complaints {
     /// How many lines were left out before this one, or `None` if this one is left out too.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut period = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = period
-            .start
-            .is_some_and(|start| now.duration_since(start) < PERIOD);
+        let current = period.start.is_some_and(|start| now.duration_since(start) < PERIOD);
         if !current {
             period.start = Some(now);
             period.lines = 0;

@@ -81,20 +81,14 @@ pub(crate) struct StreamGuard {
 impl Connection {
     /// A data connection; its hello stream is over.
     pub(crate) fn data(shared: Shared) -> Self {
-        Self {
-            shared: Arc::new(shared),
-            control: None,
-        }
+        Self { shared: Arc::new(shared), control: None }
     }
 
     /// A control connection, whose hello stream goes on as the control stream.
     pub(crate) fn control(shared: Shared, mut stream: FrameStream) -> Self {
         let shared = Arc::new(shared);
         stream.promote(CONTROL_FRAME_BYTES_MAX, &StreamGuard::of(&shared, None));
-        Self {
-            shared,
-            control: Some(stream),
-        }
+        Self { shared, control: Some(stream) }
     }
 
     /// Who the peer is.
@@ -137,12 +131,7 @@ impl Connection {
         let place = place.await.map_err(|_| StreamError::NotOpen)?;
         let (send, receive) = self.shared.quinn.open_bi().await?;
         let guard = StreamGuard::of(&self.shared, Some(Arc::new(place)));
-        Ok(FrameStream::new(
-            send,
-            receive,
-            DATA_FRAME_BYTES_MAX,
-            &guard,
-        ))
+        Ok(FrameStream::new(send, receive, DATA_FRAME_BYTES_MAX, &guard))
     }
 
     /// The next stream that the peer opens on a data connection.
@@ -150,12 +139,7 @@ impl Connection {
         self.only_data()?;
         let (send, receive) = self.shared.quinn.accept_bi().await?;
         let guard = StreamGuard::of(&self.shared, None);
-        Ok(FrameStream::new(
-            send,
-            receive,
-            DATA_FRAME_BYTES_MAX,
-            &guard,
-        ))
+        Ok(FrameStream::new(send, receive, DATA_FRAME_BYTES_MAX, &guard))
     }
 
     /// Closes the connection at once; what has not been acknowledged may be lost.
@@ -219,13 +203,7 @@ impl Shared {
             quinn.set_max_concurrent_bi_streams(VarInt::from_u32(theirs));
         }
         let streams = Arc::new(Semaphore::new(ours as usize));
-        Self {
-            quinn,
-            identity,
-            purpose,
-            held,
-            streams,
-        }
+        Self { quinn, identity, purpose, held, streams }
     }
 }
 
@@ -244,19 +222,11 @@ impl fmt::Debug for Shared {
 impl StreamGuard {
     /// For streams of a connection that has not been welcomed yet.
     pub(crate) fn unproven(quinn: &quinn::Connection) -> Self {
-        Self {
-            quinn: quinn.clone(),
-            _shared: None,
-            _place: None,
-        }
+        Self { quinn: quinn.clone(), _shared: None, _place: None }
     }
 
     fn of(shared: &Arc<Shared>, place: Option<Arc<OwnedSemaphorePermit>>) -> Self {
-        Self {
-            quinn: shared.quinn.clone(),
-            _shared: Some(shared.clone()),
-            _place: place,
-        }
+        Self { quinn: shared.quinn.clone(), _shared: Some(shared.clone()), _place: place }
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {

@@ -103,13 +103,7 @@ impl Credential {
     ) -> Result<Self, CredentialError> {
         let identity = Identity::of_any_cluster(&certificate)?;
         let Identity { cluster, role, .. } = identity;
-        let credential = Self {
-            cluster,
-            role,
-            certificate,
-            key,
-            authority,
-        };
+        let credential = Self { cluster, role, certificate, key, authority };
         credential.check()?;
         Ok(credential)
     }
@@ -147,17 +141,13 @@ impl Credential {
         if identity.role != self.role {
             let Self { role, .. } = self;
             let found = identity.role;
-            return Err(inconsistent(format!(
-                "role {role}, but the certificate is {found}'s"
-            )));
+            return Err(inconsistent(format!("role {role}, but the certificate is {found}'s")));
         }
         if NewKey::from_private(&self.key)?.public_key() != identity.public_key {
             return Err(inconsistent("the key is not the certificate's".to_owned()));
         }
         if !certificate::is_signed_by(&self.certificate, &self.authority)? {
-            return Err(inconsistent(
-                "the certificate is not signed by the authority".to_owned(),
-            ));
+            return Err(inconsistent("the certificate is not signed by the authority".to_owned()));
         }
         Ok(())
     }
@@ -169,27 +159,18 @@ impl Credential {
         secret_file::push_pem(&mut text, "CERTIFICATE", &self.certificate);
         secret_file::push_pem(&mut text, "PRIVATE KEY", &self.key.0);
         secret_file::push_pem(&mut text, "CERTIFICATE", &self.authority);
-        secret_file::write(path, &text, Existing::Replace).map_err(|source| {
-            CredentialError::Write {
-                path: path.to_owned(),
-                source,
-            }
-        })
+        secret_file::write(path, &text, Existing::Replace)
+            .map_err(|source| CredentialError::Write { path: path.to_owned(), source })
     }
 
     /// Reads what [`Credential::save`] wrote.
     pub fn load(path: &Path) -> Result<Self, CredentialError> {
-        let malformed = |reason| CredentialError::Malformed {
-            path: path.to_owned(),
-            reason,
-        };
+        let malformed = |reason| CredentialError::Malformed { path: path.to_owned(), reason };
         let bytes = secret_file::read(path)?;
         let blocks = secret_file::parse_pem(&bytes).map_err(malformed)?;
         let (certificates, keys) = (blocks.certificates.len(), blocks.keys.len());
         let Ok([certificate, authority]) = <[Vec<u8>; 2]>::try_from(blocks.certificates) else {
-            return Err(malformed(format!(
-                "{certificates} CERTIFICATE blocks, 2 are needed"
-            )));
+            return Err(malformed(format!("{certificates} CERTIFICATE blocks, 2 are needed")));
         };
         let Ok([key]) = <[Vec<u8>; 1]>::try_from(blocks.keys) else {
             return Err(malformed(format!("{keys} PRIVATE KEY blocks, 1 is needed")));
@@ -292,7 +273,5 @@ impl fmt::Debug for NewKey {
 }
 
 fn key_error(error: rcgen::Error) -> CredentialError {
-    CredentialError::Key {
-        reason: error.to_string(),
-    }
+    CredentialError::Key { reason: error.to_string() }
 }

@@ -158,9 +158,7 @@ impl Endpoint {
         };
         let tls = self.tls();
         let local = |reason: String| ConnectError::Local { address, reason };
-        let (crypto, note) = tls
-            .client(expected)
-            .map_err(|error| local(error.to_string()))?;
+        let (crypto, note) = tls.client(expected).map_err(|error| local(error.to_string()))?;
         let mark = Mark::For(purpose);
         let mut config = ClientConfig::new(crypto);
         config.transport_config(transport::dialled(mark, size));
@@ -198,9 +196,7 @@ impl Endpoint {
         }
         let mark = Mark::of(&incoming.orig_dst_cid());
         let Some((permit, place)) = self.places(mark, address) else {
-            self.complaints.warn(format_args!(
-                "too many connections, refused one from {address}"
-            ));
+            self.complaints.warn(format_args!("too many connections, refused one from {address}"));
             incoming.refuse();
             return None;
         };
@@ -208,9 +204,7 @@ impl Endpoint {
         match mark {
             Mark::Join => {
                 let config = accept_config(&tls, mark, WindowSize::MIN);
-                Some(Arrival::Joining(Joining::new(
-                    incoming, config, permit, place,
-                )))
+                Some(Arrival::Joining(Joining::new(incoming, config, permit, place)))
             }
             Mark::For(marked) => {
                 let size = self.budget.next_size().unwrap_or(WindowSize::MIN);
@@ -223,12 +217,7 @@ impl Endpoint {
                     identities: self.identities.clone(),
                     address: permit,
                 };
-                Some(Arrival::Member(Incoming {
-                    quinn: incoming,
-                    config,
-                    listener,
-                    _place: place,
-                }))
+                Some(Arrival::Member(Incoming { quinn: incoming, config, listener, _place: place }))
             }
         }
     }
@@ -250,19 +239,13 @@ impl Endpoint {
 
     /// Closes every connection and waits until the peers have been told, or could have been.
     pub async fn close(&self, reason: &str) {
-        self.quinn.close(
-            VarInt::from_u32(CloseCode::Shutdown as u32),
-            reason.as_bytes(),
-        );
+        self.quinn.close(VarInt::from_u32(CloseCode::Shutdown as u32), reason.as_bytes());
         // Idle or not: nobody else is there to be told.
         let _ = timeout(CLOSE_WAIT_MAX, self.quinn.wait_idle()).await;
     }
 
     fn tls(&self) -> Arc<Tls> {
-        self.tls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

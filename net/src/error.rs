@@ -264,10 +264,7 @@ pub(crate) fn peer_text(text: &str) -> String {
         .flat_map(|c| {
             let plain = !c.is_control() && !is_invisible(c);
             let escaped = (!plain).then(|| c.escape_unicode());
-            plain
-                .then_some(c)
-                .into_iter()
-                .chain(escaped.into_iter().flatten())
+            plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
         })
         .collect()
 }
@@ -299,15 +296,11 @@ impl From<ConnectionError> for Closed {
                 code: close.error_code.into(),
                 reason: peer_text(&ConnectionError::ConnectionClosed(close).to_string()),
             },
-            ConnectionError::TransportError(error) => Self::Transport {
-                code: error.code.into(),
-                reason: error.to_string(),
-            },
+            ConnectionError::TransportError(error) => {
+                Self::Transport { code: error.code.into(), reason: error.to_string() }
+            }
             error @ (ConnectionError::VersionMismatch | ConnectionError::CidsExhausted) => {
-                Self::Transport {
-                    code: 0,
-                    reason: error.to_string(),
-                }
+                Self::Transport { code: 0, reason: error.to_string() }
             }
         }
     }
@@ -318,40 +311,28 @@ impl From<ConnectionError> for Closed {
 impl ConnectError {
     /// The error of a dial whose connection ended before it was welcomed.
     pub(crate) fn ended(address: SocketAddr, closed: Closed) -> Self {
-        let refused = |reason: &str| Self::Refused {
-            address,
-            reason: reason.to_owned(),
-        };
+        let refused = |reason: &str| Self::Refused { address, reason: reason.to_owned() };
         match closed {
             Closed::ByPeer { reason, .. } => Self::Refused { address, reason },
-            Closed::Transport {
-                code: QUIC_CONNECTION_REFUSED,
-                ..
-            } => refused("it takes no more connections"),
-            Closed::Transport {
-                code: QUIC_NO_COMMON_PROTOCOL,
-                ..
-            } => {
+            Closed::Transport { code: QUIC_CONNECTION_REFUSED, .. } => {
+                refused("it takes no more connections")
+            }
+            Closed::Transport { code: QUIC_NO_COMMON_PROTOCOL, .. } => {
                 refused("it speaks another version of the protocol, or does not serve this request")
             }
             Closed::Transport { code, .. } if QUIC_TLS_ALERTS.contains(&code) => {
                 refused("it does not accept our certificate; its log has the reason")
             }
-            other => Self::Unreachable {
-                address,
-                reason: other.to_string(),
-            },
+            other => Self::Unreachable { address, reason: other.to_string() },
         }
     }
 
     /// The error of a dial that this side's verifier ended.
     pub(crate) fn rejected(address: SocketAddr, expected: &Expected, rejection: Rejection) -> Self {
         match rejection {
-            Rejection::WrongPeer(found) => Self::WrongPeer {
-                address,
-                expected: expected.clone(),
-                found,
-            },
+            Rejection::WrongPeer(found) => {
+                Self::WrongPeer { address, expected: expected.clone(), found }
+            }
             Rejection::Untrusted(reason) => Self::Untrusted { address, reason },
         }
     }
@@ -361,10 +342,7 @@ impl ConnectError {
         match error {
             StreamError::Closed(closed) => Self::ended(address, closed),
             StreamError::Frame(source) => Self::Frame { address, source },
-            other => Self::Unreachable {
-                address,
-                reason: other.to_string(),
-            },
+            other => Self::Unreachable { address, reason: other.to_string() },
         }
     }
 }
@@ -401,9 +379,7 @@ impl From<ConnectionError> for StreamError {
 
 impl StreamError {
     fn stopped(code: VarInt) -> Self {
-        Self::Stopped {
-            code: code.into_inner(),
-        }
+        Self::Stopped { code: code.into_inner() }
     }
 }
 
@@ -416,9 +392,6 @@ mod tests {
         assert_eq!(peer_text("no\u{1b}[2J\nyes"), "no\\u{1b}[2J\\u{a}yes");
         assert_eq!(peer_text("\u{202e}evil"), "\\u{202e}evil");
         assert_eq!(peer_text("größer als 1 MiB"), "größer als 1 MiB");
-        assert_eq!(
-            peer_text(&"x".repeat(10_000)).len(),
-            PEER_TEXT_CHARACTERS_MAX
-        );
+        assert_eq!(peer_text(&"x".repeat(10_000)).len(), PEER_TEXT_CHARACTERS_MAX);
     }
 }

@@ -48,10 +48,7 @@ enum Heard {
 
 /// The certificate's word for who the peer of a finished TLS handshake is.
 pub(crate) fn peer_certificate(quinn: &quinn::Connection) -> Option<CertificateDer<'static>> {
-    let chain = quinn
-        .peer_identity()?
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .ok()?;
+    let chain = quinn.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     chain.into_iter().next()
 }
 
@@ -67,36 +64,17 @@ pub(crate) async fn greet(
         identify(&quinn, cluster).map_err(|reason| ConnectError::Untrusted { address, reason })?;
     let failed = |error| ConnectError::stream(address, error);
     let mut stream = open_hello(&quinn).await.map_err(failed)?;
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        cluster: cluster.to_string(),
-        purpose,
-    };
+    let hello = Hello { version: PROTOCOL_VERSION, cluster: cluster.to_string(), purpose };
     let sent = stream.sender.send(&hello).await;
     let welcome = match sent {
-        Ok(()) => stream
-            .receiver
-            .recv()
-            .await
-            .and_then(|it| it.ok_or_else(ended_early)),
+        Ok(()) => stream.receiver.recv().await.and_then(|it| it.ok_or_else(ended_early)),
         Err(error) => Err(error),
     };
     if let Welcome::Refused { reason } = welcome.map_err(failed)? {
         close(&quinn, CloseCode::Done, "");
-        return Err(ConnectError::Refused {
-            address,
-            reason: peer_text(&reason),
-        });
+        return Err(ConnectError::Refused { address, reason: peer_text(&reason) });
     }
-    let shared = Shared::new(
-        quinn,
-        identity,
-        purpose,
-        Held {
-            lease,
-            ..Held::default()
-        },
-    );
+    let shared = Shared::new(quinn, identity, purpose, Held { lease, ..Held::default() });
     welcomed(shared, stream).await.map_err(failed)
 }
 
@@ -111,41 +89,23 @@ impl Listener {
         let identity = identify(&quinn, &self.cluster)
             .map_err(|reason| HandshakeError::Tls { address, reason })?;
         let role = identity.role.clone();
-        let failed = |source| HandshakeError::Stream {
-            address,
-            role: identity.role.clone(),
-            source,
-        };
+        let failed =
+            |source| HandshakeError::Stream { address, role: identity.role.clone(), source };
         let (mut stream, heard) = hear(&quinn).await.map_err(failed)?;
         let judged = self.judge(heard, &identity.role, authorise);
         let (purpose, held) = match judged {
             Ok(accepted) => accepted,
             Err(reason) => {
                 refuse(&quinn, stream, &reason).await.map_err(failed)?;
-                return Err(HandshakeError::Refused {
-                    address,
-                    role,
-                    reason,
-                });
+                return Err(HandshakeError::Refused { address, role, reason });
             }
         };
-        stream
-            .sender
-            .send(&Welcome::Accepted)
-            .await
-            .map_err(failed)?;
+        stream.sender.send(&Welcome::Accepted).await.map_err(failed)?;
         let window = transport::connection_window(Mark::For(purpose), self.size);
         quinn.set_receive_window(window);
-        let held = Held {
-            address: Some(self.address),
-            ..held
-        };
+        let held = Held { address: Some(self.address), ..held };
         let shared = Shared::new(quinn, identity, purpose, held);
-        let failed = |source| HandshakeError::Stream {
-            address,
-            role,
-            source,
-        };
+        let failed = |source| HandshakeError::Stream { address, role, source };
         welcomed(shared, stream).await.map_err(failed)
     }
 
@@ -176,14 +136,7 @@ impl Listener {
                 format!("all of its {total} bytes of receive windows are in use")
             })?),
         };
-        Ok((
-            hello.purpose,
-            Held {
-                lease,
-                address: None,
-                identity: Some(identity),
-            },
-        ))
+        Ok((hello.purpose, Held { lease, address: None, identity: Some(identity) }))
     }
 }
 
@@ -203,12 +156,7 @@ fn identify(quinn: &quinn::Connection, cluster: &ClusterName) -> Result<Identity
 async fn open_hello(quinn: &quinn::Connection) -> Result<FrameStream, StreamError> {
     let (send, receive) = quinn.open_bi().await?;
     let guard = StreamGuard::unproven(quinn);
-    Ok(FrameStream::new(
-        send,
-        receive,
-        HELLO_FRAME_BYTES_MAX,
-        &guard,
-    ))
+    Ok(FrameStream::new(send, receive, HELLO_FRAME_BYTES_MAX, &guard))
 }
 
 async fn hear(quinn: &quinn::Connection) -> Result<(FrameStream, Heard), StreamError> {
@@ -231,12 +179,7 @@ async fn refuse(
     mut stream: FrameStream,
     reason: &str,
 ) -> Result<(), StreamError> {
-    stream
-        .sender
-        .send(&Welcome::Refused {
-            reason: reason.to_owned(),
-        })
-        .await?;
+    stream.sender.send(&Welcome::Refused { reason: reason.to_owned() }).await?;
     stream.sender.finish().await?;
     // Whether in time or not, the refusal stands.
     let _ = timeout(REFUSAL_LINGER, quinn.closed()).await;

@@ -73,12 +73,7 @@ impl Joining {
         address: Permit<IpAddr>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self {
-            quinn,
-            config,
-            _address: address,
-            _place: place,
-        }
+        Self { quinn, config, _address: address, _place: place }
     }
 
     /// Who dials.
@@ -103,12 +98,7 @@ impl Joining {
     {
         let address = self.quinn.remote_address();
         let peer = |reason: String| JoinError::Peer { address, reason };
-        let Self {
-            quinn,
-            config,
-            _address,
-            _place,
-        } = self;
+        let Self { quinn, config, _address, _place } = self;
         let request = timeout(HANDSHAKE_DEADLINE, read_request(quinn, config)).await;
         let (quinn, stream, heard) = request
             .map_err(|_| peer("no request in time".to_owned()))?
@@ -122,9 +112,7 @@ impl Joining {
         };
         let reply = match &granted {
             Ok((reply, _)) => reply.clone(),
-            Err(reason) => JoinReply::Refused {
-                reason: reason.clone(),
-            },
+            Err(reason) => JoinReply::Refused { reason: reason.clone() },
         };
         let sent = timeout(HANDSHAKE_DEADLINE, send_reply(&quinn, stream, &reply)).await;
         close(&quinn, CloseCode::Done, "");
@@ -181,9 +169,7 @@ fn issue(
     now: SystemTime,
 ) -> Result<(JoinReply, WorkerId), String> {
     let role = Role::Worker(worker.clone());
-    let certificate = authority
-        .issue(&role, request, Validity::of_node(now))
-        .map_err(sentence)?;
+    let certificate = authority.issue(&role, request, Validity::of_node(now)).map_err(sentence)?;
     let reply = JoinReply::Joined {
         cluster: authority.cluster().to_string(),
         worker: worker.clone(),
@@ -225,16 +211,9 @@ pub async fn join(
     let local = unspecified(address);
     let endpoint = quinn_endpoint(network, seed, local, None)
         .await
-        .map_err(|source| BindError::Socket {
-            address: local,
-            source,
-        })?;
+        .map_err(|source| BindError::Socket { address: local, source })?;
     let start_ids = StartIds::new(seed);
-    let asked = timeout(
-        REPLY_DEADLINE,
-        ask(&endpoint, &start_ids, address, token, &key),
-    )
-    .await;
+    let asked = timeout(REPLY_DEADLINE, ask(&endpoint, &start_ids, address, token, &key)).await;
     endpoint.close(quinn::VarInt::from_u32(CloseCode::Done as u32), b"");
     endpoint.wait_idle().await;
     let reply = asked.unwrap_or_else(|_| {
@@ -246,11 +225,7 @@ pub async fn join(
             let reason = peer_text(&reason);
             Err(ConnectError::Refused { address, reason }.into())
         }
-        JoinReply::Joined {
-            certificate,
-            authority,
-            ..
-        } => {
+        JoinReply::Joined { certificate, authority, .. } => {
             if !token.claims_unverified().pins(&authority) {
                 let reason = "it sent another authority than the token's".to_owned();
                 return Err(ConnectError::Untrusted { address, reason }.into());
@@ -281,9 +256,7 @@ async fn ask(
         stream.sender.finish().await?;
         stream.receiver.recv().await?.ok_or_else(ended_early)
     };
-    let reply = exchange
-        .await
-        .map_err(|error| ConnectError::stream(address, error))?;
+    let reply = exchange.await.map_err(|error| ConnectError::stream(address, error))?;
     close(&quinn, CloseCode::Done, "");
     Ok(reply)
 }
@@ -302,10 +275,7 @@ async fn dial(
     config.initial_dst_cid_provider(Arc::new(move || start_id));
     let connecting = endpoint
         .connect_with(config, address, RoleKind::Master.server_name())
-        .map_err(|error| ConnectError::Local {
-            address,
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| ConnectError::Local { address, reason: error.to_string() })?;
     let connected = timeout(HANDSHAKE_DEADLINE, connecting).await.map_err(|_| {
         let reason = format!("no answer within {} s", HANDSHAKE_DEADLINE.as_secs());
         ConnectError::Unreachable { address, reason }

@@ -137,18 +137,12 @@ impl Role {
     /// Reads the URI of a certificate; the exact opposite of [`Role::uri`]: text that `uri` would
     /// not have produced (`app-01`, a trailing slash) names no role.
     pub fn from_uri(uri: &str) -> Result<(ClusterName, Self), RoleError> {
-        let malformed = || RoleError::Malformed {
-            uri: uri.escape_debug().to_string(),
-        };
+        let malformed = || RoleError::Malformed { uri: uri.escape_debug().to_string() };
         let rest = uri.strip_prefix(SCHEME).ok_or_else(malformed)?;
         let (cluster, path) = rest.split_once('/').ok_or_else(malformed)?;
         let cluster = ClusterName::parse(cluster).ok_or_else(malformed)?;
         let role = Self::from_path(path).ok_or_else(malformed)?;
-        if role.uri(&cluster) == uri {
-            Ok((cluster, role))
-        } else {
-            Err(malformed())
-        }
+        if role.uri(&cluster) == uri { Ok((cluster, role)) } else { Err(malformed()) }
     }
 
     fn from_path(path: &str) -> Option<Self> {
@@ -266,10 +260,7 @@ mod tests {
     use super::*;
 
     fn roles() -> Vec<Role> {
-        let executor = ExecutorId {
-            app: AppId(7),
-            number: ExecutorNumber(12),
-        };
+        let executor = ExecutorId { app: AppId(7), number: ExecutorNumber(12) };
         vec![
             Role::Master,
             Role::Worker(WorkerId("w-1".into())),

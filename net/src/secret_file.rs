@@ -75,39 +75,24 @@ pub(crate) fn write(path: &Path, text: &str, existing: Existing) -> io::Result<(
 
 /// Reads a file that only its owner may read.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    let failed = |source| CredentialError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| CredentialError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(CredentialError::Permissions {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(CredentialError::Permissions { path: path.to_owned(), mode });
     }
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let reason = format!("longer than {FILE_BYTES_MAX} bytes");
-        return Err(CredentialError::Malformed {
-            path: path.to_owned(),
-            reason,
-        });
+        return Err(CredentialError::Malformed { path: path.to_owned(), reason });
     }
     Ok(bytes)
 }
 
 fn stage(staged: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(staged)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -119,9 +104,7 @@ fn staging_name(path: &Path) -> PathBuf {
 }
 
 fn directory(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -134,11 +117,7 @@ fn base64(bytes: &[u8]) -> String {
         for position in 0..4 {
             let digit = (bits >> (18 - 6 * position)) & 63;
             let filled = position <= chunk.len();
-            text.push(if filled {
-                char::from(ALPHABET[digit as usize])
-            } else {
-                '='
-            });
+            text.push(if filled { char::from(ALPHABET[digit as usize]) } else { '=' });
         }
     }
     text
@@ -155,10 +134,7 @@ mod tests {
             let der: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(37)).collect();
             let mut text = String::from("a comment\n");
             push_pem(&mut text, "CERTIFICATE", &der);
-            assert!(
-                text.lines().all(|line| line.len() <= PEM_LINE_CHARACTERS),
-                "{text}"
-            );
+            assert!(text.lines().all(|line| line.len() <= PEM_LINE_CHARACTERS), "{text}");
             assert_eq!(parse_pem(text.as_bytes()).unwrap().certificates, [der]);
         }
     }
@@ -173,11 +149,7 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"one");
         write(&path, "three", Existing::Replace).unwrap();
         assert_eq!(read(&path).unwrap(), b"three");
-        assert_eq!(
-            fs::read_dir(directory.path()).unwrap().count(),
-            1,
-            "staging is left over"
-        );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "staging is left over");
     }
 
     #[test]
@@ -187,10 +159,7 @@ mod tests {
         write(&path, "secret", Existing::Refuse).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = read(&path).unwrap_err();
-        assert!(
-            matches!(error, CredentialError::Permissions { mode: 0o640, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, CredentialError::Permissions { mode: 0o640, .. }), "{error}");
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 }

@@ -51,13 +51,7 @@ pub struct FrameReceiver {
 
 impl FrameSender {
     pub(crate) fn new(stream: SendStream, frame_bytes_max: usize, guard: StreamGuard) -> Self {
-        Self {
-            stream,
-            queue: Vec::new(),
-            taken: 0,
-            frame_bytes_max,
-            guard,
-        }
+        Self { stream, queue: Vec::new(), taken: 0, frame_bytes_max, guard }
     }
 
     pub(crate) fn promote(&mut self, frame_bytes_max: usize, guard: StreamGuard) {
@@ -91,10 +85,7 @@ impl FrameSender {
     pub fn queue<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), StreamError> {
         let queued = self.queued();
         if queued > SEND_BACKLOG_BYTES_MAX {
-            return Err(StreamError::Backlog {
-                queued,
-                limit: SEND_BACKLOG_BYTES_MAX,
-            });
+            return Err(StreamError::Backlog { queued, limit: SEND_BACKLOG_BYTES_MAX });
         }
         frame::append(value, self.frame_bytes_max, &mut self.queue).map_err(|error| match error {
             FrameError::TooLarge { length, limit } => StreamError::Oversize { length, limit },
@@ -137,9 +128,7 @@ impl FrameSender {
     pub async fn acknowledged(&mut self) -> Result<(), StreamError> {
         match self.stream.stopped().await {
             Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(StreamError::Stopped {
-                code: code.into_inner(),
-            }),
+            Ok(Some(code)) => Err(StreamError::Stopped { code: code.into_inner() }),
             Err(error) => Err(quinn::WriteError::from(error).into()),
         }
     }
@@ -165,15 +154,7 @@ impl fmt::Debug for FrameSender {
 impl FrameReceiver {
     pub(crate) fn new(stream: RecvStream, frame_bytes_max: usize, guard: StreamGuard) -> Self {
         let (buffer, wanted) = (Vec::new(), HEADER_BYTES);
-        Self {
-            stream,
-            buffer,
-            start: 0,
-            end: 0,
-            wanted,
-            frame_bytes_max,
-            guard,
-        }
+        Self { stream, buffer, start: 0, end: 0, wanted, frame_bytes_max, guard }
     }
 
     pub(crate) fn promote(&mut self, frame_bytes_max: usize, guard: StreamGuard) {

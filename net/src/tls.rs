@@ -55,9 +55,8 @@ impl Tls {
             cluster: credential.cluster().clone(),
             complaints: Complaints::default(),
         });
-        let anybody = Arc::new(AnyKeyVerifier {
-            algorithms: provider.signature_verification_algorithms,
-        });
+        let anybody =
+            Arc::new(AnyKeyVerifier { algorithms: provider.signature_verification_algorithms });
         let authority = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
             .map_err(|error| tls_error(&error))?;
@@ -77,14 +76,12 @@ impl Tls {
     ) -> Result<(Arc<QuicClientConfig>, RejectionNote), BindError> {
         let note = RejectionNote::default();
         let mut client = self.client.clone();
-        client
-            .dangerous()
-            .set_certificate_verifier(Arc::new(ExpectedServerVerifier {
-                chain: self.authority.clone(),
-                cluster: self.credential.cluster().clone(),
-                expected: expected.clone(),
-                note: note.clone(),
-            }));
+        client.dangerous().set_certificate_verifier(Arc::new(ExpectedServerVerifier {
+            chain: self.authority.clone(),
+            cluster: self.credential.cluster().clone(),
+            expected: expected.clone(),
+            note: note.clone(),
+        }));
         let client = QuicClientConfig::try_from(client).map_err(|error| tls_error(&error))?;
         Ok((Arc::new(client), note))
     }
@@ -97,10 +94,7 @@ pub(crate) fn joining_client(
 ) -> Result<(Arc<QuicClientConfig>, RejectionNote), BindError> {
     let provider = provider();
     let note = RejectionNote::default();
-    let verifier = Arc::new(PinnedAuthorityVerifier {
-        claims: claims.clone(),
-        note: note.clone(),
-    });
+    let verifier = Arc::new(PinnedAuthorityVerifier { claims: claims.clone(), note: note.clone() });
     let certificate = CertificateParams::new(vec![JOINING_NAME.to_owned()])
         .and_then(|params| params.self_signed(key.pair()))
         .map_err(|error| tls_error(&error))?;
@@ -125,11 +119,7 @@ pub(crate) fn verify_ed25519(public_key: &[u8], message: &[u8], signature: &[u8]
         .iter()
         .filter(|(scheme, _)| *scheme == SignatureScheme::ED25519)
         .flat_map(|(_, algorithms)| algorithms.iter())
-        .any(|algorithm| {
-            algorithm
-                .verify_signature(public_key, message, signature)
-                .is_ok()
-        })
+        .any(|algorithm| algorithm.verify_signature(public_key, message, signature).is_ok())
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -180,7 +170,5 @@ fn client_config(
 }
 
 fn tls_error(error: &dyn std::error::Error) -> BindError {
-    BindError::Tls {
-        reason: error.to_string(),
-    }
+    BindError::Tls { reason: error.to_string() }
 }

@@ -118,16 +118,10 @@ impl JoinToken {
         };
         let statement = frame::to_bytes(&claims);
         let signature = authority.sign_statement(&signed_bytes(&statement))?;
-        let signature = signature
-            .try_into()
-            .map_err(|other: Vec<u8>| AuthorityError::Sign {
-                reason: format!("a signature of {} bytes, Ed25519's have 64", other.len()),
-            })?;
-        Ok(Self {
-            statement,
-            signature,
-            claims,
-        })
+        let signature = signature.try_into().map_err(|other: Vec<u8>| AuthorityError::Sign {
+            reason: format!("a signature of {} bytes, Ed25519's have 64", other.len()),
+        })?;
+        Ok(Self { statement, signature, claims })
     }
 
     /// What the token says of itself. Nobody has vouched for it: the joining side uses it to find
@@ -156,10 +150,7 @@ impl JoinToken {
         }
         let expires_unix_seconds = claims.expires_unix_seconds;
         match unix_seconds(now).checked_sub(expires_unix_seconds) {
-            Some(late_seconds) => Err(TokenError::Expired {
-                expires_unix_seconds,
-                late_seconds,
-            }),
+            Some(late_seconds) => Err(TokenError::Expired { expires_unix_seconds, late_seconds }),
             None => Ok(claims),
         }
     }
@@ -169,9 +160,7 @@ impl FromStr for JoinToken {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let malformed = |reason: &str| TokenError::Malformed {
-            reason: reason.to_owned(),
-        };
+        let malformed = |reason: &str| TokenError::Malformed { reason: reason.to_owned() };
         let text = text.trim();
         if text.len() > TOKEN_CHARACTERS_MAX {
             return Err(malformed("it is too long"));
@@ -183,14 +172,9 @@ impl FromStr for JoinToken {
         let (statement, signature) = bytes
             .split_last_chunk::<SIGNATURE_BYTES>()
             .ok_or_else(|| malformed("it is too short"))?;
-        let claims = frame::from_bytes(statement).map_err(|error| TokenError::Malformed {
-            reason: error.to_string(),
-        })?;
-        Ok(Self {
-            statement: statement.to_vec(),
-            signature: *signature,
-            claims,
-        })
+        let claims = frame::from_bytes(statement)
+            .map_err(|error| TokenError::Malformed { reason: error.to_string() })?;
+        Ok(Self { statement: statement.to_vec(), signature: *signature, claims })
     }
 }
 
@@ -204,9 +188,7 @@ impl fmt::Display for JoinToken {
 
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinToken")
-            .field("claims", &self.claims)
-            .finish_non_exhaustive()
+        f.debug_struct("JoinToken").field("claims", &self.claims).finish_non_exhaustive()
     }
 }
 
@@ -228,8 +210,7 @@ fn signed_bytes(statement: &[u8]) -> Vec<u8> {
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -265,16 +246,10 @@ mod tests {
     fn a_token_survives_its_text_on_one_line() {
         let authority = authority();
         let text = token(&authority).to_string();
-        assert!(
-            text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
-            "{text}"
-        );
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{text}");
         let read: JoinToken = format!("{text}\n").parse().unwrap();
         let claims = read.verify(&authority, now()).unwrap();
-        assert_eq!(
-            (&claims.cluster, claims.role),
-            (authority.cluster(), RoleKind::Worker)
-        );
+        assert_eq!((&claims.cluster, claims.role), (authority.cluster(), RoleKind::Worker));
         assert!(claims.pins(authority.certificate()));
     }
 
@@ -289,22 +264,10 @@ mod tests {
     fn a_token_expires_at_its_second() {
         let authority = authority();
         let token = token(&authority);
-        assert!(
-            token
-                .verify(&authority, now() + TOKEN_LIFETIME - Duration::from_secs(1))
-                .is_ok()
-        );
-        let late = token
-            .verify(&authority, now() + TOKEN_LIFETIME)
-            .unwrap_err();
+        assert!(token.verify(&authority, now() + TOKEN_LIFETIME - Duration::from_secs(1)).is_ok());
+        let late = token.verify(&authority, now() + TOKEN_LIFETIME).unwrap_err();
         let expires_unix_seconds = 1_800_003_600;
-        assert_eq!(
-            late,
-            TokenError::Expired {
-                expires_unix_seconds,
-                late_seconds: 0
-            }
-        );
+        assert_eq!(late, TokenError::Expired { expires_unix_seconds, late_seconds: 0 });
     }
 
     #[test]
@@ -330,10 +293,7 @@ mod tests {
         let error = token(&theirs).verify(&ours, now()).unwrap_err();
         assert!(matches!(error, TokenError::OtherCluster { .. }), "{error}");
         let impostor = Authority::generate(ours.cluster().clone(), now()).unwrap();
-        assert_eq!(
-            token(&impostor).verify(&ours, now()).unwrap_err(),
-            TokenError::Forged
-        );
+        assert_eq!(token(&impostor).verify(&ours, now()).unwrap_err(), TokenError::Forged);
     }
 
     #[test]
@@ -341,12 +301,7 @@ mod tests {
         let authority = authority();
         let token = JoinToken::mint(&authority, RoleKind::Master, now(), TOKEN_LIFETIME).unwrap();
         let error = token.verify(&authority, now()).unwrap_err();
-        assert_eq!(
-            error,
-            TokenError::WrongRole {
-                found: RoleKind::Master
-            }
-        );
+        assert_eq!(error, TokenError::WrongRole { found: RoleKind::Master });
     }
 
     #[test]
@@ -362,9 +317,6 @@ mod tests {
             assert!(error.contains(word), "{text:?}: {error}");
         }
         let zeros = format!("{PREFIX}{}", "00".repeat(100));
-        assert!(matches!(
-            zeros.parse::<JoinToken>(),
-            Err(TokenError::Malformed { .. })
-        ));
+        assert!(matches!(zeros.parse::<JoinToken>(), Err(TokenError::Malformed { .. })));
     }
 }

@@ -96,17 +96,12 @@ impl Mark {
 
 impl StartIds {
     pub(crate) fn new(seed: Option<[u8; 32]>) -> Self {
-        Self(Mutex::new(
-            seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed),
-        ))
+        Self(Mutex::new(seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed)))
     }
 
     pub(crate) fn next(&self, mark: Mark) -> ConnectionId {
         let mut bytes = [0; START_ID_BYTES];
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .fill_bytes(&mut bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
         bytes[0] = mark.byte();
         ConnectionId::new(&bytes)
     }
@@ -177,11 +172,7 @@ mod tests {
     #[test]
     fn a_mark_survives_its_connection_id_and_the_rest_is_random() {
         let ids = StartIds::new(None);
-        for mark in [
-            Mark::For(Purpose::Control),
-            Mark::For(Purpose::Data),
-            Mark::Join,
-        ] {
+        for mark in [Mark::For(Purpose::Control), Mark::For(Purpose::Data), Mark::Join] {
             let (one, two) = (ids.next(mark), ids.next(mark));
             assert_eq!((Mark::of(&one), one.len()), (mark, START_ID_BYTES));
             assert_ne!(one, two);
@@ -196,13 +187,7 @@ mod tests {
 
     #[test]
     fn an_unmarked_id_gets_no_more_than_a_control_connection() {
-        assert_eq!(
-            Mark::of(&ConnectionId::new(&[])),
-            Mark::For(Purpose::Control)
-        );
-        assert_eq!(
-            Mark::of(&ConnectionId::new(&[0; 8])),
-            Mark::For(Purpose::Control)
-        );
+        assert_eq!(Mark::of(&ConnectionId::new(&[])), Mark::For(Purpose::Control));
+        assert_eq!(Mark::of(&ConnectionId::new(&[0; 8])), Mark::For(Purpose::Control));
     }
 }

@@ -43,10 +43,7 @@ pub(crate) struct WindowSize(u64);
 impl WindowBudget {
     /// A budget of `bytes`.
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self {
-            total: bytes,
-            left: Mutex::new(bytes),
-        })
+        Arc::new(Self { total: bytes, left: Mutex::new(bytes) })
     }
 
     /// Bytes of the whole budget.
@@ -68,20 +65,14 @@ impl WindowBudget {
         }
         let share = left / 8;
         let rounded = if share == 0 { 0 } else { 1 << share.ilog2() };
-        Some(WindowSize(rounded.clamp(
-            CONNECTION_WINDOW_BYTES_MIN,
-            CONNECTION_WINDOW_BYTES_MAX,
-        )))
+        Some(WindowSize(rounded.clamp(CONNECTION_WINDOW_BYTES_MIN, CONNECTION_WINDOW_BYTES_MAX)))
     }
 
     /// Reserves `size`, if that much is still left.
     pub(crate) fn lease(self: &Arc<Self>, size: WindowSize) -> Option<WindowLease> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         *left = left.checked_sub(size.0)?;
-        Some(WindowLease {
-            budget: self.clone(),
-            bytes: size.0,
-        })
+        Some(WindowLease { budget: self.clone(), bytes: size.0 })
     }
 }
 
@@ -96,11 +87,7 @@ impl WindowLease {
 
 impl Drop for WindowLease {
     fn drop(&mut self) {
-        *self
-            .budget
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        *self.budget.left.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
     }
 }
 
@@ -135,10 +122,7 @@ mod tests {
         let sizes: Vec<u64> = leases.iter().map(WindowLease::bytes).collect();
         assert_eq!(sizes[0], 32 << 20);
         assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
-        assert_eq!(
-            sizes.iter().sum::<u64>(),
-            RECEIVE_WINDOWS_BYTES_MAX - budget.left()
-        );
+        assert_eq!(sizes.iter().sum::<u64>(), RECEIVE_WINDOWS_BYTES_MAX - budget.left());
         assert!(budget.left() < 1 << 20);
         assert!(leases.len() >= 40, "only {} connections fit", leases.len());
     }
@@ -148,10 +132,7 @@ mod tests {
         let budget = WindowBudget::new(RECEIVE_WINDOWS_BYTES_MAX);
         drop(take_all(&budget));
         assert_eq!(budget.left(), budget.total());
-        assert_eq!(
-            budget.next_size(),
-            Some(WindowSize(CONNECTION_WINDOW_BYTES_MAX))
-        );
+        assert_eq!(budget.next_size(), Some(WindowSize(CONNECTION_WINDOW_BYTES_MAX)));
     }
 
     #[test]

@@ -35,12 +35,7 @@ pub const TARGETS: [(&str, Decoder); 7] = [
 /// A frame with its header, under the limit that the first byte chooses.
 pub fn frame_header(input: &[u8]) -> Result<(), FrameError> {
     let (choice, rest) = input.split_first().unwrap_or((&0, &[]));
-    let limits = [
-        16,
-        CONTROL_FRAME_BYTES_MAX,
-        DATA_FRAME_BYTES_MAX,
-        LINK_FRAME_BYTES_MAX,
-    ];
+    let limits = [16, CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX];
     let limit = limits[usize::from(*choice) % limits.len()];
     let Some((header, payload)) = rest.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(());
@@ -108,39 +103,19 @@ pub fn executor(input: &[u8]) -> Result<(), FrameError> {
 
 /// Between executors and workers.
 pub fn block(input: &[u8]) -> Result<(), FrameError> {
-    choose(
-        input,
-        &[
-            decode::<FetchBlocks>,
-            decode::<BlockFrame>,
-            decode::<ShuffleIndex>,
-        ],
-    )
+    choose(input, &[decode::<FetchBlocks>, decode::<BlockFrame>, decode::<ShuffleIndex>])
 }
 
 /// Between slots and their owners.
 pub fn link(input: &[u8]) -> Result<(), FrameError> {
-    choose(
-        input,
-        &[
-            decode::<FromSlot>,
-            decode::<ToSlot>,
-            decode::<Request>,
-            decode::<Reply>,
-        ],
-    )
+    choose(input, &[decode::<FromSlot>, decode::<ToSlot>, decode::<Request>, decode::<Reply>])
 }
 
 /// From guests.
 pub fn abi(input: &[u8]) -> Result<(), FrameError> {
     choose(
         input,
-        &[
-            decode::<NodeSpec>,
-            decode::<JobSpec>,
-            decode::<Source>,
-            decode::<Vec<InputFile>>,
-        ],
+        &[decode::<NodeSpec>, decode::<JobSpec>, decode::<Source>, decode::<Vec<InputFile>>],
     )
 }
 

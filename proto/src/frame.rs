@@ -38,15 +38,9 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// Reads a whole value; bytes left over are an error.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
-    let (value, rest) =
-        postcard::take_from_bytes::<T>(bytes).map_err(|error| FrameError::Malformed {
-            reason: error.to_string(),
-        })?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(FrameError::TrailingBytes { count: rest.len() })
-    }
+    let (value, rest) = postcard::take_from_bytes::<T>(bytes)
+        .map_err(|error| FrameError::Malformed { reason: error.to_string() })?;
+    if rest.is_empty() { Ok(value) } else { Err(FrameError::TrailingBytes { count: rest.len() }) }
 }
 
 /// Appends header and payload of `value` to `out`; on error `out` is as before.
@@ -73,11 +67,7 @@ pub fn append<T: Serialize + ?Sized>(
 /// The payload length that a header announces, if it is within `limit`.
 pub fn payload_length(header: [u8; HEADER_BYTES], limit: usize) -> Result<usize, FrameError> {
     let length = u32::from_le_bytes(header) as usize;
-    if length > limit {
-        Err(FrameError::TooLarge { length, limit })
-    } else {
-        Ok(length)
-    }
+    if length > limit { Err(FrameError::TooLarge { length, limit }) } else { Ok(length) }
 }
 
 // === impl FrameError ===

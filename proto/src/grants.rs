@@ -54,9 +54,7 @@ impl Grants {
         };
         let beneath = |grant: &'a PathGrant| {
             let path = Path::new(path);
-            let rest = path
-                .strip_prefix(&grant.guest)
-                .or_else(|_| path.strip_prefix(&grant.host));
+            let rest = path.strip_prefix(&grant.guest).or_else(|_| path.strip_prefix(&grant.host));
             rest.ok().map(|rest| (grant, rest))
         };
         self.write

@@ -91,8 +91,6 @@ pub enum JoinReply {
 pub fn leading_version(payload: &[u8]) -> Result<u32, FrameError> {
     match postcard::take_from_bytes::<u32>(payload) {
         Ok((version, _)) => Ok(version),
-        Err(error) => Err(FrameError::Malformed {
-            reason: error.to_string(),
-        }),
+        Err(error) => Err(FrameError::Malformed { reason: error.to_string() }),
     }
 }

@@ -101,10 +101,7 @@ impl FromStr for AppId {
             .filter(|digits| !digits.starts_with('+'))
             .and_then(|digits| digits.parse().ok())
             .map(AppId)
-            .ok_or_else(|| ParseIdError {
-                expected: "app-1",
-                found: text.to_owned(),
-            })
+            .ok_or_else(|| ParseIdError { expected: "app-1", found: text.to_owned() })
     }
 }
 
@@ -119,16 +116,10 @@ impl fmt::Display for ExecutorId {
 impl FromStr for ExecutorId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let error = || ParseIdError {
-            expected: "app-1/0",
-            found: text.to_owned(),
-        };
+        let error = || ParseIdError { expected: "app-1/0", found: text.to_owned() };
         let (app, number) = text.split_once('/').ok_or_else(error)?;
         let number = number.parse().map_err(|_| error())?;
-        Ok(Self {
-            app: app.parse().map_err(|_| error())?,
-            number: ExecutorNumber(number),
-        })
+        Ok(Self { app: app.parse().map_err(|_| error())?, number: ExecutorNumber(number) })
     }
 }
 
@@ -166,11 +157,7 @@ impl fmt::Debug for ModuleHash {
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not an id of the form {}",
-            self.found, self.expected
-        )
+        write!(f, "{:?} is not an id of the form {}", self.found, self.expected)
     }
 }
 

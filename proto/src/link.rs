@@ -158,8 +158,10 @@ pub struct SlotReport {
     pub shuffle: Option<ShuffleIndex>,
     /// Length and CRC-32 of the staged output.
     pub staged: Option<(u64, u32)>,
-    /// Pages that the attempt wrote: the slot's own fork counter and cost, for the metrics.
+    /// Pages that were writable at its end: what the fork cost, for the metrics.
     pub pages_written: u32,
+    /// How many forks the slot had made by then. Every attempt is one.
+    pub forks: u64,
 }
 
 /// How `main` ended.

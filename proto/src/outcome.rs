@@ -201,13 +201,7 @@ impl fmt::Display for TaskFailure {
                 "out of memory: asked for {asked} bytes, limit {limit} (raise it with --conf \
                  task-memory=SIZE, or use more partitions)"
             ),
-            Self::FetchFailed {
-                writer,
-                map,
-                worker,
-                reason,
-                ..
-            } => write!(
+            Self::FetchFailed { writer, map, worker, reason, .. } => write!(
                 f,
                 "could not fetch the output of map partition {map} of shuffle {writer} from \
                  worker {worker}: {reason}"

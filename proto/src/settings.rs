@@ -52,12 +52,8 @@ pub struct ParseSizeError {
 }
 
 /// Every key of [`Settings`], as documented.
-pub const KEYS: [&str; 4] = [
-    "task-memory",
-    "task-max-failures",
-    "max-result-size",
-    "shuffle-partitions",
-];
+pub const KEYS: [&str; 4] =
+    ["task-memory", "task-max-failures", "max-result-size", "shuffle-partitions"];
 
 // === impl Settings ===
 
@@ -75,9 +71,8 @@ impl Default for Settings {
 impl Settings {
     /// Applies one `KEY=VALUE`.
     pub fn set(&mut self, pair: &str) -> Result<(), SettingError> {
-        let (key, value) = pair.split_once('=').ok_or_else(|| SettingError::NotAPair {
-            text: pair.to_owned(),
-        })?;
+        let (key, value) =
+            pair.split_once('=').ok_or_else(|| SettingError::NotAPair { text: pair.to_owned() })?;
         match key {
             "task-memory" => self.task_memory_bytes = size_in(KEYS[0], value, 1 << 20, 4 << 30)?,
             "task-max-failures" => self.task_max_failures = number_in(KEYS[1], value, 1, 1000)?,
@@ -98,39 +93,22 @@ impl Settings {
 }
 
 fn size_in(key: &'static str, value: &str, min: u64, max: u64) -> Result<u64, SettingError> {
-    parse_size(value)
-        .ok()
-        .filter(|bytes| (min..=max).contains(bytes))
-        .ok_or_else(|| {
-            let expected = format!("a size from {} to {}", format_size(min), format_size(max));
-            SettingError::BadValue {
-                key,
-                value: value.to_owned(),
-                expected,
-            }
-        })
+    parse_size(value).ok().filter(|bytes| (min..=max).contains(bytes)).ok_or_else(|| {
+        let expected = format!("a size from {} to {}", format_size(min), format_size(max));
+        SettingError::BadValue { key, value: value.to_owned(), expected }
+    })
 }
 
 fn number_in(key: &'static str, value: &str, min: u32, max: u32) -> Result<u32, SettingError> {
-    value
-        .parse()
-        .ok()
-        .filter(|number| (min..=max).contains(number))
-        .ok_or_else(|| {
-            let expected = format!("a whole number from {min} to {max}");
-            SettingError::BadValue {
-                key,
-                value: value.to_owned(),
-                expected,
-            }
-        })
+    value.parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+        let expected = format!("a whole number from {min} to {max}");
+        SettingError::BadValue { key, value: value.to_owned(), expected }
+    })
 }
 
 /// Reads `512MiB`, `4g`, `100k`, `64MB`, `1048576`. Every unit is a power of 1,024, as Spark's are.
 pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
-    let error = || ParseSizeError {
-        text: text.to_owned(),
-    };
+    let error = || ParseSizeError { text: text.to_owned() };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_lowercase().as_str() {
@@ -149,7 +127,7 @@ pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
 pub fn format_size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in units {
-        if bytes != 0 && bytes % (1u64 << shift) == 0 {
+        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
             return format!("{} {unit}", bytes >> shift);
         }
     }
@@ -158,10 +136,7 @@ pub fn format_size(bytes: u64) -> String {
 
 /// The candidate within three edits of `word` that is nearest to it.
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    let best = candidates
-        .iter()
-        .map(|c| (edit_distance(word, c), *c))
-        .min()?;
+    let best = candidates.iter().map(|c| (edit_distance(word, c), *c)).min()?;
     (best.0 <= 3 || best.1.starts_with(word) && !word.is_empty()).then_some(best.1)
 }
 
@@ -185,24 +160,13 @@ impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAPair { text } => write!(f, "--conf {text}: expected KEY=VALUE"),
-            Self::UnknownKey {
-                key,
-                nearest: Some(near),
-            } => {
+            Self::UnknownKey { key, nearest: Some(near) } => {
                 write!(f, "--conf {key}: no such setting; did you mean {near}?")
             }
             Self::UnknownKey { key, nearest: None } => {
-                write!(
-                    f,
-                    "--conf {key}: no such setting; there are {}",
-                    KEYS.join(", ")
-                )
+                write!(f, "--conf {key}: no such setting; there are {}", KEYS.join(", "))
             }
-            Self::BadValue {
-                key,
-                value,
-                expected,
-            } => {
+            Self::BadValue { key, value, expected } => {
                 write!(f, "--conf {key}={value}: expected {expected}")
             }
         }
@@ -213,11 +177,7 @@ impl core::error::Error for SettingError {}
 
 impl fmt::Display for ParseSizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not a size; write it as 512MiB, 4g or a number of bytes",
-            self.text
-        )
+        write!(f, "{:?} is not a size; write it as 512MiB, 4g or a number of bytes", self.text)
     }
 }
 

@@ -63,16 +63,13 @@ impl SnapshotHeader {
         let page_bytes = crate::limits::PAGE_BYTES as u64;
         let mut next_free = 0;
         let ordered = self.runs.iter().enumerate().all(|(index, run)| {
-            let (start, end) = (
-                u64::from(run.page),
-                u64::from(run.page) + u64::from(run.count),
-            );
+            let (start, end) = (u64::from(run.page), u64::from(run.page) + u64::from(run.count));
             let apart = run.count > 0 && (index == 0 || start > next_free);
             next_free = end;
             apart && end * page_bytes <= self.memory_bytes
         });
         ordered
             && self.memory_bytes <= 1 << 32
-            && self.memory_bytes % crate::limits::WASM_PAGE_BYTES == 0
+            && self.memory_bytes.is_multiple_of(crate::limits::WASM_PAGE_BYTES)
     }
 }

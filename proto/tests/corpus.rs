@@ -20,50 +20,20 @@ type Messages = (&'static str, &'static [&'static str], fn() -> Vec<Sample>);
 
 /// Those of every target that has messages.
 const MESSAGES: [Messages; 6] = [
-    (
-        "hello",
-        &["Hello", "Welcome", "JoinRequest", "JoinReply"],
-        samples::hello::all,
-    ),
+    ("hello", &["Hello", "Welcome", "JoinRequest", "JoinReply"], samples::hello::all),
     (
         "cluster",
-        &[
-            "FromWorker",
-            "ToWorker",
-            "FromClient",
-            "ToClient",
-            "ModuleRequest",
-            "ModuleReply",
-        ],
+        &["FromWorker", "ToWorker", "FromClient", "ToClient", "ModuleRequest", "ModuleReply"],
         samples::cluster::all,
     ),
     (
         "executor",
-        &[
-            "ToExecutor",
-            "FromExecutor",
-            "DriverData",
-            "DataChunk",
-            "TaskReport",
-            "SnapshotHeader",
-        ],
+        &["ToExecutor", "FromExecutor", "DriverData", "DataChunk", "TaskReport", "SnapshotHeader"],
         samples::executor::with_reports,
     ),
-    (
-        "block",
-        &["FetchBlocks", "BlockFrame", "ShuffleIndex"],
-        samples::block::all,
-    ),
-    (
-        "link",
-        &["FromSlot", "ToSlot", "Request", "Reply"],
-        samples::link::all,
-    ),
-    (
-        "abi",
-        &["NodeSpec", "JobSpec", "Source", "InputFiles"],
-        samples::abi::all,
-    ),
+    ("block", &["FetchBlocks", "BlockFrame", "ShuffleIndex"], samples::block::all),
+    ("link", &["FromSlot", "ToSlot", "Request", "Reply"], samples::link::all),
+    ("abi", &["NodeSpec", "JobSpec", "Source", "InputFiles"], samples::abi::all),
 ];
 
 /// Bytes that are put in place of each byte of a message: the ends of the varint's range, and the
@@ -119,11 +89,7 @@ fn every_real_message_is_in_the_corpus_and_decodes() {
                 fs::write(folder(target).join(&name), &input).unwrap();
             } else {
                 let found = stored.get(&name);
-                assert_eq!(
-                    found,
-                    Some(&input),
-                    "{target}/{name}: see this file's first lines"
-                );
+                assert_eq!(found, Some(&input), "{target}/{name}: see this file's first lines");
             }
             assert_eq!(decoder(target)(&input), Ok(()), "{target}/{name}");
         }

@@ -31,10 +31,7 @@ fn cluster() {
 
 #[test]
 fn executor() {
-    check(
-        &samples::executor::all(),
-        expect_file!["golden/executor.txt"],
-    );
+    check(&samples::executor::all(), expect_file!["golden/executor.txt"]);
 }
 
 #[test]

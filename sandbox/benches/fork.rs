@@ -47,10 +47,7 @@ const GUEST: &str = r#"(module
     (i64.const 0)))"#;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!(
-        "{:>8} {:>8} {:>10} {:>10} {:>10}",
-        "MiB", "guest", "min µs", "median µs", "max µs"
-    );
+    println!("{:>8} {:>8} {:>10} {:>10} {:>10}", "MiB", "guest", "min µs", "median µs", "max µs");
     for mebibytes in [1, 64, 1024] {
         let mut bench = Bench::start(mebibytes)?;
         for (node, name) in [(0, "empty"), (1, "reads"), (2, "writes")] {
@@ -104,28 +101,17 @@ impl Bench {
             runs: vec![],
         };
         let base = File::from(memory_file("bench")?);
-        let block: Vec<u8> = (0..1 << 20)
-            .map(|n: u32| n.wrapping_mul(2_654_435_761) as u8 | 1)
-            .collect();
+        let block: Vec<u8> =
+            (0..1 << 20).map(|n: u32| n.wrapping_mul(2_654_435_761) as u8 | 1).collect();
         for number in 0..mebibytes {
             base.write_all_at(&block, number << 20)?;
         }
-        let image = ForkImage {
-            header,
-            base: true,
-            changes: vec![],
-        };
+        let image = ForkImage { header, base: true, changes: vec![] };
         send(&mut link, &ToSlot::Fork(image), vec![base.into()])?;
         for node in 0..3 {
             let id = StageRunId(node);
             let (snapshot, node) = (SnapshotId(1), NodeId(node));
-            let stage = SlotStage {
-                id,
-                snapshot,
-                node,
-                reducers: None,
-                output: false,
-            };
+            let stage = SlotStage { id, snapshot, node, reducers: None, output: false };
             send(&mut link, &ToSlot::Stage(stage), vec![])?;
         }
         Ok(Self { link, next: 0 })
@@ -137,17 +123,8 @@ impl Bench {
         for batch in 0..count {
             let first = self.next;
             self.next += BATCH;
-            let tasks = (first..self.next)
-                .map(|n| (AttemptId(n), Partition(n as u32)))
-                .collect();
-            send(
-                &mut self.link,
-                &ToSlot::Run {
-                    stage: StageRunId(node),
-                    tasks,
-                },
-                vec![],
-            )?;
+            let tasks = (first..self.next).map(|n| (AttemptId(n), Partition(n as u32))).collect();
+            send(&mut self.link, &ToSlot::Run { stage: StageRunId(node), tasks }, vec![])?;
             while reports < batch * BATCH {
                 reports += self.reports()?;
             }

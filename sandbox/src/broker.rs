@@ -85,11 +85,7 @@ impl Broker {
                 let guest = normal(guest);
                 match roots.iter_mut().find(|root| root.guest == guest) {
                     Some(root) => root.writable |= writable,
-                    None => roots.push(Root {
-                        guest,
-                        host: normal(&grant.host).into(),
-                        writable,
-                    }),
+                    None => roots.push(Root { guest, host: normal(&grant.host).into(), writable }),
                 }
             }
         }
@@ -100,9 +96,7 @@ impl Broker {
     /// write beneath them.
     pub fn preopens(&self) -> Vec<(String, bool)> {
         let preopen = |root: &Root| (root.guest.clone(), root.writable && self.side == Side::Main);
-        let everywhere = self
-            .has_everywhere()
-            .then(|| (EVERYWHERE.to_owned(), false));
+        let everywhere = self.has_everywhere().then(|| (EVERYWHERE.to_owned(), false));
         self.roots.iter().map(preopen).chain(everywhere).collect()
     }
 
@@ -119,10 +113,7 @@ impl Broker {
     /// touched.
     pub fn handle(&self, request: &PathRequest) -> (PathReply, Option<OwnedFd>) {
         self.run(request).unwrap_or_else(|error| {
-            let reply = PathReply::Errno {
-                errno: error.errno().raw(),
-                message: error.to_string(),
-            };
+            let reply = PathReply::Errno { errno: error.errno().raw(), message: error.to_string() };
             (reply, None)
         })
     }
@@ -137,10 +128,7 @@ impl Broker {
         let found = self.roots.iter().rev().filter(allowed).filter_map(beneath);
         let innermost = found.max_by_key(|(root, _)| root.host.as_os_str().len());
         let Some((root, rest)) = innermost else {
-            return Err(BrokerError::NotGranted {
-                access,
-                path: path.to_owned(),
-            });
+            return Err(BrokerError::NotGranted { access, path: path.to_owned() });
         };
         let place = Place::new(root, rest)?;
         self.check_access(&place, access)?;
@@ -174,11 +162,7 @@ fn rest_of<'a>(path: &'a str, root: &Root) -> Option<&'a str> {
         // "." is a prefix of every relative path, and of those only.
         let same = path.is_absolute() == prefix.is_absolute();
         let prefix = prefix.strip_prefix(".").unwrap_or(prefix);
-        let rest = path
-            .strip_prefix(".")
-            .unwrap_or(path)
-            .strip_prefix(prefix)
-            .ok()?;
+        let rest = path.strip_prefix(".").unwrap_or(path).strip_prefix(prefix).ok()?;
         rest.to_str().filter(|_| same)
     };
     strip(Path::new(&root.guest)).or_else(|| strip(&root.host))

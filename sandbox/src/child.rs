@@ -44,10 +44,7 @@ pub fn start_self(
     let mut command = Command::new("/proc/self/exe");
     command.arg0("offshoot").args(arguments).env_clear();
     command.envs(environment.iter().cloned());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
     // SAFETY: only async-signal-safe calls; `source` stays open in `socket` until after the fork.
     unsafe {
         command.pre_exec(move || {
@@ -64,11 +61,7 @@ pub fn start_self(
             };
             // A terminal's Ctrl-C is for the owner, which ends its slots in order.
             libc::signal(libc::SIGINT, libc::SIG_IGN);
-            if result < 0 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(())
-            }
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         });
     }
     command.spawn()
@@ -89,11 +82,7 @@ impl AsyncLink {
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let socket = tokio::net::UnixStream::from_std(socket)?;
-        Ok(Self {
-            socket,
-            decoder: Decoder::default(),
-            outgoing: VecDeque::new(),
-        })
+        Ok(Self { socket, decoder: Decoder::default(), outgoing: VecDeque::new() })
     }
 
     /// Sends a frame, or queues what the socket does not take; [`AsyncLink::receive`] goes on with
@@ -103,26 +92,16 @@ impl AsyncLink {
         message: &T,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), LinkError> {
-        self.outgoing
-            .push_back((encode(message, descriptors.len())?, 0, descriptors));
+        self.outgoing.push_back((encode(message, descriptors.len())?, 0, descriptors));
         self.flush()
     }
 
     /// Sends as much as the socket takes.
     fn flush(&mut self) -> Result<(), LinkError> {
         while let Some((frame, sent, descriptors)) = self.outgoing.front_mut() {
-            let beside = if *sent == 0 {
-                descriptors.as_slice()
-            } else {
-                &[]
-            };
+            let beside = if *sent == 0 { descriptors.as_slice() } else { &[] };
             let result = self.socket.try_io(Interest::WRITABLE, || {
-                send_some(
-                    self.socket.as_fd(),
-                    &frame[*sent..],
-                    beside,
-                    SendFlags::DONTWAIT,
-                )
+                send_some(self.socket.as_fd(), &frame[*sent..], beside, SendFlags::DONTWAIT)
             });
             match result {
                 Ok(count) => *sent += count,
@@ -140,7 +119,7 @@ impl AsyncLink {
     /// The next frame; also what drives queued sends. Cancelling it loses nothing.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), LinkError> {
         loop {
-            if let Some(message) = self.decoder.next()? {
+            if let Some(message) = self.decoder.next_frame()? {
                 return Ok(message);
             }
             let interest = if self.outgoing.is_empty() {
@@ -186,9 +165,7 @@ impl Ending {
         let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
         // SAFETY: the `AsyncFd` owns the descriptor and nothing else has it: it stays open, and the
         // same, until the `AsyncFd` is dropped.
-        Ok(Self(unsafe {
-            AsyncFd::register_with_interest(pidfd, Interest::READABLE)?
-        }))
+        Ok(Self(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? }))
     }
 
     /// Waits until the child has ended; then waiting for its status does not block. Cancelling it

@@ -97,16 +97,11 @@ enum Verdict {
 impl ModuleCache {
     /// A cache in `directory`, made if it is missing, readable for this user only.
     pub fn open(directory: &Path, compiler: Compiler) -> Result<Self, CompileError> {
-        let cache = Self {
-            directory: directory.to_owned(),
-            compiler,
-        };
+        let cache = Self { directory: directory.to_owned(), compiler };
         let made = fs::DirBuilder::new();
         let mut made = made;
         std::os::unix::fs::DirBuilderExt::mode(&mut made, 0o700);
-        made.recursive(true)
-            .create(directory)
-            .map_err(|error| cache.error("", error))?;
+        made.recursive(true).create(directory).map_err(|error| cache.error("", error))?;
         cache.key()?;
         Ok(cache)
     }
@@ -244,9 +239,7 @@ impl ModuleCache {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CompileError> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let temporary = self
-            .directory
-            .join(format!("{name}.{}", std::process::id()));
+        let temporary = self.directory.join(format!("{name}.{}", std::process::id()));
         let written = options
             .open(&temporary)
             .and_then(|mut file| file.write_all(bytes))
@@ -255,10 +248,7 @@ impl ModuleCache {
     }
 
     fn error(&self, name: &str, error: io::Error) -> CompileError {
-        CompileError::Cache {
-            path: self.directory.join(name),
-            error,
-        }
+        CompileError::Cache { path: self.directory.join(name), error }
     }
 }
 

@@ -83,14 +83,9 @@ impl Tracker {
         });
         let pointer = ptr::from_ref(&*tracker).cast_mut();
         let free = TRACKERS.iter().find(|entry| {
-            entry
-                .compare_exchange(ptr::null_mut(), pointer, AcqRel, Acquire)
-                .is_ok()
+            entry.compare_exchange(ptr::null_mut(), pointer, AcqRel, Acquire).is_ok()
         });
-        assert!(
-            free.is_some(),
-            "more than {TRACKERS_MAX} tracked memories in one process"
-        );
+        assert!(free.is_some(), "more than {TRACKERS_MAX} tracked memories in one process");
         tracker
     }
 
@@ -129,11 +124,7 @@ impl Tracker {
         if count == NOTES_MAX {
             return false;
         }
-        self.notes.get_mut()[count] = Note {
-            page,
-            count: 1,
-            calm: 0,
-        };
+        self.notes.get_mut()[count] = Note { page, count: 1, calm: 0 };
         *self.count.get_mut() = count + 1;
         true
     }
@@ -170,11 +161,7 @@ impl Tracker {
         // SAFETY: the range lies within the memory that the owner handed to `track`.
         let result = unsafe {
             let start = ptr::without_provenance_mut::<libc::c_void>(base + first * PAGE_BYTES);
-            libc::mprotect(
-                start,
-                count * PAGE_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-            )
+            libc::mprotect(start, count * PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE)
         };
         if result != 0 {
             return false;
@@ -182,11 +169,7 @@ impl Tracker {
         if whole {
             self.opened.store(true, Relaxed);
         } else {
-            let note = Note {
-                page: first as u32,
-                count: count as u32,
-                calm: 0,
-            };
+            let note = Note { page: first as u32, count: count as u32, calm: 0 };
             // SAFETY: the interrupted thread is the only other user and stands in guest code.
             unsafe { (*self.notes.get())[noted] = note };
             self.count.store(noted + 1, Relaxed);

@@ -107,10 +107,7 @@ pub(crate) enum CallError {
 
 /// The type of an import of `offshoot1`, if there is one of this name.
 pub(crate) fn signature(name: &str) -> Option<&'static str> {
-    SIGNATURES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, signature)| *signature)
+    SIGNATURES.iter().find(|(known, _)| *known == name).map(|(_, signature)| *signature)
 }
 
 /// The names of preview-1's functions.
@@ -121,19 +118,15 @@ pub(crate) fn wasi_names() -> &'static [&'static str] {
 /// Defines every import.
 pub(crate) fn link(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
     wasi::add_to_linker(linker)?;
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "error_text",
-        |caller: Guest<'_>, ptr: i32, cap: i32| {
-            call(caller, |memory, state| {
-                let text = state.error.as_bytes();
-                let out = slice_mut(memory, ptr, cap, "error_text")?;
-                let length = text.len().min(out.len());
-                out[..length].copy_from_slice(&text[..length]);
-                Ok(text.len() as i32)
-            })
-        },
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "error_text", |caller: Guest<'_>, ptr: i32, cap: i32| {
+        call(caller, |memory, state| {
+            let text = state.error.as_bytes();
+            let out = slice_mut(memory, ptr, cap, "error_text")?;
+            let length = text.len().min(out.len());
+            out[..length].copy_from_slice(&text[..length]);
+            Ok(text.len() as i32)
+        })
+    })?;
     link_streams(linker)?;
     link_driver(linker)?;
     link_task(linker)
@@ -142,16 +135,12 @@ pub(crate) fn link(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
 type Guest<'a> = Caller<'a, SlotState>;
 
 fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "stream_open",
-        |caller: Guest<'_>, ptr: i32, len: i32| {
-            call(caller, |memory, state| {
-                let source = decode(memory, ptr, len, "stream_open")?;
-                state.stream_open(source)
-            })
-        },
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "stream_open", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| {
+            let source = decode(memory, ptr, len, "stream_open")?;
+            state.stream_open(source)
+        })
+    })?;
     linker.func_wrap(
         IMPORT_MODULE,
         "stream_read",
@@ -162,30 +151,22 @@ fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "stream_close",
-        |caller: Guest<'_>, handle: i32| call(caller, |_, state| state.stream_close(handle)),
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "stream_close", |caller: Guest<'_>, handle: i32| {
+        call(caller, |_, state| state.stream_close(handle))
+    })?;
     Ok(())
 }
 
 fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "node_register",
-        |caller: Guest<'_>, ptr: i32, len: i32| {
-            call(caller, |memory, state| {
-                let node = decode(memory, ptr, len, "node_register")?;
-                state.node_register(node)
-            })
-        },
-    )?;
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "node_drop",
-        |caller: Guest<'_>, node: i32| call(caller, |_, state| state.node_drop(node)),
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "node_register", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| {
+            let node = decode(memory, ptr, len, "node_register")?;
+            state.node_register(node)
+        })
+    })?;
+    linker.func_wrap(IMPORT_MODULE, "node_drop", |caller: Guest<'_>, node: i32| {
+        call(caller, |_, state| state.node_drop(node))
+    })?;
     linker.func_wrap(
         IMPORT_MODULE,
         "job_submit",
@@ -217,16 +198,12 @@ fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
 }
 
 fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "result_write",
-        |caller: Guest<'_>, ptr: i32, len: i32| {
-            call(caller, |memory, state| {
-                let bytes = slice(memory, ptr, len, "result_write")?;
-                state.result_write(bytes)
-            })
-        },
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "result_write", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| {
+            let bytes = slice(memory, ptr, len, "result_write")?;
+            state.result_write(bytes)
+        })
+    })?;
     linker.func_wrap(
         IMPORT_MODULE,
         "shuffle_write",
@@ -247,28 +224,20 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "output_write",
-        |caller: Guest<'_>, ptr: i32, len: i32| {
-            call(caller, |memory, state| {
-                let bytes = slice(memory, ptr, len, "output_write")?;
-                state.output_write(bytes)
-            })
-        },
-    )?;
-    linker.func_wrap(
-        IMPORT_MODULE,
-        "task_fail",
-        |caller: Guest<'_>, ptr: i32, len: i32| {
-            let told = call(caller, |memory, state| {
-                let bytes = slice(memory, ptr, len, "task_fail")?;
-                let bytes = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
-                state.task_fail(String::from_utf8_lossy(bytes).into_owned())
-            });
-            told.map(|_| ())
-        },
-    )?;
+    linker.func_wrap(IMPORT_MODULE, "output_write", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| {
+            let bytes = slice(memory, ptr, len, "output_write")?;
+            state.output_write(bytes)
+        })
+    })?;
+    linker.func_wrap(IMPORT_MODULE, "task_fail", |caller: Guest<'_>, ptr: i32, len: i32| {
+        let told = call(caller, |memory, state| {
+            let bytes = slice(memory, ptr, len, "task_fail")?;
+            let bytes = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
+            state.task_fail(String::from_utf8_lossy(bytes).into_owned())
+        });
+        told.map(|_| ())
+    })?;
     Ok(())
 }
 
@@ -304,9 +273,7 @@ fn out_of_bounds(call: &str, ptr: i32, len: i32) -> CallError {
 
 fn slice<'a>(memory: &'a [u8], ptr: i32, len: i32, call: &str) -> Result<&'a [u8], CallError> {
     let (start, length) = (ptr as u32 as usize, len as u32 as usize);
-    memory
-        .get(start..start + length)
-        .ok_or_else(|| out_of_bounds(call, ptr, len))
+    memory.get(start..start + length).ok_or_else(|| out_of_bounds(call, ptr, len))
 }
 
 fn slice_mut<'a>(
@@ -316,9 +283,7 @@ fn slice_mut<'a>(
     call: &str,
 ) -> Result<&'a mut [u8], CallError> {
     let (start, length) = (ptr as u32 as usize, len as u32 as usize);
-    memory
-        .get_mut(start..start + length)
-        .ok_or_else(|| out_of_bounds(call, ptr, len))
+    memory.get_mut(start..start + length).ok_or_else(|| out_of_bounds(call, ptr, len))
 }
 
 fn decode<T: DeserializeOwned>(
@@ -338,10 +303,7 @@ fn decode<T: DeserializeOwned>(
 
 /// A refusal as the error of a call.
 pub(crate) fn refused(code: i32, message: impl Into<String>) -> CallError {
-    CallError::Refused(Refusal {
-        code,
-        message: message.into(),
-    })
+    CallError::Refused(Refusal { code, message: message.into() })
 }
 
 impl From<crate::link::LinkError> for CallError {

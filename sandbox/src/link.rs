@@ -81,13 +81,13 @@ pub struct Decoder {
     descriptors: VecDeque<OwnedFd>,
 }
 
+/// Where a frame's payload lies in the buffer, and its descriptors.
+type RawFrame = (std::ops::Range<usize>, Vec<OwnedFd>);
+
 /// Header and payload of a message that comes with `descriptors` descriptors.
 pub fn encode<T: Serialize>(message: &T, descriptors: usize) -> Result<Vec<u8>, LinkError> {
     if descriptors > LINK_DESCRIPTORS_MAX {
-        return Err(LinkError::Descriptors {
-            announced: descriptors,
-            present: descriptors,
-        });
+        return Err(LinkError::Descriptors { announced: descriptors, present: descriptors });
     }
     let mut payload = Vec::with_capacity(64);
     frame::append(message, LINK_FRAME_BYTES_MAX, &mut payload)?;
@@ -124,12 +124,7 @@ pub(crate) fn send_some(
     if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
         return Err(io::Error::other("too many descriptors for one frame"));
     }
-    Ok(sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        flags | SendFlags::NOSIGNAL,
-    )?)
+    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags | SendFlags::NOSIGNAL)?)
 }
 
 /// Reads what is there into `decoder`; `Closed` at the end.
@@ -161,11 +156,7 @@ pub(crate) fn receive_some(
             decoder.descriptors.extend(descriptors);
         }
     }
-    if count == 0 {
-        Err(LinkError::Closed)
-    } else {
-        Ok(())
-    }
+    if count == 0 { Err(LinkError::Closed) } else { Ok(()) }
 }
 
 // === impl Decoder ===
@@ -187,7 +178,9 @@ impl Decoder {
     }
 
     /// The next whole frame, if it is there.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, LinkError> {
+    pub fn next_frame<T: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Option<(T, Vec<OwnedFd>)>, LinkError> {
         let Some((range, descriptors)) = self.next_range()? else {
             return Ok(None);
         };
@@ -195,7 +188,7 @@ impl Decoder {
         Ok(Some((value, descriptors)))
     }
 
-    fn next_range(&mut self) -> Result<Option<(std::ops::Range<usize>, Vec<OwnedFd>)>, LinkError> {
+    fn next_range(&mut self) -> Result<Option<RawFrame>, LinkError> {
         let bytes = &self.bytes[self.start..];
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
@@ -212,10 +205,7 @@ impl Decoder {
         }
         let start = self.start + HEADER_BYTES;
         self.start = start + length;
-        Ok(Some((
-            start..start + length,
-            self.descriptors.drain(..announced).collect(),
-        )))
+        Ok(Some((start..start + length, self.descriptors.drain(..announced).collect())))
     }
 }
 
@@ -224,10 +214,7 @@ impl Decoder {
 impl SocketLink {
     /// Takes one end of a socket pair.
     pub fn new(socket: UnixStream) -> Self {
-        Self {
-            socket,
-            decoder: Decoder::default(),
-        }
+        Self { socket, decoder: Decoder::default() }
     }
 }
 
@@ -235,17 +222,8 @@ impl Link for SocketLink {
     fn send_frame(&mut self, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         let mut sent = 0;
         while sent < frame.len() {
-            let descriptors = if sent == 0 {
-                descriptors.as_slice()
-            } else {
-                &[]
-            };
-            match send_some(
-                self.socket.as_fd(),
-                &frame[sent..],
-                descriptors,
-                SendFlags::empty(),
-            ) {
+            let descriptors = if sent == 0 { descriptors.as_slice() } else { &[] };
+            match send_some(self.socket.as_fd(), &frame[sent..], descriptors, SendFlags::empty()) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -310,24 +288,14 @@ mod tests {
         frame[4] = 1;
         a.send_frame(frame, vec![]).unwrap();
         let error = receive::<String>(&mut b).unwrap_err();
-        assert!(matches!(
-            error,
-            LinkError::Descriptors {
-                announced: 1,
-                present: 0
-            }
-        ));
+        assert!(matches!(error, LinkError::Descriptors { announced: 1, present: 0 }));
     }
 
     #[test]
     fn an_oversize_length_is_refused_before_it_is_read() {
         let (mut a, mut b) = pair();
-        a.send_frame(vec![0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0], vec![])
-            .unwrap();
+        a.send_frame(vec![0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0], vec![]).unwrap();
         let error = receive::<String>(&mut b).unwrap_err();
-        assert!(matches!(
-            error,
-            LinkError::Frame(FrameError::TooLarge { .. })
-        ));
+        assert!(matches!(error, LinkError::Frame(FrameError::TooLarge { .. })));
     }
 }

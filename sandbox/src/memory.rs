@@ -92,9 +92,7 @@ impl GuestMemory {
             patched: BTreeSet::new(),
             shared: None,
         };
-        Ok(Self {
-            inner: Arc::new(Mutex::new(inner)),
-        })
+        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
     }
 
     /// What wasmtime asks for memories. All instances made with it share this one memory, so
@@ -144,21 +142,14 @@ unsafe impl MemoryCreator for GuestMemory {
     ) -> Result<Box<dyn LinearMemory>, String> {
         let mut inner = self.lock();
         if reserved.unwrap_or(0) + guard > space::RESERVED_BYTES {
-            return Err(format!(
-                "a memory of {reserved:?} bytes does not fit the reservation"
-            ));
+            return Err(format!("a memory of {reserved:?} bytes does not fit the reservation"));
         }
         if inner.length == 0 {
             inner.grow(minimum).map_err(|error| error.to_string())?;
         } else if minimum > inner.length {
-            return Err(format!(
-                "the module starts with {minimum} bytes, the snapshot has fewer"
-            ));
+            return Err(format!("the module starts with {minimum} bytes, the snapshot has fewer"));
         }
-        Ok(Box::new(LiveMemory {
-            base: inner.live.base(),
-            inner: self.inner.clone(),
-        }))
+        Ok(Box::new(LiveMemory { base: inner.live.base(), inner: self.inner.clone() }))
     }
 }
 
@@ -168,10 +159,7 @@ unsafe impl MemoryCreator for GuestMemory {
 // reservation traps.
 unsafe impl LinearMemory for LiveMemory {
     fn byte_size(&self) -> usize {
-        self.inner
-            .lock()
-            .expect("no holder of the lock panics")
-            .size
+        self.inner.lock().expect("no holder of the lock panics").size
     }
 
     fn byte_capacity(&self) -> usize {

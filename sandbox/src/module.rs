@@ -106,9 +106,5 @@ pub fn prepare(wasm: &[u8]) -> Result<Prepared, ModuleError> {
 }
 
 fn more(others: &usize) -> String {
-    if *others == 0 {
-        String::new()
-    } else {
-        format!(" (+{others} more)")
-    }
+    if *others == 0 { String::new() } else { format!(" (+{others} more)") }
 }

@@ -86,10 +86,7 @@ pub fn append_chunk(raw: &[u8], out: &mut Vec<u8>) {
 
 /// Reads the chunk at the start of `bytes`: its header and its body, sum checked.
 pub fn chunk(bytes: &[u8]) -> Result<(ChunkHeader, &[u8]), ChunkError> {
-    let truncated = |expected| ChunkError::Truncated {
-        present: bytes.len(),
-        expected,
-    };
+    let truncated = |expected| ChunkError::Truncated { present: bytes.len(), expected };
     let header = ChunkHeader::read(bytes).ok_or(truncated(CHUNK_HEADER_BYTES))??;
     let end = CHUNK_HEADER_BYTES + header.body;
     let body = bytes.get(CHUNK_HEADER_BYTES..end).ok_or(truncated(end))?;
@@ -97,10 +94,7 @@ pub fn chunk(bytes: &[u8]) -> Result<(ChunkHeader, &[u8]), ChunkError> {
     if found == header.checksum {
         Ok((header, body))
     } else {
-        Err(ChunkError::Checksum {
-            expected: header.checksum,
-            found,
-        })
+        Err(ChunkError::Checksum { expected: header.checksum, found })
     }
 }
 
@@ -139,12 +133,7 @@ impl ChunkHeader {
         if !fits || !compressed && raw != body || raw == 0 {
             return Some(Err(ChunkError::BadHeader { raw, body }));
         }
-        Some(Ok(Self {
-            raw,
-            body,
-            compressed,
-            checksum,
-        }))
+        Some(Ok(Self { raw, body, compressed, checksum }))
     }
 }
 
@@ -176,23 +165,14 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_found() {
         let mut bytes = vec![];
-        append_chunk(
-            b"some words that are long enough to be worth it",
-            &mut bytes,
-        );
+        append_chunk(b"some words that are long enough to be worth it", &mut bytes);
         for index in CHUNK_HEADER_BYTES..bytes.len() {
             bytes[index] ^= 4;
-            assert!(
-                matches!(chunk(&bytes), Err(ChunkError::Checksum { .. })),
-                "byte {index}"
-            );
+            assert!(matches!(chunk(&bytes), Err(ChunkError::Checksum { .. })), "byte {index}");
             bytes[index] ^= 4;
         }
         for length in 0..bytes.len() {
-            assert!(matches!(
-                chunk(&bytes[..length]),
-                Err(ChunkError::Truncated { .. })
-            ));
+            assert!(matches!(chunk(&bytes[..length]), Err(ChunkError::Truncated { .. })));
         }
     }
 }

@@ -131,11 +131,7 @@ fn load(
     descriptors: Vec<OwnedFd>,
 ) -> Result<Loaded, SlotError> {
     let mut descriptors = descriptors.into_iter();
-    let mut next = || {
-        descriptors
-            .next()
-            .ok_or(SlotError::Unexpected("Start lacks descriptors"))
-    };
+    let mut next = || descriptors.next().ok_or(SlotError::Unexpected("Start lacks descriptors"));
     let (artifact, description) = (next()?, next()?);
     let memory = GuestMemory::new()?;
     if start.role == SlotRole::Driver {
@@ -192,9 +188,7 @@ pub(crate) fn read_globals(caller: &mut Caller<'_, SlotState>) -> Vec<GlobalValu
     let exports = caller.data().exports.clone();
     let mut values = Vec::with_capacity(exports.globals.len());
     for export in &exports.globals {
-        let global = caller
-            .get_module_export(export)
-            .and_then(wasmtime::Extern::into_global);
+        let global = caller.get_module_export(export).and_then(wasmtime::Extern::into_global);
         let global = global.expect("the rewritten module exports its mutable globals");
         values.push(runner::from_val(&global.get(caller.as_context_mut())));
     }
@@ -272,10 +266,7 @@ impl SlotState {
             None => Ok(()),
             Some(task) => Err(imports::refused(
                 code::NOT_HERE,
-                format!(
-                    "{call}: actions run in main; this is a task of node {}",
-                    task.node
-                ),
+                format!("{call}: actions run in main; this is a task of node {}", task.node),
             )),
         }
     }
@@ -297,13 +288,7 @@ impl WasiHost for SlotState {
     }
 
     fn output(&mut self, stream: u8, bytes: &[u8]) -> Result<(), Errno> {
-        let sent = self.send(
-            &FromSlot::Output {
-                stream,
-                bytes: bytes.to_vec(),
-            },
-            vec![],
-        );
+        let sent = self.send(&FromSlot::Output { stream, bytes: bytes.to_vec() }, vec![]);
         sent.map_err(|_| Errno::IO)
     }
 

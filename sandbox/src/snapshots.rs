@@ -92,19 +92,12 @@ impl SnapshotStore {
 
     /// The newest snapshot.
     pub fn last(&self) -> SnapshotId {
-        *self
-            .headers
-            .keys()
-            .next_back()
-            .expect("the base is always there")
+        *self.headers.keys().next_back().expect("the base is always there")
     }
 
     /// Snapshots that were not dropped, oldest first.
     pub fn live(&self) -> impl Iterator<Item = SnapshotId> + '_ {
-        self.headers
-            .keys()
-            .copied()
-            .filter(|id| !self.dropped.contains(id))
+        self.headers.keys().copied().filter(|id| !self.dropped.contains(id))
     }
 
     /// Whether a snapshot can be forked.
@@ -143,24 +136,12 @@ impl SnapshotStore {
         let id = header.id;
         let last = self.last();
         if id.0 != last.0 + 1 {
-            return Err(SnapshotError::Malformed {
-                id,
-                reason: "it does not follow the last one",
-            });
+            return Err(SnapshotError::Malformed { id, reason: "it does not follow the last one" });
         }
         if pages.length()? < expected as u64 {
-            return Err(SnapshotError::Malformed {
-                id,
-                reason: "it has fewer pages than runs",
-            });
+            return Err(SnapshotError::Malformed { id, reason: "it has fewer pages than runs" });
         }
-        self.layers.insert(
-            id,
-            Layer {
-                runs: header.runs.clone(),
-                pages,
-            },
-        );
+        self.layers.insert(id, Layer { runs: header.runs.clone(), pages });
         self.headers.insert(id, header);
         if self.dropped.contains(&last) {
             self.merge(last)?;
@@ -220,10 +201,7 @@ impl SnapshotStore {
     ) -> Result<(ForkImage, Vec<OwnedFd>), SnapshotError> {
         let header = self.headers.get(&to).ok_or(SnapshotError::Unknown(to))?;
         let mut image = ForkImage {
-            header: SnapshotHeader {
-                runs: Vec::new(),
-                ..header.clone()
-            },
+            header: SnapshotHeader { runs: Vec::new(), ..header.clone() },
             base: from.is_none(),
             changes: Vec::new(),
         };
@@ -271,9 +249,7 @@ impl SnapshotStore {
             let start = bytes.len();
             bytes.resize(start + PAGE_BYTES, 0);
             let offset_in = |(layer, offsets): &(&'_ Layer, BTreeMap<u32, u64>)| {
-                offsets
-                    .get(&page)
-                    .map(|at| layer.pages.read(*at, &mut bytes[start..]))
+                offsets.get(&page).map(|at| layer.pages.read(*at, &mut bytes[start..]))
             };
             let read = older.iter().rev().find_map(offset_in);
             read.unwrap_or_else(|| self.read_base(page, &mut bytes[start..]))?;
@@ -287,21 +263,14 @@ impl SnapshotStore {
         out.fill(0);
         let offset = u64::from(page) * PAGE;
         let length = self.base.metadata()?.len();
-        if offset + PAGE <= length {
-            self.base.read_exact_at(out, offset)
-        } else {
-            Ok(())
-        }
+        if offset + PAGE <= length { self.base.read_exact_at(out, offset) } else { Ok(()) }
     }
 
     /// A snapshot as another owner needs it: `whole` if it has none yet, else what changed since
     /// the one before.
     pub fn transfer(&self, id: SnapshotId, whole: bool) -> Result<Transfer, SnapshotError> {
         let header = self.headers.get(&id).ok_or(SnapshotError::Unknown(id))?;
-        let mut transfer = Transfer {
-            header: header.clone(),
-            pieces: Vec::new(),
-        };
+        let mut transfer = Transfer { header: header.clone(), pieces: Vec::new() };
         if !whole && let Some(layer) = self.layers.get(&id) {
             let mut offset = 0;
             for run in &layer.runs {
@@ -317,9 +286,7 @@ impl SnapshotStore {
             }
         }
         for (_, layer) in self.layers.range(..=id) {
-            let places = layer
-                .page_offsets()
-                .map(|(page, at)| (page, (&layer.pages, at)));
+            let places = layer.page_offsets().map(|(page, at)| (page, (&layer.pages, at)));
             pages.extend(places);
         }
         transfer.header.runs.clear();
@@ -364,11 +331,7 @@ impl Transfer {
         }
         while length > 0 {
             let now = length.min(PIECE_BYTES);
-            self.pieces.push(Piece {
-                pages: pages.clone(),
-                offset: *offset,
-                length: now,
-            });
+            self.pieces.push(Piece { pages: pages.clone(), offset: *offset, length: now });
             *offset += now as u64;
             length -= now;
         }
@@ -393,21 +356,13 @@ impl Transfer {
 
 impl Layer {
     fn new(runs: Vec<PageRun>, bytes: Vec<u8>) -> io::Result<Self> {
-        Ok(Self {
-            runs,
-            pages: Pages::new(bytes)?,
-        })
+        Ok(Self { runs, pages: Pages::new(bytes)? })
     }
 
     /// Each page with the offset of its bytes.
     fn page_offsets(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let pages = self
-            .runs
-            .iter()
-            .flat_map(|run| run.page..run.page + run.count);
-        pages
-            .enumerate()
-            .map(|(index, page)| (page, index as u64 * PAGE))
+        let pages = self.runs.iter().flat_map(|run| run.page..run.page + run.count);
+        pages.enumerate().map(|(index, page)| (page, index as u64 * PAGE))
     }
 
     fn add_to(&self, image: &mut ForkImage, descriptors: &mut Vec<OwnedFd>) -> io::Result<()> {
@@ -476,10 +431,7 @@ fn check(header: &SnapshotHeader) -> Result<(), SnapshotError> {
         return Ok(());
     }
     let reason = "its memory or its page runs are out of order";
-    Err(SnapshotError::Malformed {
-        id: header.id,
-        reason,
-    })
+    Err(SnapshotError::Malformed { id: header.id, reason })
 }
 
 fn push_page(runs: &mut Vec<PageRun>, page: u32) {

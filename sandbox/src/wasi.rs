@@ -138,14 +138,8 @@ impl WasiSettings {
         let pairs = start.environment.iter();
         Arc::new(Self {
             arguments: start.arguments.iter().cloned().collect(),
-            environment: pairs
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-            preopens: start
-                .preopens
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
+            environment: pairs.map(|(name, value)| format!("{name}={value}")).collect(),
+            preopens: start.preopens.iter().map(|(name, _)| name.clone()).collect(),
         })
     }
 }
@@ -160,10 +154,7 @@ impl Wasi {
 
     /// That of a `main` which is to do the same in every run.
     pub fn for_main_in(settings: &Arc<WasiSettings>, world: FixedWorld) -> Self {
-        let clock = Clock::Standing {
-            realtime_nanos: world.realtime_nanos,
-            monotonic_nanos: 0,
-        };
+        let clock = Clock::Standing { realtime_nanos: world.realtime_nanos, monotonic_nanos: 0 };
         Self::new(settings, clock, Random::from_seed(world.seed), 0)
     }
 
@@ -242,10 +233,9 @@ impl Wasi {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OpenedByMain { descriptor } => write!(
-                f,
-                "descriptor {descriptor} was opened by main; a task opens its own files"
-            ),
+            Self::OpenedByMain { descriptor } => {
+                write!(f, "descriptor {descriptor} was opened by main; a task opens its own files")
+            }
             Self::Path { message } => f.write_str(message),
         }
     }

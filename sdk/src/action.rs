@@ -47,13 +47,9 @@ impl<T: 'static> Dataset<T> {
     #[track_caller]
     pub fn for_each(&self, each: impl Fn(T) + 'static) -> Result<(), Error> {
         let dataset = self.clone();
-        let action = Action::new(
-            Origin::here("for_each"),
-            self.node(),
-            move |partition, _| {
-                dataset.records(partition).for_each(&each);
-            },
-        );
+        let action = Action::new(Origin::here("for_each"), self.node(), move |partition, _| {
+            dataset.records(partition).for_each(&each);
+        });
         action.in_any_order().run(|_, ()| {})
     }
 }
@@ -63,13 +59,9 @@ impl<T: Record> Dataset<T> {
     #[track_caller]
     pub fn collect(&self) -> Result<Vec<T>, Error> {
         let dataset = self.clone();
-        let action = Action::new(
-            Origin::here("collect"),
-            self.node(),
-            move |partition, out| {
-                write_records(dataset.records(partition), out);
-            },
-        );
+        let action = Action::new(Origin::here("collect"), self.node(), move |partition, out| {
+            write_records(dataset.records(partition), out);
+        });
         let mut records = Vec::new();
         let job = action.submit()?;
         job.for_each(&mut |_, bytes| {
@@ -89,14 +81,10 @@ impl<T: Record> Dataset<T> {
     pub fn reduce(&self, combine: impl Fn(T, T) -> T + 'static) -> Result<Option<T>, Error> {
         let (dataset, combine) = (self.clone(), std::rc::Rc::new(combine));
         let in_task = std::rc::Rc::clone(&combine);
-        let action = Action::new(
-            Origin::here("reduce"),
-            self.node(),
-            move |partition, out| {
-                let reduced = dataset.records(partition).reduce(&*in_task);
-                out.write(|bytes| reduced.encode(bytes));
-            },
-        );
+        let action = Action::new(Origin::here("reduce"), self.node(), move |partition, out| {
+            let reduced = dataset.records(partition).reduce(&*in_task);
+            out.write(|bytes| reduced.encode(bytes));
+        });
         let mut total = None;
         action.run(|_, part: Option<T>| {
             if let Some(part) = part {

@@ -80,11 +80,7 @@ impl Arena {
     fn add_block(&mut self, bytes: usize) {
         let units = bytes.div_ceil(BLOCK_BYTES).max(1);
         // The first block grows as it fills: a small task should not need more memory.
-        let capacity = if self.blocks.is_empty() {
-            bytes
-        } else {
-            bytes.max(BLOCK_BYTES)
-        };
+        let capacity = if self.blocks.is_empty() { bytes } else { bytes.max(BLOCK_BYTES) };
         self.blocks.push(Vec::with_capacity(capacity));
         self.blocks.extend((1..units).map(|_| Vec::new()));
         self.room = if units > 1 { bytes } else { BLOCK_BYTES };
@@ -97,24 +93,10 @@ mod tests {
 
     #[test]
     fn every_string_comes_back_whatever_its_length() {
-        let lengths = [
-            0,
-            1,
-            BLOCK_BYTES - 1,
-            7,
-            BLOCK_BYTES,
-            1,
-            BLOCK_BYTES + 1,
-            3,
-            0,
-        ];
-        let lengths = lengths
-            .iter()
-            .chain(&[3 * BLOCK_BYTES, 5, BLOCK_BYTES / 2, BLOCK_BYTES / 2]);
-        let strings: Vec<Vec<u8>> = lengths
-            .enumerate()
-            .map(|(index, length)| vec![index as u8 + 1; *length])
-            .collect();
+        let lengths = [0, 1, BLOCK_BYTES - 1, 7, BLOCK_BYTES, 1, BLOCK_BYTES + 1, 3, 0];
+        let lengths = lengths.iter().chain(&[3 * BLOCK_BYTES, 5, BLOCK_BYTES / 2, BLOCK_BYTES / 2]);
+        let strings: Vec<Vec<u8>> =
+            lengths.enumerate().map(|(index, length)| vec![index as u8 + 1; *length]).collect();
         let mut arena = Arena::default();
         for round in 0..3 {
             let spans: Vec<_> = strings.iter().map(|string| arena.add(string)).collect();

@@ -59,9 +59,7 @@ impl Argue for NodeSpec {
             }
         }
         to.number(self.dependencies.len() as u64);
-        self.dependencies
-            .iter()
-            .for_each(|dependency| dependency.argue(to));
+        self.dependencies.iter().for_each(|dependency| dependency.argue(to));
     }
 }
 
@@ -91,9 +89,7 @@ impl Argue for JobSpec {
     fn argue(&self, to: &mut Argument) {
         to.number(self.node.0.into());
         to.number(self.partitions.len() as u64);
-        self.partitions
-            .iter()
-            .for_each(|partition| to.number(partition.0.into()));
+        self.partitions.iter().for_each(|partition| to.number(partition.0.into()));
         to.number(match self.order {
             ResultOrder::Partition => 0,
             ResultOrder::Arrival => 1,

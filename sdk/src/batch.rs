@@ -77,13 +77,7 @@ impl Batch {
 
 impl<R: Read> BatchReader<R> {
     pub(crate) fn new(input: R, chunk_bytes: usize) -> Self {
-        Self {
-            input,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            chunk_bytes,
-        }
+        Self { input, buffer: Vec::new(), start: 0, end: 0, chunk_bytes }
     }
 
     /// The next batch: its number of records, and their bytes.
@@ -127,21 +121,14 @@ impl<R: Read> BatchReader<R> {
 }
 
 fn read_u32(bytes: &[u8]) -> u32 {
-    bytes
-        .first_chunk()
-        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 // === impl RecordReader ===
 
 impl<T: Record, R: Read> RecordReader<T, R> {
     pub(crate) fn new(batches: BatchReader<R>) -> Self {
-        Self {
-            batches,
-            records_left: 0,
-            bytes_left: 0,
-            kind: PhantomData,
-        }
+        Self { batches, records_left: 0, bytes_left: 0, kind: PhantomData }
     }
 }
 
@@ -190,9 +177,7 @@ pub(crate) fn for_each_batch<R: Read>(
 }
 
 fn next_or_fail<R: Read>(batches: &mut BatchReader<R>) -> Option<(u32, &[u8])> {
-    batches
-        .next()
-        .unwrap_or_else(|error| task::fail(format_args!("reading shuffle data: {error}")))
+    batches.next().unwrap_or_else(|error| task::fail(format_args!("reading shuffle data: {error}")))
 }
 
 /// Decodes, or ends the task.
@@ -268,10 +253,7 @@ mod tests {
         let mut batch = Batch::default();
         (0..3).for_each(|_| batch.add(|out| ().encode(out)));
         batch.take(|bytes| stream.extend_from_slice(bytes));
-        assert_eq!(
-            RecordReader::<(), _>::new(BatchReader::new(&stream[..], 64)).count(),
-            3
-        );
+        assert_eq!(RecordReader::<(), _>::new(BatchReader::new(&stream[..], 64)).count(), 3);
     }
 
     #[test]

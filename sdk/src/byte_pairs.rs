@@ -41,11 +41,7 @@ impl<V: 'static> BytePairs<V> {
         emit: impl Fn(&[u8], &mut dyn FnMut(&[u8], V)) + 'static,
     ) -> Self {
         let edges = Edge::one_to_one(lines.node());
-        Self {
-            node: Node::records(origin, lines.partitions(), edges),
-            lines,
-            emit: Rc::new(emit),
-        }
+        Self { node: Node::records(origin, lines.partitions(), edges), lines, emit: Rc::new(emit) }
     }
 
     /// The pairs with keys of their own.
@@ -85,9 +81,7 @@ impl<V: Record> BytePairs<V> {
         let writer = writer_node(origin, partitions, &self.node, move |partition, writer| {
             let mut combiner = Combiner::new(writer);
             let mut add = |key: &[u8], value| combiner.add(key, value, &*map_side, encode_key);
-            lines
-                .open(partition)
-                .drain(&mut |line| emit(line, &mut add));
+            lines.open(partition).drain(&mut |line| emit(line, &mut add));
             combiner.finish(encode_key);
         });
         reduced(origin, partitions, writer, combine)

@@ -32,10 +32,7 @@ pub(crate) fn equal(left: &[u8], right: &[u8]) -> bool {
     let (right_words, right_rest) = right.as_chunks::<8>();
     let mut words = left_words.iter().zip(right_words);
     words.all(|(left, right)| u64::from_le_bytes(*left) == u64::from_le_bytes(*right))
-        && left_rest
-            .iter()
-            .zip(right_rest)
-            .all(|(left, right)| left == right)
+        && left_rest.iter().zip(right_rest).all(|(left, right)| left == right)
 }
 
 /// The order of two byte strings.
@@ -77,14 +74,7 @@ mod tests {
 
     /// Few distinct bytes, so that equal stretches and newlines are common.
     fn text() -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![
-            Just(b'\n'),
-            Just(0x0b),
-            Just(0x8a),
-            Just(0),
-            Just(b'a'),
-            Just(255)
-        ];
+        let byte = prop_oneof![Just(b'\n'), Just(0x0b), Just(0x8a), Just(0), Just(b'a'), Just(255)];
         proptest::collection::vec(byte, 0..40)
     }
 

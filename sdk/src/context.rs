@@ -33,10 +33,7 @@ impl Context {
     /// # Panics
     /// In a task, and in a program that was not started by Offshoot.
     #[track_caller]
-    #[allow(
-        clippy::new_without_default,
-        reason = "it talks to the host and may panic"
-    )]
+    #[allow(clippy::new_without_default, reason = "it talks to the host and may panic")]
     pub fn new() -> Self {
         task::require_main();
         task::install_panic_hook();
@@ -85,11 +82,7 @@ impl Context {
     /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines).
     #[track_caller]
     pub fn text_file(&self, path: &str) -> Result<Text, Error> {
-        Ok(Text::new(Lines::read(
-            Origin::here("text_file"),
-            path,
-            None,
-        )?))
+        Ok(Text::new(Lines::read(Origin::here("text_file"), path, None)?))
     }
 
     /// The same lines as bytes, which need no allocation each.
@@ -144,10 +137,7 @@ mod tests {
                 .map(|partition| share(range.clone(), partition, partitions))
                 .collect();
             assert_eq!(shares[0].start, range.start);
-            assert_eq!(
-                shares[partitions as usize - 1].end,
-                range.end.max(range.start)
-            );
+            assert_eq!(shares[partitions as usize - 1].end, range.end.max(range.start));
             assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
             let lengths = || shares.iter().map(|share| share.end - share.start);
             assert!(lengths().max() <= lengths().min().map(|least| least + 1));

@@ -26,12 +26,7 @@ struct Inner<T> {
 impl<T: 'static> Dataset<T> {
     /// From a node and the records of each of its partitions.
     pub(crate) fn new(node: Rc<Node>, compute: impl Fn(u32) -> Records<T> + 'static) -> Self {
-        Self {
-            inner: Shared::new(Inner {
-                node,
-                compute: Box::new(compute),
-            }),
-        }
+        Self { inner: Shared::new(Inner { node, compute: Box::new(compute) }) }
     }
 
     /// A dataset whose partitions are made of the same partitions of this one.
@@ -43,9 +38,7 @@ impl<T: 'static> Dataset<T> {
         let edges = Edge::one_to_one(self.node());
         let node = Node::records(origin, self.partitions(), edges);
         let parent = self.clone();
-        Dataset::new(node, move |partition| {
-            compute(partition, parent.records(partition))
-        })
+        Dataset::new(node, move |partition| compute(partition, parent.records(partition)))
     }
 
     pub(crate) fn node(&self) -> &Rc<Node> {
@@ -65,9 +58,7 @@ impl<T: 'static> Dataset<T> {
 
 impl<T: 'static> Clone for Dataset<T> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-        }
+        Self { inner: self.inner.clone() }
     }
 }
 
@@ -183,13 +174,9 @@ impl<T: 'static> Dataset<T> {
         compute: impl Fn(Records<T>) -> R + 'static,
     ) -> Result<JobHandle<R>, Error> {
         let dataset = self.clone();
-        let action = Action::new(
-            Origin::here("submit"),
-            self.node(),
-            move |partition, out| {
-                out.write(|bytes| compute(dataset.records(partition)).encode(bytes));
-            },
-        );
+        let action = Action::new(Origin::here("submit"), self.node(), move |partition, out| {
+            out.write(|bytes| compute(dataset.records(partition)).encode(bytes));
+        });
         action.submit().map(JobHandle::new)
     }
 }

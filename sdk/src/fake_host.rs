@@ -132,14 +132,8 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
     for partition in partitions {
         let done = attempt(job.node, partition)?;
         parts.push(done.output);
-        let step = if chunk == 0 {
-            done.result.len().max(1)
-        } else {
-            chunk
-        };
-        let whole = [&done.result[..]]
-            .into_iter()
-            .filter(|result| result.is_empty());
+        let step = if chunk == 0 { done.result.len().max(1) } else { chunk };
+        let whole = [&done.result[..]].into_iter().filter(|result| result.is_empty());
         for (index, piece) in done.result.chunks(step).chain(whole).enumerate() {
             let header = [partition, done.result.len() as u32, (index * step) as u32];
             pieces.extend(header.into_iter().flat_map(u32::to_le_bytes));
@@ -192,11 +186,7 @@ pub(crate) mod imports {
 
     pub(crate) fn stream_read(handle: i32, buffer: &mut [u8]) -> i32 {
         with(|host| {
-            let limit = if host.chunk_bytes == 0 {
-                usize::MAX
-            } else {
-                host.chunk_bytes
-            };
+            let limit = if host.chunk_bytes == 0 { usize::MAX } else { host.chunk_bytes };
             let stream = host.streams.get_mut(&handle).expect("an open stream");
             let length = stream.len().min(buffer.len()).min(limit);
             buffer[..length].copy_from_slice(&stream[..length]);
@@ -227,15 +217,9 @@ pub(crate) mod imports {
 
     pub(crate) fn node_drop(node: i32) -> i32 {
         with(|host| {
-            let spec = host
-                .nodes
-                .remove(&node.cast_unsigned())
-                .expect("a registered node");
+            let spec = host.nodes.remove(&node.cast_unsigned()).expect("a registered node");
             let children = host.children.remove(&node.cast_unsigned());
-            assert!(
-                matches!(children, None | Some(0)),
-                "{spec:?} goes before its children"
-            );
+            assert!(matches!(children, None | Some(0)), "{spec:?} goes before its children");
             for parent in parents(&spec) {
                 *host.children.entry(parent).or_default() -= 1;
             }
@@ -324,10 +308,7 @@ impl FakeHost {
                 Some(stream.copied().collect())
             }
             Source::Listing { pattern } => {
-                let files = self
-                    .files
-                    .iter()
-                    .filter(|(path, _)| path.starts_with(&pattern));
+                let files = self.files.iter().filter(|(path, _)| path.starts_with(&pattern));
                 let files = files.map(|(path, bytes)| InputFile {
                     path: path.clone(),
                     length: bytes.len() as u64,

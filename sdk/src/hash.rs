@@ -32,10 +32,7 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
         hash = round(hash, first | u64::from(u32::from_le_bytes(*last)) << 32);
     } else if let (Some(first), Some(last)) = (rest.first(), rest.last()) {
         let middle = u64::from(rest[rest.len() / 2]);
-        hash = round(
-            hash,
-            u64::from(*first) | middle << 8 | u64::from(*last) << 16,
-        );
+        hash = round(hash, u64::from(*first) | middle << 8 | u64::from(*last) << 16);
     }
     hash = (hash ^ (hash >> 32)).wrapping_mul(SPREAD);
     hash ^ (hash >> 29)
@@ -50,9 +47,7 @@ pub fn reducer_of(hash: u64, reducers: u32) -> u32 {
 
 #[inline]
 fn round(hash: u64, word: u64) -> u64 {
-    (hash ^ word.wrapping_mul(SPREAD))
-        .rotate_left(31)
-        .wrapping_mul(MIX)
+    (hash ^ word.wrapping_mul(SPREAD)).rotate_left(31).wrapping_mul(MIX)
 }
 
 #[cfg(test)]
@@ -63,14 +58,8 @@ mod tests {
     /// A change here sends keys to other reducers: it needs another ABI version.
     #[test]
     fn values_are_pinned() {
-        let hashes = [
-            &b""[..],
-            b"a",
-            b"abcd",
-            b"abcdefgh",
-            b"a somewhat longer key",
-        ]
-        .map(hash_bytes);
+        let hashes =
+            [&b""[..], b"a", b"abcd", b"abcdefgh", b"a somewhat longer key"].map(hash_bytes);
         assert_eq!(hashes, PINNED);
     }
 
@@ -86,10 +75,7 @@ mod tests {
     fn lengths_and_single_bits_tell_keys_apart() {
         let mut seen = BTreeSet::new();
         for length in 0..40 {
-            assert!(
-                seen.insert(hash_bytes(&vec![0; length])),
-                "zeros of length {length}"
-            );
+            assert!(seen.insert(hash_bytes(&vec![0; length])), "zeros of length {length}");
             for bit in 0..length * 8 {
                 let mut key = vec![0; length];
                 key[bit / 8] |= 1 << (bit % 8);
@@ -108,10 +94,7 @@ mod tests {
             let fair = 64_000 / reducers;
             let most = counts.iter().max().copied().unwrap_or(0);
             let least = counts.iter().min().copied().unwrap_or(0);
-            assert!(
-                least > fair * 8 / 10 && most < fair * 12 / 10,
-                "{reducers}: {counts:?}"
-            );
+            assert!(least > fair * 8 / 10 && most < fair * 12 / 10, "{reducers}: {counts:?}");
         }
     }
 }

@@ -61,9 +61,7 @@ fn error_text() -> String {
 impl InputStream {
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
         let handle = check(raw::stream_open(&source.bytes()))?;
-        Ok(Self {
-            handle: handle.cast_signed(),
-        })
+        Ok(Self { handle: handle.cast_signed() })
     }
 }
 
@@ -71,10 +69,7 @@ impl Read for InputStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = check(raw::stream_read(self.handle, buffer))? as usize;
         if length > buffer.len() {
-            let text = format!(
-                "stream_read: {length} bytes for a buffer of {}",
-                buffer.len()
-            );
+            let text = format!("stream_read: {length} bytes for a buffer of {}", buffer.len());
             return Err(Error::Malformed(text).into());
         }
         Ok(length)
@@ -92,13 +87,9 @@ impl Drop for InputStream {
 /// The files that match, sorted by path.
 pub(crate) fn list(pattern: &str) -> Result<Vec<InputFile>, Error> {
     task::require_main();
-    let mut stream = InputStream::open(&Source::Listing {
-        pattern: pattern.to_owned(),
-    })?;
+    let mut stream = InputStream::open(&Source::Listing { pattern: pattern.to_owned() })?;
     let mut bytes = Vec::new();
-    stream
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::Io(error.to_string()))?;
+    stream.read_to_end(&mut bytes).map_err(|error| Error::Io(error.to_string()))?;
     postcard::from_bytes(&bytes)
         .map_err(|error| Error::Malformed(format!("listing of {pattern}: {error}")))
 }

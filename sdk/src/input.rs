@@ -106,13 +106,10 @@ pub(crate) fn sample(pieces: &[Piece], count: usize, line_bytes_max: usize) -> (
     for middle in 0..count as u64 {
         let count = 2 * count as u128;
         let place = (u128::from(total) * u128::from(2 * middle + 1) / count) as u64;
-        while rest
-            .next_if(|piece| begins + length(piece) <= place)
-            .is_some_and(|piece| {
-                begins += length(piece);
-                true
-            })
-        {}
+        while rest.next_if(|piece| begins + length(piece) <= place).is_some_and(|piece| {
+            begins += length(piece);
+            true
+        }) {}
         let Some(piece) = rest.peek() else { break };
         let range = piece.range.start + (place - begins)..piece.range.end;
         let mut reader = open(&piece.file, range, vec![0; SAMPLE_BUFFER_BYTES]);
@@ -126,10 +123,7 @@ pub(crate) fn sample(pieces: &[Piece], count: usize, line_bytes_max: usize) -> (
 
 fn open(file: &Rc<InputFile>, range: Range<u64>, buffer: Vec<u8>) -> LineReader<InputStream> {
     let offset = range.start.saturating_sub(1);
-    let input = host::open_in_task(&Source::File {
-        file: InputFile::clone(file),
-        offset,
-    });
+    let input = host::open_in_task(&Source::File { file: InputFile::clone(file), offset });
     let reader = LineReader::new(input, range, buffer);
     reader.unwrap_or_else(|error| task::fail(format_args!("reading {}: {error}", file.path)))
 }

@@ -104,10 +104,7 @@ impl Action {
 
     /// Writes an output instead of returning results.
     pub(crate) fn output(self, path: &str) -> Self {
-        let output = Some(OutputSpec {
-            path: path.to_owned(),
-            prefix: "part-".to_owned(),
-        });
+        let output = Some(OutputSpec { path: path.to_owned(), prefix: "part-".to_owned() });
         Self { output, ..self }
     }
 
@@ -123,10 +120,7 @@ impl Action {
             name: self.origin.name.to_owned(),
             source: self.origin.source(),
         })?;
-        Ok(Job {
-            host,
-            _node: self.node,
-        })
+        Ok(Job { host, _node: self.node })
     }
 
     /// Runs it, one call for each result.
@@ -152,9 +146,7 @@ impl Job {
             if length == 0 {
                 return assembler.finish();
             }
-            let pieces = buffer
-                .get(..length)
-                .ok_or_else(|| malformed("a full buffer"))?;
+            let pieces = buffer.get(..length).ok_or_else(|| malformed("a full buffer"))?;
             assembler.add(pieces, each)?;
         }
     }
@@ -173,10 +165,7 @@ impl Drop for Job {
 
 impl<R: Record> JobHandle<R> {
     pub(crate) fn new(job: Job) -> Self {
-        Self {
-            job,
-            results: PhantomData,
-        }
+        Self { job, results: PhantomData }
     }
 
     /// Waits for the job: one result for each partition, in their order.
@@ -227,9 +216,7 @@ impl Assembler {
                 .ok_or_else(|| malformed("a piece that is cut off"))?;
             pieces = rest;
             if header.offset as usize != self.partial.len()
-                || self
-                    .partition
-                    .is_some_and(|partition| partition != header.partition)
+                || self.partition.is_some_and(|partition| partition != header.partition)
             {
                 return Err(malformed("pieces out of order"));
             }
@@ -262,18 +249,9 @@ impl PieceHeader {
         let (header, rest) = bytes
             .split_first_chunk::<RESULT_PIECE_HEADER_BYTES>()
             .ok_or_else(|| malformed("a piece without a whole header"))?;
-        let mut fields = header
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|field| u32::from_le_bytes(*field));
+        let mut fields = header.as_chunks::<4>().0.iter().map(|field| u32::from_le_bytes(*field));
         let mut next = || fields.next().unwrap_or_default();
-        let header = Self {
-            partition: next(),
-            total: next(),
-            offset: next(),
-            length: next(),
-        };
+        let header = Self { partition: next(), total: next(), offset: next(), length: next() };
         Ok((header, rest))
     }
 }
@@ -310,24 +288,11 @@ mod tests {
 
     #[test]
     fn pieces_become_results() {
-        let first = [
-            piece(3, 0, 0, b""),
-            piece(1, 2, 0, b"ab"),
-            piece(7, 5, 0, b"c"),
-        ]
-        .concat();
-        let second = [
-            piece(7, 5, 1, b"de"),
-            piece(7, 5, 3, b"fg"),
-            piece(0, 1, 0, b"h"),
-        ]
-        .concat();
+        let first = [piece(3, 0, 0, b""), piece(1, 2, 0, b"ab"), piece(7, 5, 0, b"c")].concat();
+        let second = [piece(7, 5, 1, b"de"), piece(7, 5, 3, b"fg"), piece(0, 1, 0, b"h")].concat();
         let results = assemble(&[first, second]).unwrap();
         let expected = [(3, &b""[..]), (1, b"ab"), (7, b"cdefg"), (0, b"h")];
-        assert_eq!(
-            results,
-            expected.map(|(partition, bytes)| (partition, bytes.to_vec()))
-        );
+        assert_eq!(results, expected.map(|(partition, bytes)| (partition, bytes.to_vec())));
     }
 
     #[test]
@@ -341,10 +306,7 @@ mod tests {
         ];
         for case in cases {
             let result = assemble(std::slice::from_ref(&case));
-            assert!(
-                matches!(result, Err(Error::Malformed(_))),
-                "{case:?}: {result:?}"
-            );
+            assert!(matches!(result, Err(Error::Malformed(_))), "{case:?}: {result:?}");
         }
     }
 }

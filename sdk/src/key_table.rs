@@ -95,10 +95,7 @@ impl<V> KeyTable<V> {
 
     /// The entries, lazily.
     pub(crate) fn into_entries(self) -> IntoEntries<V> {
-        IntoEntries {
-            arena: self.arena,
-            entries: self.entries.into_iter(),
-        }
+        IntoEntries { arena: self.arena, entries: self.entries.into_iter() }
     }
 
     /// The entry of a key, or the slot where it belongs.

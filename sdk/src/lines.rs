@@ -75,13 +75,7 @@ impl Lines {
         open: impl Fn(u32) -> Box<dyn LineStream> + 'static,
         sample: impl Fn(u32, usize) -> (Vec<Vec<u8>>, u64) + 'static,
     ) -> Self {
-        Self {
-            inner: Shared::new(Inner {
-                node,
-                open: Box::new(open),
-                sample: Box::new(sample),
-            }),
-        }
+        Self { inner: Shared::new(Inner { node, open: Box::new(open), sample: Box::new(sample) }) }
     }
 
     /// Of which a sample must be taken by reading all of them.
@@ -235,9 +229,7 @@ impl<U, F: Fn(&[u8]) -> U> Iterator for Mapped<F> {
     type Item = U;
 
     fn next(&mut self) -> Option<U> {
-        self.lines
-            .advance()
-            .then(|| (self.change)(self.lines.line()))
+        self.lines.advance().then(|| (self.change)(self.lines.line()))
     }
 
     fn fold<A, S: FnMut(A, U) -> A>(self, initial: A, mut step: S) -> A {

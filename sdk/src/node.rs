@@ -147,10 +147,7 @@ impl Origin {
     /// The caller of the operation; every function up to the public one is `#[track_caller]`.
     #[track_caller]
     pub(crate) fn here(name: &'static str) -> Self {
-        Self {
-            name,
-            location: Location::caller(),
-        }
+        Self { name, location: Location::caller() }
     }
 
     /// `file:line`.
@@ -182,10 +179,7 @@ impl Edge {
 
     fn dependency(&self) -> Dependency {
         match self {
-            Self::Narrow(parent, map) => Dependency::Narrow {
-                parent: parent.id,
-                map: map.clone(),
-            },
+            Self::Narrow(parent, map) => Dependency::Narrow { parent: parent.id, map: map.clone() },
             Self::Shuffle(writer) => Dependency::Shuffle { writer: writer.id },
         }
     }

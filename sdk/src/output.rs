@@ -130,9 +130,7 @@ macro_rules! displayed {
         }
     )*};
 }
-displayed!(
-    u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, bool, char
-);
+displayed!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, bool, char);
 
 /// Values of a pair or triple with tabulators between them.
 macro_rules! separated {

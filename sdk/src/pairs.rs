@@ -47,20 +47,15 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
     /// A shuffle of the pairs by key, without combining.
     fn write_by_key(&self, origin: Origin, partitions: u32) -> Rc<Node> {
         let pairs = self.clone();
-        writer_node(
-            origin,
-            partitions,
-            self.node(),
-            move |partition, mut writer| {
-                let mut encoded = Vec::new();
-                pairs.records(partition).for_each(|(key, value)| {
-                    encoded.clear();
-                    key.encode(&mut encoded);
-                    writer.write_keyed(&encoded, &value);
-                });
-                writer.finish();
-            },
-        )
+        writer_node(origin, partitions, self.node(), move |partition, mut writer| {
+            let mut encoded = Vec::new();
+            pairs.records(partition).for_each(|(key, value)| {
+                encoded.clear();
+                key.encode(&mut encoded);
+                writer.write_keyed(&encoded, &value);
+            });
+            writer.finish();
+        })
     }
 
     /// One value for each key. `combine` must not depend on the order of values.
@@ -136,21 +131,17 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         let held = self.write_by_key(origin, partitions);
         let passing = other.write_by_key(origin, partitions);
         let edges = [&held, &passing].map(|writer| Edge::Shuffle(Rc::clone(writer)));
-        Dataset::new(
-            Node::records(origin, partitions, edges.into()),
-            move |reducer| {
-                let table =
-                    shuffle::read_by_key::<K, V, _>(held.id(), reducer, Vec::new, Vec::push);
-                let passing = shuffle::read::<(K, W)>(passing.id(), reducer);
-                let mut encoded = Vec::new();
-                Records::new(passing.flat_map(move |(key, there)| {
-                    encoded.clear();
-                    key.encode(&mut encoded);
-                    let matches = table.lookup(&encoded, hash_bytes(&encoded)).cloned();
-                    let matches = matches.unwrap_or_default().into_iter();
-                    matches.map(move |here| (key.clone(), (here, there.clone())))
-                }))
-            },
-        )
+        Dataset::new(Node::records(origin, partitions, edges.into()), move |reducer| {
+            let table = shuffle::read_by_key::<K, V, _>(held.id(), reducer, Vec::new, Vec::push);
+            let passing = shuffle::read::<(K, W)>(passing.id(), reducer);
+            let mut encoded = Vec::new();
+            Records::new(passing.flat_map(move |(key, there)| {
+                encoded.clear();
+                key.encode(&mut encoded);
+                let matches = table.lookup(&encoded, hash_bytes(&encoded)).cloned();
+                let matches = matches.unwrap_or_default().into_iter();
+                matches.map(move |here| (key.clone(), (here, there.clone())))
+            }))
+        })
     }
 }

@@ -127,26 +127,18 @@ pub fn decode_serde<T: DeserializeOwned>(input: &mut &[u8]) -> Result<T, Malform
 /// One record that is all of `bytes`.
 pub(crate) fn decode_whole<T: Record>(mut bytes: &[u8]) -> Result<T, Malformed> {
     let value = T::decode(&mut bytes)?;
-    if bytes.is_empty() {
-        Ok(value)
-    } else {
-        Err(malformed::<T>("bytes are left over"))
-    }
+    if bytes.is_empty() { Ok(value) } else { Err(malformed::<T>("bytes are left over")) }
 }
 
 #[cold]
 fn malformed<T>(reason: &'static str) -> Malformed {
-    Malformed {
-        expected: core::any::type_name::<T>(),
-        reason,
-    }
+    Malformed { expected: core::any::type_name::<T>(), reason }
 }
 
 #[inline]
 fn take<'a, T>(input: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> {
-    let (taken, rest) = input
-        .split_at_checked(count)
-        .ok_or_else(|| malformed::<T>("the bytes end too early"))?;
+    let (taken, rest) =
+        input.split_at_checked(count).ok_or_else(|| malformed::<T>("the bytes end too early"))?;
     *input = rest;
     Ok(taken)
 }
@@ -217,8 +209,7 @@ impl Record for String {
     fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
         let length = take_length::<Self>(input)?;
         let text = core::str::from_utf8(take::<Self>(input, length)?);
-        text.map(str::to_owned)
-            .map_err(|_| malformed::<Self>("text is not UTF-8"))
+        text.map(str::to_owned).map_err(|_| malformed::<Self>("text is not UTF-8"))
     }
     #[inline]
     fn skip(input: &mut &[u8]) -> Result<(), Malformed> {

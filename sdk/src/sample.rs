@@ -23,8 +23,7 @@ pub(crate) struct Reservoir<T> {
 /// How many items to ask of each of `partitions`, to cut into `reducers` ranges.
 pub(crate) fn samples_per_partition(partitions: u32, reducers: u32) -> usize {
     let all = (SAMPLES_PER_REDUCER * reducers as usize).max(SAMPLES_MIN);
-    all.div_ceil((partitions as usize).max(1))
-        .max(SAMPLES_PER_PARTITION_MIN)
+    all.div_ceil((partitions as usize).max(1)).max(SAMPLES_PER_PARTITION_MIN)
 }
 
 /// At most `reducers - 1` ascending bounds that cut what the samples stand for into equal parts.
@@ -34,11 +33,7 @@ pub(crate) fn bounds<T>(
     reducers: u32,
     compare: impl Fn(&T, &T) -> Ordering,
 ) -> Vec<T> {
-    let total: f64 = samples
-        .iter()
-        .filter(|s| !s.0.is_empty())
-        .map(|s| s.1 as f64)
-        .sum();
+    let total: f64 = samples.iter().filter(|s| !s.0.is_empty()).map(|s| s.1 as f64).sum();
     let weighted = samples.into_iter().flat_map(|(items, weight)| {
         let weight = weight as f64 / items.len().max(1) as f64;
         items.into_iter().map(move |item| (item, weight))
@@ -72,12 +67,7 @@ pub(crate) fn range_of<T>(bounds: &[T], compare: impl Fn(&T) -> Ordering) -> u32
 
 impl<T> Reservoir<T> {
     pub(crate) fn new(capacity: usize, seed: u32) -> Self {
-        Self {
-            items: Vec::new(),
-            seen: 0,
-            capacity,
-            state: u64::from(seed) << 1 | 1,
-        }
+        Self { items: Vec::new(), seen: 0, capacity, state: u64::from(seed) << 1 | 1 }
     }
 
     /// Offers an item, made only if it is kept.
@@ -89,10 +79,7 @@ impl<T> Reservoir<T> {
             return;
         }
         let place = self.random() % self.seen;
-        if let Some(item) = self
-            .items
-            .get_mut(usize::try_from(place).unwrap_or(usize::MAX))
-        {
+        if let Some(item) = self.items.get_mut(usize::try_from(place).unwrap_or(usize::MAX)) {
             *item = make();
         }
     }
@@ -139,20 +126,14 @@ mod tests {
     fn bounds_cut_equal_parts() {
         let (reducers, partitions) = (8, [0..70_000u64, 70_000..80_000, 0..0]);
         let count = samples_per_partition(partitions.len() as u32, reducers);
-        let samples = partitions
-            .clone()
-            .map(|keys| sample(keys, count, 1))
-            .to_vec();
+        let samples = partitions.clone().map(|keys| sample(keys, count, 1)).to_vec();
         let bounds = bounds(samples, reducers, u64::cmp);
         assert_eq!(bounds.len(), 7);
         let mut counts = [0; 8];
         for key in partitions.into_iter().flatten() {
             counts[range_of(&bounds, |bound| bound.cmp(&key)) as usize] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (6_000..14_000).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (6_000..14_000).contains(count)), "{counts:?}");
     }
 
     #[test]

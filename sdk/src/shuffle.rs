@@ -154,11 +154,7 @@ impl ShuffleWriter {
 
 impl<V: Record> Combiner<V> {
     pub(crate) fn new(writer: ShuffleWriter) -> Self {
-        Self {
-            table: KeyTable::new(),
-            writer,
-            bytes_max: COMBINE_BYTES_MAX,
-        }
+        Self { table: KeyTable::new(), writer, bytes_max: COMBINE_BYTES_MAX }
     }
 
     /// Adds a value to what its key has. `encode_key` makes the key's encoding of the bytes under

@@ -25,18 +25,13 @@ impl<K: Record + Ord + Clone, V: Record> Dataset<(K, V)> {
         let origin = Origin::here("sort_by_key");
         let bounds = self.sample_keys(origin, partitions)?;
         let pairs = self.clone();
-        let writer = writer_node(
-            origin,
-            partitions,
-            self.node(),
-            move |partition, mut writer| {
-                pairs.records(partition).for_each(|pair| {
-                    let range = range_of(&bounds, |bound| bound.cmp(&pair.0));
-                    writer.write(range, |out| pair.encode(out));
-                });
-                writer.finish();
-            },
-        );
+        let writer = writer_node(origin, partitions, self.node(), move |partition, mut writer| {
+            pairs.records(partition).for_each(|pair| {
+                let range = range_of(&bounds, |bound| bound.cmp(&pair.0));
+                writer.write(range, |out| pair.encode(out));
+            });
+            writer.finish();
+        });
         let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
         let node = Node::records(origin, partitions, edges);
         Ok(Self::new(node, move |reducer| {

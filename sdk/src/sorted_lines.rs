@@ -37,21 +37,16 @@ impl Lines {
         let origin = Origin::here("sort");
         let bounds = self.sample_lines(origin, partitions)?;
         let lines = self.clone();
-        let writer = writer_node(
-            origin,
-            partitions,
-            self.node(),
-            move |partition, mut writer| {
-                lines.open(partition).drain(&mut |line| {
-                    let range = range_of(&bounds, |bound| bytes::compare(bound, line));
-                    writer.write(range, |out| {
-                        line.len().encode(out);
-                        out.extend_from_slice(line);
-                    });
+        let writer = writer_node(origin, partitions, self.node(), move |partition, mut writer| {
+            lines.open(partition).drain(&mut |line| {
+                let range = range_of(&bounds, |bound| bytes::compare(bound, line));
+                writer.write(range, |out| {
+                    line.len().encode(out);
+                    out.extend_from_slice(line);
                 });
-                writer.finish();
-            },
-        );
+            });
+            writer.finish();
+        });
         let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
         let node = Node::records(origin, partitions, edges);
         Ok(Self::without_index(node, move |reducer| {
@@ -78,11 +73,7 @@ impl Lines {
 
 impl SortedLines {
     fn new() -> Self {
-        Self {
-            arena: Arena::default(),
-            order: Vec::new(),
-            next: 0,
-        }
+        Self { arena: Arena::default(), order: Vec::new(), next: 0 }
     }
 
     #[inline]
@@ -93,11 +84,10 @@ impl SortedLines {
 
     fn sort(&mut self) {
         let arena = &self.arena;
-        self.order
-            .sort_unstable_by(|(left, left_span), (right, right_span)| {
-                left.cmp(right)
-                    .then_with(|| bytes::compare(arena.at(*left_span), arena.at(*right_span)))
-            });
+        self.order.sort_unstable_by(|(left, left_span), (right, right_span)| {
+            left.cmp(right)
+                .then_with(|| bytes::compare(arena.at(*left_span), arena.at(*right_span)))
+        });
     }
 }
 

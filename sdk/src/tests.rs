@@ -47,14 +47,9 @@ fn partitions_as_a_whole() {
             .range(0..100, 7)
             .map_partitions_with_index(|index, numbers| [(index, numbers.sum::<u64>())]);
         let sums = sums.collect().unwrap();
-        assert_eq!(
-            sums.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4, 5, 6]
-        );
+        assert_eq!(sums.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(sums.iter().map(|(_, sum)| sum).sum::<u64>(), 4950);
-        let halves = context
-            .range(0..10, 2)
-            .map_partitions(|numbers| numbers.take(1));
+        let halves = context.range(0..10, 2).map_partitions(|numbers| numbers.take(1));
         assert_eq!(halves.collect().unwrap(), [0, 5]);
     });
 }
@@ -70,14 +65,8 @@ fn actions() {
         assert_eq!(numbers.filter(|_| false).first(), Ok(None));
         let seen = Rc::new(Cell::new(0));
         let in_task = Rc::clone(&seen);
-        numbers
-            .for_each(move |n| in_task.set(in_task.get() + n))
-            .unwrap();
-        assert_eq!(
-            seen.get(),
-            499_500,
-            "tasks of this host share the memory of main"
-        );
+        numbers.for_each(move |n| in_task.set(in_task.get() + n)).unwrap();
+        assert_eq!(seen.get(), 499_500, "tasks of this host share the memory of main");
     });
 }
 
@@ -89,10 +78,7 @@ fn take_computes_no_more_than_it_needs() {
         assert_eq!(numbers.take(0), Ok(vec![]));
         assert_eq!(numbers.filter(|n| *n >= 98).take(7), Ok(vec![98, 99]));
         let widths = fake_host::with(|host| {
-            host.jobs_run
-                .iter()
-                .map(|(_, partitions, _)| *partitions)
-                .collect::<Vec<_>>()
+            host.jobs_run.iter().map(|(_, partitions, _)| *partitions).collect::<Vec<_>>()
         });
         assert_eq!(widths, [1, 4, 1, 4, 16, 29]);
     });
@@ -105,11 +91,7 @@ fn large_results_come_in_pieces() {
         let strings = context.range(0..20, 3).map(|n| (n, "x".repeat(50_000)));
         let found = strings.collect().unwrap();
         assert_eq!(found.len(), 20);
-        assert!(
-            (0..)
-                .zip(found)
-                .all(|(n, found)| found == (n, "x".repeat(50_000)))
-        );
+        assert!((0..).zip(found).all(|(n, found)| found == (n, "x".repeat(50_000))));
     });
 }
 
@@ -242,16 +224,10 @@ fn a_full_combine_table_writes_partial_results_and_goes_on() {
 #[test]
 fn a_shuffle_runs_once_for_several_jobs() {
     run(|context| {
-        let reduced = context
-            .range(0..50, 5)
-            .map(|n| (n % 7, n))
-            .reduce_by_key(|a, b| a + b);
+        let reduced = context.range(0..50, 5).map(|n| (n % 7, n)).reduce_by_key(|a, b| a + b);
         assert_eq!(reduced.partitions(), 3, "what the host says");
         assert_eq!(reduced.count(), Ok(7));
-        assert_eq!(
-            reduced.map(|(_, sum)| sum).reduce(|a, b| a + b),
-            Ok(Some(1225))
-        );
+        assert_eq!(reduced.map(|(_, sum)| sum).reduce(|a, b| a + b), Ok(Some(1225)));
         assert_eq!(fake_host::with(|host| host.map_tasks), 5);
     });
 }
@@ -264,10 +240,7 @@ fn two_jobs_at_once_and_their_lineage() {
         let all = numbers.submit_collect().unwrap();
         drop(numbers);
         assert_eq!(sums.wait(), Ok(vec![10, 35]));
-        assert_eq!(
-            all.wait().map(|parts| parts.concat()),
-            Ok((0..10).collect())
-        );
+        assert_eq!(all.wait().map(|parts| parts.concat()), Ok((0..10).collect()));
     });
 }
 
@@ -284,10 +257,7 @@ fn saving_formats_lines() {
             .unwrap();
         let parts = |path: &str| fake_host::with(|host| host.outputs[path].clone());
         assert_eq!(parts("/plain"), ["a\t1\n".as_bytes(), "ß\t2\n".as_bytes()]);
-        assert_eq!(
-            parts("/own"),
-            ["\u{1}\u{1}a\n".as_bytes(), "\u{2}\u{2}ß\n".as_bytes()]
-        );
+        assert_eq!(parts("/own"), ["\u{1}\u{1}a\n".as_bytes(), "\u{2}\u{2}ß\n".as_bytes()]);
     });
 }
 
@@ -297,25 +267,12 @@ fn text_must_be_utf8_unless_it_is_lossy() {
         write_file("/in/bad", b"fine\nnot \xff so\n");
         let text = context.text_file("/in/bad").unwrap();
         assert_eq!(text.lossy().collect().unwrap(), ["fine", "not \u{fffd} so"]);
-        let message = text
-            .map(|line| line.len())
-            .collect()
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("/in/bad, line at byte 5: not UTF-8 after 4 bytes"),
-            "{message}"
-        );
+        let message = text.map(|line| line.len()).collect().unwrap_err().to_string();
+        assert!(message.contains("/in/bad, line at byte 5: not UTF-8 after 4 bytes"), "{message}");
         write_file("/in/bad", b"all\nfine");
         let text = context.text_file("/in/bad").unwrap();
-        assert_eq!(
-            text.filter(|line| line.len() > 3).collect().unwrap(),
-            ["fine"]
-        );
-        let short = context
-            .byte_lines("/in/")
-            .unwrap()
-            .filter(|line| line.len() < 4);
+        assert_eq!(text.filter(|line| line.len() > 3).collect().unwrap(), ["fine"]);
+        let short = context.byte_lines("/in/").unwrap().filter(|line| line.len() < 4);
         assert_eq!(short.count(), Ok(1));
         assert_eq!(short.map(<[u8]>::len).collect().unwrap(), [3]);
     });
@@ -333,24 +290,15 @@ fn failures_say_what_and_where() {
         let inner = context.range(0..1, 1);
         let nested = numbers.map(move |_| inner.count().unwrap_or(0));
         let error = nested.collect().unwrap_err().to_string();
-        assert!(
-            error.contains("actions run in main; this is a task of node"),
-            "{error}"
-        );
+        assert!(error.contains("actions run in main; this is a task of node"), "{error}");
 
         let error = context.range(0..1, 0).count().unwrap_err();
         assert!(matches!(&error, Error::Invalid(text) if text.contains("no partitions")));
 
         let cell = Rc::new(core::cell::RefCell::new(0));
         let (in_task, borrowed) = (Rc::clone(&cell), cell.borrow_mut());
-        let error = numbers
-            .map(move |_| *in_task.borrow())
-            .collect()
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("what main had borrowed"),
-            "{error}"
-        );
+        let error = numbers.map(move |_| *in_task.borrow()).collect().unwrap_err();
+        assert!(error.to_string().contains("what main had borrowed"), "{error}");
         drop(borrowed);
     });
 }
@@ -364,10 +312,7 @@ fn nodes_tell_name_and_source_line() {
         reduced.count().unwrap();
         let (name, _, source) = fake_host::with(|host| host.jobs_run[0].clone());
         assert_eq!(name, "count");
-        assert!(
-            source.ends_with(&format!("sdk/src/tests.rs:{line}")),
-            "{source}"
-        );
+        assert!(source.ends_with(&format!("sdk/src/tests.rs:{line}")), "{source}");
     });
 }
 
@@ -376,9 +321,7 @@ fn a_long_lineage_is_dropped_without_recursion() {
     run(|context| {
         let mut pairs = context.range(0..2, 1).map(|n| (n, n));
         for _ in 0..20_000 {
-            pairs = pairs
-                .map(|pair| pair)
-                .reduce_by_key_with_partitions(1, |a, _| a);
+            pairs = pairs.map(|pair| pair).reduce_by_key_with_partitions(1, |a, _| a);
         }
         pairs.node().register().unwrap();
         let mut numbers = context.range(0..2, 1);

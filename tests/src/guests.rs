@@ -10,12 +10,8 @@ use std::sync::OnceLock;
 const TARGET: &str = "wasm32-wasip1";
 
 /// Variables of the build that runs the tests and that have no say in the guests' own.
-const FOREIGN_VARIABLES: [&str; 4] = [
-    "RUSTFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_TARGET",
-    "CARGO_BUILD_RUSTFLAGS",
-];
+const FOREIGN_VARIABLES: [&str; 4] =
+    ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS"];
 
 /// The compiled module of the guest program `name`, such as `wordcount`.
 ///
@@ -32,11 +28,7 @@ pub fn module(name: &str) -> PathBuf {
         Err(error) => panic!("{error}"),
     };
     let path = directory.join(format!("{name}.wasm"));
-    assert!(
-        path.is_file(),
-        "there is no guest program {name}: {} is missing",
-        path.display()
-    );
+    assert!(path.is_file(), "there is no guest program {name}: {} is missing", path.display());
     path
 }
 
@@ -47,14 +39,7 @@ fn build() -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            TARGET,
-            "--manifest-path",
-        ])
+        .args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"])
         .arg(guests.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target);
@@ -68,9 +53,7 @@ fn build() -> Result<PathBuf, String> {
             guests.display()
         )
     };
-    let output = command
-        .output()
-        .map_err(|error| failed(&error.to_string()))?;
+    let output = command.output().map_err(|error| failed(&error.to_string()))?;
     if !output.status.success() {
         return Err(failed(&String::from_utf8_lossy(&output.stderr)));
     }

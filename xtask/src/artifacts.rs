@@ -24,9 +24,7 @@ impl Guests {
             .arg("--target-dir")
             .arg(folder.join("target"));
         let files = built_files(&mut command)?;
-        let modules = files
-            .into_iter()
-            .filter(|file| file.extension() == Some("wasm".as_ref()));
+        let modules = files.into_iter().filter(|file| file.extension() == Some("wasm".as_ref()));
         let named = modules.filter_map(|file| {
             let name = file.file_stem()?.to_str()?.to_owned();
             Some((name, file))
@@ -36,10 +34,7 @@ impl Guests {
 
     /// The module of an example.
     pub(crate) fn module(&self, name: &str) -> Result<&Path> {
-        let module = self
-            .0
-            .get(name)
-            .with_context(|| format!("guest-examples has no {name}"))?;
+        let module = self.0.get(name).with_context(|| format!("guest-examples has no {name}"))?;
         Ok(module)
     }
 }
@@ -52,19 +47,9 @@ pub(crate) fn build_offshoot() -> Result<PathBuf> {
 /// Builds a program of the workspace in release.
 pub(crate) fn build_program(package: &str, name: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        package,
-        "--bin",
-        name,
-    ]);
+    command.args(["build", "--release", "--locked", "--package", package, "--bin", name]);
     let files = built_files(&mut command)?;
-    let program = files
-        .into_iter()
-        .find(|file| file.file_name() == Some(name.as_ref()));
+    let program = files.into_iter().find(|file| file.file_name() == Some(name.as_ref()));
     program.with_context(|| format!("cargo did not say where it put {name}"))
 }
 
@@ -75,18 +60,9 @@ fn built_files(command: &mut Command) -> Result<Vec<PathBuf>> {
         .stderr(Stdio::inherit())
         .output()
         .context("starting cargo")?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        describe(command),
-        output.status
-    );
+    ensure!(output.status.success(), "{}: {}", describe(command), output.status);
     let mut files = Vec::new();
-    for line in output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-    {
+    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let message: Value = serde_json::from_slice(line).context("reading cargo's messages")?;
         if message["reason"] == "compiler-artifact" {
             let names = message["filenames"].as_array().into_iter().flatten();

@@ -64,17 +64,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let native = build_program("xtask", "native")?;
     let guests = Guests::build()?;
     let cluster = LocalCluster::start(&offshoot, 2, 1)?;
-    let scale = if options.quick {
-        Scale::QUICK
-    } else {
-        Scale::FULL
-    };
-    let mut bench = Bench {
-        cluster,
-        guests,
-        native,
-        scale,
-    };
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
+    let mut bench = Bench { cluster, guests, native, scale };
 
     let mut figures = Vec::new();
     for (name, measure) in MEASUREMENTS {
@@ -95,10 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         print!("{}", render(&figures));
     }
-    ensure!(
-        figures.iter().all(|figure| figure.samples.is_ok()),
-        "not everything was measured"
-    );
+    ensure!(figures.iter().all(|figure| figure.samples.is_ok()), "not everything was measured");
     Ok(())
 }
 
@@ -106,29 +94,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// driver's size in MiB, what the task does, and least, median and greatest microseconds.
 fn fork() -> Result<Vec<Figure>> {
     let mut command = cargo();
-    command.args([
-        "bench",
-        "--quiet",
-        "--locked",
-        "--package",
-        "offshoot-sandbox",
-    ]);
+    command.args(["bench", "--quiet", "--locked", "--package", "offshoot-sandbox"]);
     let output = command.args(["--bench", "fork"]).output();
     let output = output.context("starting cargo")?;
     let message = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        describe(&command),
-        message.trim()
-    );
+    ensure!(output.status.success(), "{}: {}", describe(&command), message.trim());
     let text = String::from_utf8_lossy(&output.stdout);
     let figures: Vec<_> = text.lines().filter_map(fork_figure).collect();
-    ensure!(
-        !figures.is_empty(),
-        "{} printed no row of numbers",
-        describe(&command)
-    );
+    ensure!(!figures.is_empty(), "{} printed no row of numbers", describe(&command));
     Ok(figures)
 }
 

@@ -52,9 +52,8 @@ impl LocalCluster {
         let mut command = cluster.offshoot(["master", "--listen", "127.0.0.1:0", "--dir"]);
         command.arg(&state);
         let master = cluster.member("master", &mut command)?;
-        cluster.master = cluster.wait_for(master, |line| {
-            Some(line.strip_prefix("listening on ")?.to_owned())
-        })?;
+        cluster.master = cluster
+            .wait_for(master, |line| Some(line.strip_prefix("listening on ")?.to_owned()))?;
         for number in 1..=workers {
             cluster.start_worker(&format!("worker-{number}"), cores, &state)?;
         }
@@ -65,18 +64,12 @@ impl LocalCluster {
         let mut command = self.offshoot(["token", "worker", "--dir"]);
         let output = command.arg(state).stderr(Stdio::inherit()).output();
         let output = output.context("starting offshoot token")?;
-        ensure!(
-            output.status.success(),
-            "offshoot token worker: {}",
-            output.status
-        );
+        ensure!(output.status.success(), "offshoot token worker: {}", output.status);
         let token = String::from_utf8(output.stdout).context("reading a join token")?;
 
         let mut command = self.offshoot(["worker", "--master", &self.master]);
         command.args(["--token", token.trim(), "--listen", "127.0.0.1:0"]);
-        command
-            .args(["--cores", &cores.to_string(), "--dir"])
-            .arg(self.directory().join(name));
+        command.args(["--cores", &cores.to_string(), "--dir"]).arg(self.directory().join(name));
         let worker = self.member(name, &mut command)?;
         self.wait_for(worker, |line| {
             (line.starts_with("worker ") && line.contains(" registered with ")).then_some(())
@@ -113,13 +106,8 @@ impl LocalCluster {
     /// Runs a command to its end; its standard output. What it says on standard error is shown
     /// if it fails.
     pub(crate) fn run(&mut self, command: &mut Command) -> Result<String> {
-        let (out, err) = (
-            self.directory().join("stdout"),
-            self.directory().join("stderr"),
-        );
-        command
-            .stdout(File::create(&out)?)
-            .stderr(File::create(&err)?);
+        let (out, err) = (self.directory().join("stdout"), self.directory().join("stderr"));
+        command.stdout(File::create(&out)?).stderr(File::create(&err)?);
         let kept = self.spawn(command)?;
         let status = self.keeper.child(kept).wait()?;
         ensure!(status.success(), "{status}: {}", last_lines(&err).trim());
@@ -148,10 +136,7 @@ impl LocalCluster {
     fn offshoot(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(&self.offshoot);
         // Not the user's cluster, and a module cache that is empty when the cluster starts.
-        command
-            .args(arguments)
-            .env_remove("OFFSHOOT_MASTER")
-            .env_remove("OFFSHOOT_CREDENTIAL");
+        command.args(arguments).env_remove("OFFSHOOT_MASTER").env_remove("OFFSHOOT_CREDENTIAL");
         command.env("OFFSHOOT_CACHE", self.directory().join("cache"));
         command
     }
@@ -159,24 +144,15 @@ impl LocalCluster {
     fn member(&mut self, name: &str, command: &mut Command) -> Result<usize> {
         let log = self.directory().join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        let kept = self
-            .keeper
-            .spawn(command.stdout(Stdio::null()).stderr(file))?;
+        let kept = self.keeper.spawn(command.stdout(Stdio::null()).stderr(file))?;
         let pid = self.keeper.child(kept).id();
-        self.processes.push(Member {
-            name: name.to_owned(),
-            pid,
-            kept,
-            log,
-        });
+        self.processes.push(Member { name: name.to_owned(), pid, kept, log });
         Ok(self.processes.len() - 1)
     }
 
     /// Waits until a line of a member's log says what is wanted.
     fn wait_for<T>(&mut self, member: usize, wanted: impl Fn(&str) -> Option<T>) -> Result<T> {
-        let Member {
-            name, kept, log, ..
-        } = &self.processes[member];
+        let Member { name, kept, log, .. } = &self.processes[member];
         let deadline = Instant::now() + READY_DEADLINE;
         loop {
             let ended = self.keeper.child(*kept).try_wait()?;

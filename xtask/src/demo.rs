@@ -43,22 +43,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let cores = options.cores.unwrap_or_else(|| cores_each(options.workers));
     let mut cluster = LocalCluster::start(&offshoot, options.workers, cores)?;
-    let started = cluster
-        .members()
-        .iter()
-        .map(|member| format!("{} (process {})", member.name, member.pid));
+    let started =
+        cluster.members().iter().map(|member| format!("{} (process {})", member.name, member.pid));
     eprintln!("Started {}", started.collect::<Vec<_>>().join(", "));
     eprintln!("    master at {}, {cores} cores a worker", cluster.master());
 
     let module = guests.module("wordcount")?;
     let mut command = cluster.submit();
-    command
-        .arg("--name")
-        .arg("demo")
-        .arg("--allow-read")
-        .arg(&input)
-        .arg(module)
-        .arg(&input);
+    command.arg("--name").arg("demo").arg("--allow-read").arg(&input).arg(module).arg(&input);
     eprintln!("    offshoot submit --allow-read INPUT wordcount.wasm INPUT");
     eprintln!("    where INPUT is {}", input.display());
     let start = Instant::now();
@@ -68,11 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let directory = cluster.directory().to_owned();
     drop(cluster);
     counted?;
-    ensure!(
-        !directory.exists(),
-        "{} could not be removed",
-        directory.display()
-    );
+    ensure!(!directory.exists(), "{} could not be removed", directory.display());
     eprintln!("Counted in {seconds:.2} s, from the start of the command to its end;");
     eprintln!("all processes have ended and their files are gone.");
     Ok(())

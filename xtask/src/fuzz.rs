@@ -21,9 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !has_cargo_command("fuzz") {
         bail!("cargo-fuzz is not installed: cargo install cargo-fuzz --locked");
     }
-    let nightly = Command::new("rustup")
-        .args(["run", "nightly", "rustc", "--version"])
-        .output();
+    let nightly = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
     if !nightly.is_ok_and(|output| output.status.success()) {
         bail!("fuzzing needs a nightly toolchain: rustup toolchain install nightly");
     }
@@ -31,11 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen = match &options.target {
         None => all,
         Some(name) => {
-            ensure!(
-                all.contains(name),
-                "no fuzz target {name}; there are {}",
-                all.join(", ")
-            );
+            ensure!(all.contains(name), "no fuzz target {name}; there are {}", all.join(", "));
             vec![name.clone()]
         }
     };
@@ -51,15 +45,9 @@ fn fuzz(target: &str, seconds: u64) -> Result<()> {
     let found = folder.join("target/found").join(target);
     fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
     let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", "cargo", "fuzz", "run", target])
-        .arg(&found);
+    command.args(["run", "nightly", "cargo", "fuzz", "run", target]).arg(&found);
     command.arg(folder.join("corpus").join(target));
-    command.args([
-        "--",
-        &format!("-max_total_time={seconds}"),
-        "-max_len=65536",
-    ]);
+    command.args(["--", &format!("-max_total_time={seconds}"), "-max_len=65536"]);
     // These would send cargo back to the toolchain that runs this program.
     command.current_dir(repository().join("proto"));
     command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
@@ -73,10 +61,7 @@ fn targets() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        names.extend(
-            path.file_stem()
-                .map(|name| name.to_string_lossy().into_owned()),
-        );
+        names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
     }
     names.sort();
     Ok(names)

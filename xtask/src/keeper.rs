@@ -55,12 +55,7 @@ impl Keeper {
             .tempdir()
             .context("making a temporary directory")?
             .keep();
-        let mut keeper = Self {
-            process,
-            orders,
-            directory,
-            children: Vec::new(),
-        };
+        let mut keeper = Self { process, orders, directory, children: Vec::new() };
         keeper.order(&format!("directory {}", keeper.directory.display()))?;
         Ok(keeper)
     }
@@ -87,10 +82,7 @@ impl Keeper {
     }
 
     fn order(&mut self, line: &str) -> Result<()> {
-        let orders = self
-            .orders
-            .as_mut()
-            .expect("open until the keeper is dropped");
+        let orders = self.orders.as_mut().expect("open until the keeper is dropped");
         writeln!(orders, "{line}").context("telling the keeper what to keep")
     }
 }
@@ -114,11 +106,7 @@ pub(crate) fn run() -> Result<()> {
         match line.split_once(' ') {
             Some(("directory", path)) => directories.push(PathBuf::from(path)),
             Some(("process", id)) => {
-                let id = id
-                    .parse()
-                    .ok()
-                    .and_then(Pid::from_raw)
-                    .context("not a process id")?;
+                let id = id.parse().ok().and_then(Pid::from_raw).context("not a process id")?;
                 // One that has ended and been waited for needs no stopping.
                 processes.extend(pidfd_open(id, PidfdFlags::empty()).ok());
             }

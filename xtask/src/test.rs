@@ -9,11 +9,7 @@ use std::ffi::OsString;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Passed to the test runner
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARG"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     arguments: Vec<OsString>,
 }
 

@@ -19,11 +19,7 @@ pub(crate) fn text_of(bytes: u64) -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let (origin, files) = sources()?;
-    eprintln!(
-        "Making {} out of {} files of {origin}",
-        path.display(),
-        files.len()
-    );
+    eprintln!("Making {} out of {} files of {origin}", path.display(), files.len());
     let unfinished = path.with_extension("unfinished");
     write_text(&files, bytes, &unfinished)
         .with_context(|| format!("writing {}", unfinished.display()))?;
@@ -63,9 +59,7 @@ fn collect(folder: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) -> io::
         if kind.is_dir() && entry.file_name() != "target" {
             collect(&path, extensions, files)?;
         } else if kind.is_file()
-            && path
-                .extension()
-                .is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
+            && path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
         {
             files.push(path);
         }

@@ -11,9 +11,7 @@ pub(crate) const GUEST_TARGET: &str = "wasm32-wasip1";
 
 /// The top of the checkout.
 pub(crate) fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the checkout")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the checkout")
 }
 
 /// The cargo that runs this program, in the checkout's top folder.
@@ -54,10 +52,7 @@ pub(crate) fn ensure_guest_target() -> Result<()> {
 /// Whether `cargo NAME` is installed.
 pub(crate) fn has_cargo_command(name: &str) -> bool {
     let file = format!("cargo-{name}");
-    let mut folders: Vec<PathBuf> = env::var_os("PATH")
-        .iter()
-        .flat_map(env::split_paths)
-        .collect();
+    let mut folders: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
     folders.extend(cargo_home().map(|home| home.join("bin")));
     folders.iter().any(|folder| folder.join(&file).is_file())
 }
@@ -70,9 +65,7 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
 
 /// Runs a command that shows its own progress; fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("starting {}", describe(command)))?;
+    let status = command.status().with_context(|| format!("starting {}", describe(command)))?;
     ensure!(status.success(), "{}: {status}", describe(command));
     Ok(())
 }
@@ -82,28 +75,14 @@ pub(crate) fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());
     let words = [program].into_iter().chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn rustc(arguments: &[&str]) -> Result<String> {
     let program = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(repository())
-        .stderr(Stdio::inherit());
+    command.args(arguments).current_dir(repository()).stderr(Stdio::inherit());
     let output = command.output().context("starting rustc")?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        describe(&command),
-        output.status
-    );
-    Ok(String::from_utf8(output.stdout)
-        .context("rustc's answer")?
-        .trim()
-        .to_owned())
+    ensure!(output.status.success(), "{}: {}", describe(&command), output.status);
+    Ok(String::from_utf8(output.stdout).context("rustc's answer")?.trim().to_owned())
 }

@@ -25,10 +25,7 @@ const PURE: [&str; 6] = [
 const IMPURE: [(&str, &str); 6] = [
     ("tokio", "the driver around it waits"),
     ("async", "the driver around it waits"),
-    (
-        "Instant",
-        "time is an argument: a Duration since some start",
-    ),
+    ("Instant", "time is an argument: a Duration since some start"),
     ("SystemTime", "time is an argument"),
     ("HashMap", "its order differs from run to run; use BTreeMap"),
     ("HashSet", "its order differs from run to run; use BTreeSet"),
@@ -36,12 +33,8 @@ const IMPURE: [(&str, &str); 6] = [
 
 /// Where `unsafe` may be: the sandbox, the SDK's imports, process set-up, and an example job that
 /// looks at its own memory.
-const UNSAFE: [&str; 4] = [
-    "sandbox/",
-    "sdk/src/raw.rs",
-    "host/src/launch",
-    "guest-examples/probe/src/lib.rs",
-];
+const UNSAFE: [&str; 4] =
+    ["sandbox/", "sdk/src/raw.rs", "host/src/launch", "guest-examples/probe/src/lib.rs"];
 
 /// Where every package may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -66,10 +59,7 @@ impl Source {
             // What is not UTF-8 is not text.
             let text = fs::read_to_string(&path).ok()?;
             let path = path.strip_prefix(top).unwrap().to_str().unwrap();
-            Some(Self {
-                path: path.to_owned(),
-                text,
-            })
+            Some(Self { path: path.to_owned(), text })
         };
         paths.into_iter().filter_map(read).collect()
     }
@@ -153,10 +143,7 @@ fn state_machines_are_pure() {
     let mut complaints = Vec::new();
     let sources = Source::rust();
     for place in PURE {
-        let files: Vec<_> = sources
-            .iter()
-            .filter(|file| file.is_within(&[place]))
-            .collect();
+        let files: Vec<_> = sources.iter().filter(|file| file.is_within(&[place])).collect();
         assert!(!files.is_empty(), "{place} is gone; correct the list");
         for file in files {
             for (number, line) in file.code() {
@@ -227,13 +214,9 @@ fn nothing_names_the_machine_that_it_was_written_on() {
 #[test]
 fn packages_come_from_the_public_registry() {
     let mut complaints = Vec::new();
-    let locks = Source::all()
-        .into_iter()
-        .filter(|file| file.path.ends_with("Cargo.lock"));
+    let locks = Source::all().into_iter().filter(|file| file.path.ends_with("Cargo.lock"));
     for Source { path, text } in locks {
-        let sources = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("source = "));
+        let sources = text.lines().filter_map(|line| line.strip_prefix("source = "));
         let foreign = sources.filter(|source| source.trim_matches('"') != REGISTRY);
         complaints.extend(foreign.map(|source| format!("{path}: {source}")));
     }

@@ -27,18 +27,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         println!("{:#}", json!(rows));
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
-        "{:<8} {:<24} {:<12} {:<9} {:>5} EXECUTORS",
-        "ID", "NAME", "TENANT", "STATE", "CORES"
-    );
+    println!("{:<8} {:<24} {:<12} {:<9} {:>5} EXECUTORS", "ID", "NAME", "TENANT", "STATE", "CORES");
     for row in rows {
         let (id, name) = (row.id.to_string(), row.name.escape_debug().to_string());
         let state = format!("{:?}", row.state).to_lowercase();
         let (tenant, cores) = (&row.tenant, row.cores);
-        println!(
-            "{id:<8} {name:<24} {tenant:<12} {state:<9} {cores:>5} {}",
-            row.executors.len()
-        );
+        println!("{id:<8} {name:<24} {tenant:<12} {state:<9} {cores:>5} {}", row.executors.len());
     }
     Ok(ExitCode::SUCCESS)
 }

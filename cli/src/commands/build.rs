@@ -17,12 +17,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut command = Command::new("cargo");
-    command.args([
-        "build",
-        "--target",
-        TARGET,
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     if arguments.release {
         command.arg("--release");
     }
@@ -38,9 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let text = String::from_utf8_lossy(&output.stdout);
     let modules: Vec<String> = text.lines().filter_map(module_of).collect();
     if modules.is_empty() {
-        return Err(Failure::local(
-            "cargo built no program; a job has a src/main.rs",
-        ));
+        return Err(Failure::local("cargo built no program; a job has a src/main.rs"));
     }
     for module in modules {
         println!("{module}");

@@ -37,10 +37,7 @@ fn run_executor(name: &str) -> ExitCode {
         Ok(slots) => slots,
         Err(error) => return ended("executor", Err(format!("starting the spawner: {error}"))),
     };
-    let ports = executor::Ports {
-        network: Arc::new(UdpNetwork),
-        slots,
-    };
+    let ports = executor::Ports { network: Arc::new(UdpNetwork), slots };
     let run = executor_main(|start, code, description, ready, shutdown| {
         executor::run(start, code, description, ports, ready, shutdown)
     });

@@ -27,10 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let credential = state.admin_credential();
     crate::runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
-        let config = Config {
-            listen: arguments.listen,
-            leases: Default::default(),
-        };
+        let config = Config { listen: arguments.listen, leases: Default::default() };
         let served = server::serve(state, config, Ports::system()).await;
         let mut master = served.map_err(Failure::usage)?;
         eprintln!("listening on {}", master.local_address());

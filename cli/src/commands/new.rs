@@ -30,10 +30,7 @@ const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk");
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let directory = &arguments.name;
-    let name = directory
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || !name.chars().all(plain) || !name.starts_with(|c: char| c.is_alphabetic())
     {

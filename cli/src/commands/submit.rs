@@ -54,11 +54,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "APP.wasm")]
     module: PathBuf,
     /// Arguments of its main.
-    #[arg(
-        value_name = "ARG",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
@@ -110,9 +106,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
         settings.set(pair).map_err(Failure::usage)?;
     }
     if arguments.driver_memory > DRIVER_MEMORY_BYTES_MAX {
-        return Err(Failure::usage(
-            "--driver-memory: main is a 32-bit program, at most 4 GiB",
-        ));
+        return Err(Failure::usage("--driver-memory: main is a 32-bit program, at most 4 GiB"));
     }
     let grants = grants::grants(&arguments.allow_read, &arguments.allow_write)?;
     let path = &arguments.module;
@@ -125,12 +119,8 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
         CompileError::Cache { .. } | CompileError::Child(_) => Failure::local(error),
         refused => Failure::usage(format!("{shown}: {refused}")),
     })?;
-    let stem = path
-        .file_stem()
-        .map_or_else(|| "job".into(), |stem| stem.to_string_lossy());
-    let program = path
-        .file_name()
-        .map_or_else(|| "job".into(), |name| name.to_string_lossy());
+    let stem = path.file_stem().map_or_else(|| "job".into(), |stem| stem.to_string_lossy());
+    let program = path.file_name().map_or_else(|| "job".into(), |name| name.to_string_lossy());
     Ok(Config {
         cluster: None,
         name: arguments.name.clone().unwrap_or_else(|| stem.into_owned()),
@@ -168,11 +158,7 @@ async fn join(
     let idempotency_key = u128::from_le_bytes(key);
     if let Some(master) = arguments.cluster.master {
         let credential = parse::credential(arguments.cluster.credential.as_deref())?;
-        config.cluster = Some(Cluster {
-            master,
-            credential,
-            idempotency_key,
-        });
+        config.cluster = Some(Cluster { master, credential, idempotency_key });
         return Ok((config, None));
     }
     let embedded = Box::pin(Embedded::start(open_cache()?)).await?;

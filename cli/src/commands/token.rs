@@ -27,12 +27,7 @@ enum Role {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Role::Worker { dir } = &arguments.role;
     let authority = Authority::open(dir).map_err(Failure::usage)?;
-    let token = JoinToken::mint(
-        &authority,
-        RoleKind::Worker,
-        SystemTime::now(),
-        TOKEN_LIFETIME,
-    );
+    let token = JoinToken::mint(&authority, RoleKind::Worker, SystemTime::now(), TOKEN_LIFETIME);
     println!("{}", token.map_err(Failure::local)?);
     Ok(ExitCode::SUCCESS)
 }

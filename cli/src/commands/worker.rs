@@ -18,12 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OFFSHOOT_MASTER", value_name = "ADDR:PORT", value_parser = parse::address)]
     master: SocketAddr,
     /// What `offshoot token worker` printed. Not needed again in a directory that has joined.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "OFFSHOOT_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "OFFSHOOT_TOKEN", hide_env_values = true)]
     token: Option<JoinToken>,
     /// Cores to give (all).
     #[arg(long, value_name = "N")]
@@ -88,9 +83,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 async fn identity(arguments: &Arguments, file: &Path) -> Result<Credential, Failure> {
     if file.exists() {
         let credential = Credential::load(file).map_err(Failure::usage)?;
-        let fresh = credential
-            .not_after()
-            .is_ok_and(|end| end > std::time::SystemTime::now());
+        let fresh = credential.not_after().is_ok_and(|end| end > std::time::SystemTime::now());
         if fresh && matches!(credential.role(), Role::Worker(_)) {
             return Ok(credential);
         }
@@ -133,8 +126,6 @@ pub(crate) fn all_cores() -> u32 {
 /// The machine's memory but for 1 GiB, and never less than half of it.
 pub(crate) fn most_memory() -> u64 {
     let system = rustix::system::sysinfo();
-    let total = system
-        .totalram
-        .saturating_mul(u64::from(system.mem_unit.max(1)));
+    let total = system.totalram.saturating_mul(u64::from(system.mem_unit.max(1)));
     total.saturating_sub(1 << 30).max(total / 2)
 }

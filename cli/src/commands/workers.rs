@@ -28,22 +28,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         println!("{:#}", json!(rows));
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
-        "{:<18} {:<22} {:<6} {:>9} {:>22}",
-        "ID", "ADDRESS", "STATE", "CORES", "MEMORY"
-    );
+    println!("{:<18} {:<22} {:<6} {:>9} {:>22}", "ID", "ADDRESS", "STATE", "CORES", "MEMORY");
     for row in rows {
         let cores = format!("{}/{}", row.cores_used, row.cores);
-        let (used, all) = (
-            format_size(row.memory_used_bytes),
-            format_size(row.memory_bytes),
-        );
+        let (used, all) = (format_size(row.memory_used_bytes), format_size(row.memory_bytes));
         let (id, address) = (row.id.to_string(), row.address.to_string());
         let state = format!("{:?}", row.state).to_lowercase();
-        println!(
-            "{id:<18} {address:<22} {state:<6} {cores:>9} {:>22}",
-            format!("{used}/{all}")
-        );
+        println!("{id:<18} {address:<22} {state:<6} {cores:>9} {:>22}", format!("{used}/{all}"));
     }
     Ok(ExitCode::SUCCESS)
 }

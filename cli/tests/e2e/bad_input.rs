@@ -27,31 +27,15 @@ fn modules(directory: &Path) -> Vec<Case> {
         (import "env" "launch" (func)) (memory (export "memory") 1) (func (export "_start")))"#;
     vec![
         (words(&[&directory.join("none.wasm")]), 2, "No such file"),
-        (
-            words(&[&file("empty.wasm", b"")]),
-            2,
-            "not wasm (magic the file is empty)",
-        ),
-        (
-            words(&[&file("elf.wasm", b"\x7fELF\x02\x01")]),
-            2,
-            "not wasm (magic 7f 45 4c 46)",
-        ),
-        (
-            words(&[&file("cut.wasm", b"\0asm\x01\0\0\0\x01\x7f")]),
-            2,
-            "InvalidModule",
-        ),
+        (words(&[&file("empty.wasm", b"")]), 2, "not wasm (magic the file is empty)"),
+        (words(&[&file("elf.wasm", b"\x7fELF\x02\x01")]), 2, "not wasm (magic 7f 45 4c 46)"),
+        (words(&[&file("cut.wasm", b"\0asm\x01\0\0\0\x01\x7f")]), 2, "InvalidModule"),
         (
             words(&[&file("task.wat", &wat(no_task))]),
             2,
             "MissingExport: offshoot_task(i32, i32) -> i64",
         ),
-        (
-            words(&[&file("import.wat", &wat(unknown))]),
-            2,
-            "UnknownImport: env::launch",
-        ),
+        (words(&[&file("import.wat", &wat(unknown))]), 2, "UnknownImport: env::launch"),
     ]
 }
 
@@ -65,64 +49,25 @@ fn what_cannot_be_submitted_is_told_in_a_line() {
     let mut cases = modules(directory.path());
     let pi = guest("pi");
     cases.extend([
-        (
-            words(&[&"--conf", &"task-memroy=1g", &pi]),
-            2,
-            "did you mean task-memory?",
-        ),
-        (
-            words(&[&"--conf", &"task-memory=10gb5", &pi]),
-            2,
-            "expected a size",
-        ),
-        (
-            words(&[&"--executor-memory", &"10gb5", &pi]),
-            2,
-            "is not a size",
-        ),
-        (
-            words(&[&"--executor-cores", &"0", &pi]),
-            2,
-            "0 is not in 1..=4096",
-        ),
-        (
-            words(&[&"--allow-read", &"/no/such/path", &pi]),
-            2,
-            "--allow-read /no/such/path",
-        ),
-        (
-            words(&[&"--master", &"127.0.0.1:1", &pi]),
-            2,
-            "needs a credential",
-        ),
+        (words(&[&"--conf", &"task-memroy=1g", &pi]), 2, "did you mean task-memory?"),
+        (words(&[&"--conf", &"task-memory=10gb5", &pi]), 2, "expected a size"),
+        (words(&[&"--executor-memory", &"10gb5", &pi]), 2, "is not a size"),
+        (words(&[&"--executor-cores", &"0", &pi]), 2, "0 is not in 1..=4096"),
+        (words(&[&"--allow-read", &"/no/such/path", &pi]), 2, "--allow-read /no/such/path"),
+        (words(&[&"--master", &"127.0.0.1:1", &pi]), 2, "needs a credential"),
         (words(&[&"--master", &"nonsense", &pi]), 2, "ADDR:PORT"),
         (words(&[&pi, &"many", &"tasks"]), 2, "usage: pi"),
         (words(&[&guest("wordcount")]), 2, "usage: wordcount"),
-        (
-            words(&[&guest("wordcount"), &"/etc/hostname"]),
-            1,
-            "--allow-read",
-        ),
+        (words(&[&guest("wordcount"), &"/etc/hostname"]), 1, "--allow-read"),
         (words(&[&guest("task_exit")]), 1, "task called exit(3)"),
-        (
-            words(&[&guest("task_panic")]),
-            1,
-            "partition 2 does not like its number",
-        ),
-        (
-            words(&[&guest("action_in_task")]),
-            1,
-            "actions run in main; this is a task of node",
-        ),
+        (words(&[&guest("task_panic")]), 1, "partition 2 does not like its number"),
+        (words(&[&guest("action_in_task")]), 1, "actions run in main; this is a task of node"),
     ]);
     for (arguments, code, text) in cases {
         let said = submit(directory.path(), &arguments);
         assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
         assert!(said.err.contains(text), "{arguments:?}: {said:?}");
-        assert_eq!(
-            said.out, "",
-            "{arguments:?}: standard output is the guest's"
-        );
+        assert_eq!(said.out, "", "{arguments:?}: standard output is the guest's");
     }
 }
 
@@ -144,22 +89,9 @@ fn daemons_refuse_what_they_cannot_use() {
     };
     let cases = [
         (master(&file.join("below")), 2, "file"),
-        (
-            words(&[
-                &"token",
-                &"worker",
-                &"--dir",
-                &directory.path().join("none"),
-            ]),
-            2,
-            "none",
-        ),
+        (words(&[&"token", &"worker", &"--dir", &directory.path().join("none")]), 2, "none"),
         (worker(&[]), 2, "--token"),
-        (
-            worker(&["--token", "offshoot-join-1-00"]),
-            2,
-            "not a join token",
-        ),
+        (worker(&["--token", "offshoot-join-1-00"]), 2, "not a join token"),
         (worker(&["--memory", "10gb5"]), 2, "is not a size"),
         (worker(&["--executor-ports", "9-3"]), 2, "A-B"),
         (words(&[&"workers"]), 2, "--master"),
@@ -190,19 +122,13 @@ fn strangers_are_refused() {
     let other = Cluster::start(0, 1);
     let credential = other.directory.path().join("master/admin.credential");
     let mut command = cluster.command();
-    command
-        .env("OFFSHOOT_CREDENTIAL", credential)
-        .arg("workers");
+    command.env("OFFSHOOT_CREDENTIAL", credential).arg("workers");
     let said = run(command);
     assert_eq!(said.code, Some(3), "{said:?}");
     // A worker's identity is no tenant's.
     let mut command = cluster.command();
     let worker = cluster.directory.path().join("worker-0/worker.credential");
-    command
-        .env("OFFSHOOT_CREDENTIAL", worker)
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["1000", "2"]);
+    command.env("OFFSHOOT_CREDENTIAL", worker).arg("submit").arg(guest("pi")).args(["1000", "2"]);
     let said = run(command);
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.err.contains("may not"), "{said:?}");
@@ -211,9 +137,7 @@ fn strangers_are_refused() {
     for (master, code) in [(&other.address, 3), (&cluster.address, 0)] {
         let mut command = offshoot(cluster.directory.path());
         let directory = cluster.directory.path().join(format!("joined-{code}"));
-        command.args([
-            "worker", "--master", master, "--token", &token, "--cores", "1", "--dir",
-        ]);
+        command.args(["worker", "--master", master, "--token", &token, "--cores", "1", "--dir"]);
         command.arg(&directory);
         if code == 0 {
             let (mut daemon, _) = crate::support::Daemon::start(command, " registered with ");
@@ -224,14 +148,7 @@ fn strangers_are_refused() {
         }
     }
     let mut command = offshoot(cluster.directory.path());
-    command.args([
-        "worker",
-        "--master",
-        &cluster.address,
-        "--token",
-        &token,
-        "--dir",
-    ]);
+    command.args(["worker", "--master", &cluster.address, "--token", &token, "--dir"]);
     let said = run({
         command.arg(cluster.directory.path().join("again"));
         command

@@ -15,10 +15,7 @@ fn the_operations_give_what_iterators_give() {
         })
         .collect();
     assert_eq!(lines("group"), group);
-    assert_eq!(
-        lines("join_small"),
-        "1\tone\t10\n1\tone\t11\n3\tthree\t30\n"
-    );
+    assert_eq!(lines("join_small"), "1\tone\t10\n1\tone\t11\n3\tthree\t30\n");
     assert_eq!(lines("two_jobs"), "1 2\n");
     assert_eq!(lines("stack_pointer"), "0\n");
     let union = lines("union_take");
@@ -41,14 +38,7 @@ fn every_task_is_a_fresh_fork() {
         let mut all = vec![guest("lookup").into_os_string(), "8".into(), "50".into()];
         all.extend(write.map(Into::into));
         let out = cluster.submit(&all).ok();
-        assert!(
-            out.lines()
-                .last()
-                .unwrap()
-                .parse::<f64>()
-                .is_ok_and(|s| s > 0.0),
-            "{out}"
-        );
+        assert!(out.lines().last().unwrap().parse::<f64>().is_ok_and(|s| s > 0.0), "{out}");
     }
 }
 
@@ -58,18 +48,10 @@ fn without_a_master_the_cluster_is_embedded_and_leaves_nothing() {
     let temporary = directory.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     let mut command = crate::support::offshoot(directory.path());
-    command
-        .env("TMPDIR", &temporary)
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["100000", "4"]);
+    command.env("TMPDIR", &temporary).arg("submit").arg(guest("pi")).args(["100000", "4"]);
     let out = crate::support::run(command).ok();
     assert!(out.starts_with("pi is roughly 3.1"), "{out}");
-    assert_eq!(
-        fs::read_dir(&temporary).unwrap().count(),
-        0,
-        "the directory is gone"
-    );
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the directory is gone");
 }
 
 #[test]
@@ -106,21 +88,15 @@ fn files_are_there_when_they_are_granted() {
 fn a_new_job_builds_and_runs() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = crate::support::offshoot(directory.path());
-    command
-        .current_dir(directory.path())
-        .args(["new", "my-job"]);
+    command.current_dir(directory.path()).args(["new", "my-job"]);
     crate::support::run(command).ok();
     let mut command = crate::support::offshoot(directory.path());
-    command
-        .current_dir(directory.path().join("my-job"))
-        .args(["build", "--release"]);
+    command.current_dir(directory.path().join("my-job")).args(["build", "--release"]);
     let module = crate::support::run(command).ok();
     let out = submit(directory.path(), &[module.trim()]).ok();
     assert_eq!(out, "500000 of 1000000 numbers are even\n");
     let mut command = crate::support::offshoot(directory.path());
-    command
-        .current_dir(directory.path())
-        .args(["new", "my-job"]);
+    command.current_dir(directory.path()).args(["new", "my-job"]);
     let again = crate::support::run(command);
     assert_eq!(again.code, Some(2), "{again:?}");
 }
@@ -150,10 +126,7 @@ fn a_task_has_the_memory_that_its_job_says() {
     let job = |limit: &str| {
         let conf = format!("task-memory={limit}");
         let module = guest("hungry_task").into_os_string();
-        submit(
-            directory.path(),
-            &["--conf".into(), conf.into(), module, "64".into()],
-        )
+        submit(directory.path(), &["--conf".into(), conf.into(), module, "64".into()])
     };
     assert_eq!(job("128m").ok(), "[67108864]\n");
     let said = job("32m");
@@ -172,8 +145,5 @@ fn a_task_has_the_memory_that_its_job_says() {
 fn a_module_of_the_first_day_still_runs() {
     let directory = tempfile::tempdir().unwrap();
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/abi1-join.wasm");
-    assert_eq!(
-        submit(directory.path(), &[module]).ok(),
-        "1\tone\t10\n1\tone\t11\n3\tthree\t30\n"
-    );
+    assert_eq!(submit(directory.path(), &[module]).ok(), "1\tone\t10\n1\tone\t11\n3\tthree\t30\n");
 }

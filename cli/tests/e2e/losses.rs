@@ -7,10 +7,7 @@ use std::time::Duration;
 /// A job that runs until it is killed: tasks of a second and more.
 fn long_job(cluster: &Cluster) -> Child {
     let mut command = cluster.command();
-    command
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["100000000000", "64"]);
+    command.arg("submit").arg(guest("pi")).args(["100000000000", "64"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -44,15 +41,8 @@ fn an_interrupted_submit_leaves_nothing() {
 fn a_killed_executor_is_replaced_and_the_result_is_right() {
     let cluster = Cluster::start(2, 1);
     let mut command = cluster.command();
-    command
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["400000000", "16"]);
-    let submit = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    command.arg("submit").arg(guest("pi")).args(["400000000", "16"]);
+    let submit = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     cluster.wait_for_process("offshoot slot app-1/0/0");
     let executor = cluster.wait_for_process("offshoot executor app-1/0");
     signal(executor, "KILL");
@@ -65,15 +55,8 @@ fn a_killed_executor_is_replaced_and_the_result_is_right() {
 fn a_killed_slot_costs_an_attempt_and_no_executor() {
     let cluster = Cluster::start(1, 1);
     let mut command = cluster.command();
-    command
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["400000000", "8"]);
-    let submit = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    command.arg("submit").arg(guest("pi")).args(["400000000", "8"]);
+    let submit = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let slot = cluster.wait_for_process("offshoot slot app-1/0/0");
     let executor = cluster.wait_for_process("offshoot executor app-1/0");
     signal(slot, "KILL");
@@ -89,11 +72,7 @@ fn a_killed_worker_takes_its_children_along() {
     let mut submit = long_job(&cluster);
     cluster.wait_for_process("offshoot slot app-1/0/0");
     cluster.wait_for_process("offshoot slot app-1/1/0");
-    let children: Vec<u32> = cluster.workers[0]
-        .descendants()
-        .iter()
-        .map(|(pid, _)| *pid)
-        .collect();
+    let children: Vec<u32> = cluster.workers[0].descendants().iter().map(|(pid, _)| *pid).collect();
     assert!(!children.is_empty());
     cluster.workers[0].kill();
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
@@ -102,10 +81,7 @@ fn a_killed_worker_takes_its_children_along() {
         stat.contains("offshoot") && !stat.contains(") Z ")
     };
     while children.iter().any(alive) {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "children of a killed worker run on"
-        );
+        assert!(std::time::Instant::now() < deadline, "children of a killed worker run on");
     }
     submit.kill().unwrap();
     submit.wait().unwrap();
@@ -115,15 +91,8 @@ fn a_killed_worker_takes_its_children_along() {
 fn a_running_job_does_not_need_the_master() {
     let mut cluster = Cluster::start(1, 1);
     let mut command = cluster.command();
-    command
-        .arg("submit")
-        .arg(guest("pi"))
-        .args(["400000000", "8"]);
-    let submit = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    command.arg("submit").arg(guest("pi")).args(["400000000", "8"]);
+    let submit = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     cluster.wait_for_process("offshoot slot app-1/0/0");
     cluster.master.kill();
     let out = finish(submit).ok();

@@ -39,17 +39,10 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 /// The program, with nothing of this process's environment that matters to it.
 pub(crate) fn offshoot(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
-    for name in [
-        "OFFSHOOT_MASTER",
-        "OFFSHOOT_CREDENTIAL",
-        "OFFSHOOT_TOKEN",
-        "RUST_LOG",
-    ] {
+    for name in ["OFFSHOOT_MASTER", "OFFSHOOT_CREDENTIAL", "OFFSHOOT_TOKEN", "RUST_LOG"] {
         command.env_remove(name);
     }
-    command
-        .env("OFFSHOOT_CACHE", directory.join("cache"))
-        .stdin(Stdio::null());
+    command.env("OFFSHOOT_CACHE", directory.join("cache")).stdin(Stdio::null());
     command
 }
 
@@ -75,18 +68,8 @@ impl Cluster {
         command.args(["master", "--listen", "127.0.0.1:0", "--dir"]);
         command.arg(directory.path().join("master"));
         let (master, line) = Daemon::start(command, "listening on ");
-        let address = line
-            .split("listening on ")
-            .nth(1)
-            .unwrap()
-            .trim()
-            .to_owned();
-        let mut cluster = Self {
-            directory,
-            address,
-            master,
-            workers: Vec::new(),
-        };
+        let address = line.split("listening on ").nth(1).unwrap().trim().to_owned();
+        let mut cluster = Self { directory, address, master, workers: Vec::new() };
         for number in 0..workers {
             let worker = cluster.start_worker(&format!("worker-{number}"), cores);
             cluster.workers.push(worker);
@@ -97,14 +80,7 @@ impl Cluster {
     pub(crate) fn start_worker(&self, name: &str, cores: u32) -> Daemon {
         let token = self.token();
         let mut command = offshoot(self.directory.path());
-        command.args([
-            "worker",
-            "--master",
-            &self.address,
-            "--token",
-            &token,
-            "--cores",
-        ]);
+        command.args(["worker", "--master", &self.address, "--token", &token, "--cores"]);
         command.args([&cores.to_string(), "--memory", "4GiB", "--dir"]);
         command.arg(self.directory.path().join(name));
         Daemon::start(command, " registered with ").0
@@ -112,9 +88,7 @@ impl Cluster {
 
     pub(crate) fn token(&self) -> String {
         let mut command = offshoot(self.directory.path());
-        command
-            .args(["token", "worker", "--dir"])
-            .arg(self.directory.path().join("master"));
+        command.args(["token", "worker", "--dir"]).arg(self.directory.path().join("master"));
         let said = run(command);
         assert_eq!(said.code, Some(0), "{said:?}");
         said.out.trim().to_owned()
@@ -124,9 +98,7 @@ impl Cluster {
     pub(crate) fn command(&self) -> Command {
         let mut command = offshoot(self.directory.path());
         let credential = self.directory.path().join("master/admin.credential");
-        command
-            .env("OFFSHOOT_MASTER", &self.address)
-            .env("OFFSHOOT_CREDENTIAL", credential);
+        command.env("OFFSHOOT_MASTER", &self.address).env("OFFSHOOT_CREDENTIAL", credential);
         command
     }
 
@@ -158,10 +130,7 @@ impl Cluster {
             if left.is_empty() {
                 return;
             }
-            assert!(
-                Instant::now() < deadline,
-                "after {limit:?} there is still: {left:?}"
-            );
+            assert!(Instant::now() < deadline, "after {limit:?} there is still: {left:?}");
         }
     }
 
@@ -191,10 +160,7 @@ impl Cluster {
             if let Some((pid, _)) = all.into_iter().find(|(_, name)| name.contains(text)) {
                 return pid;
             }
-            assert!(
-                Instant::now() < deadline,
-                "no process {text:?} within {PATIENCE:?}"
-            );
+            assert!(Instant::now() < deadline, "no process {text:?} within {PATIENCE:?}");
         }
     }
 }
@@ -204,11 +170,7 @@ impl Cluster {
 impl Daemon {
     /// Starts a process and waits for a line of its standard error that contains `text`.
     pub(crate) fn start(mut command: Command, text: &'static str) -> (Self, String) {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, receiver) = mpsc::channel();
         // Reads to the end, so that the process never waits for a reader.
@@ -277,9 +239,7 @@ impl Drop for Daemon {
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status();
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.unwrap().success(), "kill -{name} {pid}");
 }
 
@@ -329,9 +289,5 @@ pub(crate) fn finish(mut child: Child) -> Said {
     if let Some(mut stream) = child.stderr.take() {
         stream.read_to_string(&mut err).unwrap();
     }
-    Said {
-        code: child.wait().unwrap().code(),
-        out,
-        err,
-    }
+    Said { code: child.wait().unwrap().code(), out, err }
 }

@@ -12,9 +12,7 @@ fn nasty_directory(directory: &Path) {
     fs::create_dir(directory).unwrap();
     let mut number = 12_345u64;
     let mut next = |limit: u64| {
-        number = number
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (number >> 33) % limit
     };
     for file in 0..1000 {
@@ -23,18 +21,12 @@ fn nasty_directory(directory: &Path) {
             .collect();
         fs::write(directory.join(format!("small-{file:04}.txt")), lines).unwrap();
     }
-    let long: Vec<u8> = (0..1 << 20)
-        .map(|n| if n % 1000 == 0 { b' ' } else { b'x' })
-        .collect();
+    let long: Vec<u8> = (0..1 << 20).map(|n| if n % 1000 == 0 { b' ' } else { b'x' }).collect();
     fs::write(directory.join("one-line"), long).unwrap();
     fs::write(directory.join("empty"), b"").unwrap();
     fs::write(directory.join("crlf"), b"one\r\ntwo\r\n\r\nthree\r\n").unwrap();
     fs::write(directory.join("no-end"), b"the last line has no end").unwrap();
-    fs::write(
-        directory.join("bytes"),
-        b"\xff\xfe \x00 caf\xc3\xa9\n\x0bv\x0cf\n",
-    )
-    .unwrap();
+    fs::write(directory.join("bytes"), b"\xff\xfe \x00 caf\xc3\xa9\n\x0bv\x0cf\n").unwrap();
     let many: Vec<u8> = (0..200_000)
         .flat_map(|_| format!("{} {}\n", next(5000), next(100_000)).into_bytes())
         .collect();
@@ -45,24 +37,14 @@ fn all_bytes(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).unwrap().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
-        })
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
         .collect()
 }
 
 fn parts(directory: &Path) -> Vec<Vec<u8>> {
     assert!(directory.join("_SUCCESS").exists());
-    assert!(
-        !directory.join(".staging").exists(),
-        "nothing is staged any more"
-    );
-    let parts = all_bytes(directory)
-        .into_iter()
-        .filter(|(name, _)| name.starts_with("part-"));
+    assert!(!directory.join(".staging").exists(), "nothing is staged any more");
+    let parts = all_bytes(directory).into_iter().filter(|(name, _)| name.starts_with("part-"));
     parts.map(|(_, bytes)| bytes).collect()
 }
 
@@ -73,10 +55,8 @@ fn arguments(list: &[&dyn AsRef<std::ffi::OsStr>]) -> Vec<OsString> {
 #[test]
 fn word_count_equals_a_naive_count() {
     let cluster = Cluster::start(2, 1);
-    let (input, output) = (
-        cluster.directory.path().join("in"),
-        cluster.directory.path().join("out"),
-    );
+    let (input, output) =
+        (cluster.directory.path().join("in"), cluster.directory.path().join("out"));
     nasty_directory(&input);
     let out = cluster
         .submit(&arguments(&[
@@ -107,12 +87,7 @@ fn word_count_equals_a_naive_count() {
         .map(|(word, count)| [word, format!("\t{count}\n").as_bytes()].concat())
         .collect();
     expected.sort();
-    assert!(
-        saved == expected,
-        "{} words saved, {} expected",
-        saved.len(),
-        expected.len()
-    );
+    assert!(saved == expected, "{} words saved, {} expected", saved.len(), expected.len());
     let mut top: Vec<(&Vec<u8>, u64)> = counts.iter().map(|(word, count)| (word, *count)).collect();
     top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let shown: String = top
@@ -126,10 +101,8 @@ fn word_count_equals_a_naive_count() {
 #[test]
 fn sort_equals_sort() {
     let cluster = Cluster::start(2, 1);
-    let (input, output) = (
-        cluster.directory.path().join("in"),
-        cluster.directory.path().join("out"),
-    );
+    let (input, output) =
+        (cluster.directory.path().join("in"), cluster.directory.path().join("out"));
     nasty_directory(&input);
     let job = arguments(&[
         &"--allow-read",
@@ -144,17 +117,9 @@ fn sort_equals_sort() {
     // coreutils' sort ends each file's last line, as every line of the output is ended.
     let mut command = Command::new("sort");
     let names = all_bytes(&input).into_keys().map(|name| input.join(name));
-    let sorted = command
-        .env("LC_ALL", "C")
-        .args(names)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let sorted = command.env("LC_ALL", "C").args(names).stdin(Stdio::null()).output().unwrap();
     assert!(sorted.status.success());
-    assert!(
-        parts(&output).concat() == sorted.stdout,
-        "not as LC_ALL=C sort has it"
-    );
+    assert!(parts(&output).concat() == sorted.stdout, "not as LC_ALL=C sort has it");
     // The same output again: it is there.
     let again = cluster.submit(&job);
     assert_eq!(again.code, Some(1), "{again:?}");

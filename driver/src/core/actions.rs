@@ -30,11 +30,7 @@ impl Core {
             Action::DropStage { executor, stage } => {
                 self.tell(executor, ToExecutor::DropStage(stage));
             }
-            Action::Run {
-                executor,
-                stage,
-                tasks,
-            } => {
+            Action::Run { executor, stage, tasks } => {
                 self.tell(executor, ToExecutor::Run { stage, tasks });
             }
             Action::Recall { executor, attempts } => {
@@ -44,13 +40,7 @@ impl Core {
             Action::DropResult { executor, attempt } => {
                 self.tell(executor, ToExecutor::DropResults(vec![attempt]));
             }
-            Action::JobResult {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => {
+            Action::JobResult { job, partition, executor, attempt, done } => {
                 self.on_job_result(job, partition, executor, attempt, done);
             }
             Action::JobFinished(job) => self.on_job_finished(job),
@@ -62,11 +52,7 @@ impl Core {
                 }
             }
             Action::StageProgress(progress) => self.observer.progress(&progress),
-            Action::MachineSuspected {
-                stage,
-                partition,
-                attempts,
-            } => {
+            Action::MachineSuspected { stage, partition, attempts } => {
                 let text = format!(
                     "partition {partition} of stage {stage} failed in different ways, which the \
                      same bytes cannot: {attempts:?}"
@@ -99,11 +85,7 @@ impl Core {
         }
         let entry = match done.result {
             ResultPlace::Inline(bytes) => Entry::Here(bytes),
-            ResultPlace::Held { length } => Entry::Held {
-                executor,
-                attempt,
-                length,
-            },
+            ResultPlace::Held { length } => Entry::Held { executor, attempt, length },
         };
         if let Err(error) = job.results.add(partition, entry) {
             let message = format!(
@@ -171,17 +153,11 @@ impl Core {
     pub(super) fn answer_results(&mut self, id: JobId, capacity: usize) -> Result<(), DriverError> {
         let Some(job) = self.jobs.get_mut(&id) else {
             let message = format!("job_results: no job {id}");
-            return self.reply(Reply::Error {
-                code: code::INVALID,
-                message,
-            });
+            return self.reply(Reply::Error { code: code::INVALID, message });
         };
         if let JobState::Failed(message) = &job.state {
             let message = message.clone();
-            return self.reply(Reply::Error {
-                code: code::JOB_FAILED,
-                message,
-            });
+            return self.reply(Reply::Error { code: code::JOB_FAILED, message });
         }
         let complete = job.state == JobState::Finished;
         match job.results.next(capacity, complete) {
@@ -240,11 +216,7 @@ impl Core {
                 if job.state == JobState::Finished {
                     job.state = JobState::Running;
                 }
-                self.handle(Event::ResultLost {
-                    job: id,
-                    partition,
-                    attempt,
-                });
+                self.handle(Event::ResultLost { job: id, partition, attempt });
                 Ok(())
             }
         }
@@ -259,9 +231,7 @@ impl Core {
         reply: Reply,
         descriptor: Option<std::os::fd::OwnedFd>,
     ) -> Result<(), DriverError> {
-        let sent = self
-            .slot
-            .send(&ToSlot::Reply(reply), descriptor.into_iter().collect());
+        let sent = self.slot.send(&ToSlot::Reply(reply), descriptor.into_iter().collect());
         sent.map_err(|error| DriverError::Slot(error.to_string()))
     }
 }

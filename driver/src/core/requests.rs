@@ -33,9 +33,7 @@ impl Core {
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), DriverError> {
         if self.waiting.is_some() {
-            return Err(DriverError::Slot(
-                "main's slot asked while it waits".to_owned(),
-            ));
+            return Err(DriverError::Slot("main's slot asked while it waits".to_owned()));
         }
         match request {
             Request::RegisterNode(spec) => {
@@ -49,18 +47,9 @@ impl Core {
                 self.handle(Event::NodeDropped(node));
                 self.reply(Reply::Ok)
             }
-            Request::SubmitJob {
-                job,
-                snapshot,
-                pages,
-            } => {
+            Request::SubmitJob { job, snapshot, pages } => {
                 let descriptor = descriptors.into_iter().next();
-                self.submit_or_wait(Box::new(Submission {
-                    job,
-                    snapshot,
-                    pages,
-                    descriptor,
-                }))
+                self.submit_or_wait(Box::new(Submission { job, snapshot, pages, descriptor }))
             }
             Request::JobResults { job, capacity } => self.answer_results(job, capacity as usize),
             Request::DropJob(job) => {
@@ -100,10 +89,7 @@ impl Core {
             | Request::OpenOutputSink(..)
             | Request::OpenSpill(_) => {
                 let message = "only a task may do this; this is main".to_owned();
-                self.reply(Reply::Error {
-                    code: code::NOT_HERE,
-                    message,
-                })
+                self.reply(Reply::Error { code: code::NOT_HERE, message })
             }
             Request::CloseShuffle { .. } => Ok(()),
         }
@@ -118,12 +104,7 @@ impl Core {
             self.waiting = Some(Waiting::Snapshot(submission));
             return Ok(());
         }
-        let Submission {
-            job,
-            snapshot,
-            pages,
-            descriptor,
-        } = *submission;
+        let Submission { job, snapshot, pages, descriptor } = *submission;
         let id = snapshot.id;
         if let Err(error) = self.keep_snapshot(snapshot, pages, descriptor) {
             return Err(DriverError::Slot(error.to_string()));
@@ -141,11 +122,7 @@ impl Core {
 
     /// Gives up what was computed in the oldest snapshot that no job uses.
     fn reclaim_oldest(&mut self) -> bool {
-        let live: Vec<_> = self
-            .snapshots
-            .iter()
-            .flat_map(SnapshotStore::live)
-            .collect();
+        let live: Vec<_> = self.snapshots.iter().flat_map(SnapshotStore::live).collect();
         let now = self.now();
         for id in live {
             if self.scheduler.reclaim(now, id, &mut self.actions) {
@@ -201,40 +178,17 @@ impl Core {
             let begun = Output::begin(path.into(), key, &wanted.prefix)
                 .map_err(|error| (code::IO, error.to_string()))?;
             let staging = begun.staging().to_string_lossy().into_owned();
-            kind = StageKind::Output {
-                staging,
-                prefix: wanted.prefix.clone(),
-            };
+            kind = StageKind::Output { staging, prefix: wanted.prefix.clone() };
             output = Some(begun);
         }
         // A job with an output has no results: what there is of them is complete at once.
-        let wanted = if output.is_some() {
-            vec![]
-        } else {
-            self.partitions_of(&spec)
-        };
+        let wanted = if output.is_some() { vec![] } else { self.partitions_of(&spec) };
         let results = Results::new(spec.order, wanted, self.settings.max_result_bytes);
-        self.jobs.insert(
-            job,
-            Job {
-                results,
-                output,
-                state: JobState::Running,
-            },
-        );
+        self.jobs.insert(job, Job { results, output, state: JobState::Running });
         let now = self.now();
-        let submission = JobSubmission {
-            job,
-            spec,
-            snapshot,
-            kind,
-        };
+        let submission = JobSubmission { job, spec, snapshot, kind };
         if let Err(error) = self.scheduler.submit(now, submission, &mut self.actions) {
-            if let Some(Job {
-                output: Some(output),
-                ..
-            }) = self.jobs.remove(&job)
-            {
+            if let Some(Job { output: Some(output), .. }) = self.jobs.remove(&job) {
                 output.abandon();
             }
             return Err((code::INVALID, error.to_string()));
@@ -298,8 +252,5 @@ impl Core {
 }
 
 fn refused(code: i32, error: &dyn std::fmt::Display) -> Reply {
-    Reply::Error {
-        code,
-        message: error.to_string(),
-    }
+    Reply::Error { code, message: error.to_string() }
 }

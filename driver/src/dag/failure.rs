@@ -37,23 +37,10 @@ impl Dag {
         failure: TaskFailure,
         actions: &mut Vec<Action>,
     ) {
-        let TaskFailure::FetchFailed {
-            writer,
-            map,
-            map_attempt,
-            worker,
-            reason,
-        } = &failure
-        else {
+        let TaskFailure::FetchFailed { writer, map, map_attempt, worker, reason } = &failure else {
             return;
         };
-        let block = LostBlock {
-            writer: *writer,
-            map: *map,
-            attempt: *map_attempt,
-            worker,
-            reason,
-        };
+        let block = LostBlock { writer: *writer, map: *map, attempt: *map_attempt, worker, reason };
         let Some(key) = self.sets.get(&set).copied() else {
             return;
         };
@@ -144,18 +131,10 @@ impl Dag {
             attempts.len(),
         );
         for failed in attempts {
-            let FailedAttempt {
-                attempt,
-                executor,
-                worker,
-                text,
-            } = failed;
+            let FailedAttempt { attempt, executor, worker, text } = failed;
             let text = text.lines().next().unwrap_or_default();
             // Writing to a string cannot fail.
-            let _ = write!(
-                reason,
-                "\n  attempt {attempt} on {executor}, worker {worker}: {text}"
-            );
+            let _ = write!(reason, "\n  attempt {attempt} on {executor}, worker {worker}: {text}");
         }
         let jobs = stage.jobs.clone();
         self.fail_jobs(jobs, &reason, actions);
@@ -190,7 +169,6 @@ impl Dag {
 
     fn node_text(&self, node: Option<NodeId>) -> String {
         let spec = node.and_then(|node| self.graph.spec(node));
-        spec.map(|spec| format!("`{}` ({})", spec.name, spec.source))
-            .unwrap_or_default()
+        spec.map(|spec| format!("`{}` ({})", spec.name, spec.source)).unwrap_or_default()
     }
 }

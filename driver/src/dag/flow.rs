@@ -78,8 +78,7 @@ impl Dag {
         let outputs = Outputs::new(spec.partitions, &[]);
         let inputs = self.graph.shuffles_of(node);
         let kind = StageKind::ShuffleWrite { reducers };
-        self.stages
-            .insert(key, Stage::new(node, kind, None, inputs, outputs));
+        self.stages.insert(key, Stage::new(node, kind, None, inputs, outputs));
     }
 
     /// Starts a stage whose inputs are complete, or goes on with it.
@@ -139,11 +138,7 @@ impl Dag {
             });
             maps.push((index, output.attempt));
         }
-        ShuffleInput {
-            writer,
-            places,
-            maps,
-        }
+        ShuffleInput { writer, places, maps }
     }
 
     /// Every partition of a stage is there.
@@ -322,19 +317,12 @@ impl Dag {
                 let input = self.stages.get(&StageKey::Shuffle(**writer));
                 !input.is_some_and(|input| input.outputs.is_complete())
             };
-            let lacks = stage
-                .inputs
-                .iter()
-                .filter(incomplete)
-                .collect::<BTreeSet<_>>();
+            let lacks = stage.inputs.iter().filter(incomplete).collect::<BTreeSet<_>>();
             match &stage.phase {
                 Phase::Idle => {}
                 Phase::Running { .. } => assert!(lacks.is_empty(), "{key:?} runs, lacks {lacks:?}"),
                 Phase::Waiting { on } | Phase::Suspended { on, .. } => {
-                    assert!(
-                        on.iter().eq(lacks.iter().copied()),
-                        "{key:?} waits for {on:?}"
-                    );
+                    assert!(on.iter().eq(lacks.iter().copied()), "{key:?} waits for {on:?}");
                     let inputs = on.iter().map(|w| &self.stages[&StageKey::Shuffle(*w)]);
                     assert!(inputs.clone().count() > 0, "{key:?} waits for nothing");
                     for input in inputs {

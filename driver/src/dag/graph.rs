@@ -143,13 +143,7 @@ impl Graph {
                 parent.readers += 1;
             }
         }
-        let node = Node {
-            readers: 0,
-            jobs: 0,
-            dropped: false,
-            seen_in: 0,
-            spec,
-        };
+        let node = Node { readers: 0, jobs: 0, dropped: false, seen_in: 0, spec };
         self.nodes.insert(node.spec.id, node);
         Ok(())
     }
@@ -236,12 +230,7 @@ impl Graph {
         for (what, text) in [("name", &spec.name), ("source", &spec.source)] {
             let (length, limit) = (text.len(), NODE_NAME_BYTES_MAX);
             if length > limit {
-                return Err(RegisterError::TextTooLong {
-                    node,
-                    what,
-                    length,
-                    limit,
-                });
+                return Err(RegisterError::TextTooLong { node, what, length, limit });
             }
         }
         check_count(node, "partitions", spec.partitions)?;
@@ -267,11 +256,7 @@ impl Graph {
         let Some(parent_spec) = self.spec(parent) else {
             return Err(RegisterError::UnknownParent { node, parent });
         };
-        let wrong_kind = |expected| RegisterError::WrongKind {
-            node,
-            parent,
-            expected,
-        };
+        let wrong_kind = |expected| RegisterError::WrongKind { node, parent, expected };
         match (dependency, parent_spec.kind) {
             (Dependency::Narrow { map, .. }, NodeKind::Records) => {
                 let parent_partitions = parent_spec.partitions;
@@ -324,10 +309,5 @@ fn check_count(node: NodeId, what: &'static str, count: u32) -> Result<(), Regis
     if (1..=limit).contains(&count) {
         return Ok(());
     }
-    Err(RegisterError::BadCount {
-        node,
-        what,
-        count,
-        limit,
-    })
+    Err(RegisterError::BadCount { node, what, count, limit })
 }

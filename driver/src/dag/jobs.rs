@@ -107,12 +107,7 @@ impl Dag {
         actions: &mut Vec<Action>,
     ) -> Result<(), SubmitError> {
         self.validate(&submission)?;
-        let JobSubmission {
-            job,
-            spec,
-            snapshot,
-            kind,
-        } = submission;
+        let JobSubmission { job, spec, snapshot, kind } = submission;
         let key = StageKey::Result(job);
         let partitions = self.graph.spec(spec.node).map_or(0, |node| node.partitions);
         let outputs = Outputs::new(partitions, &spec.partitions);
@@ -148,12 +143,7 @@ impl Dag {
         let mut sorted = submission.spec.partitions.clone();
         sorted.sort_unstable();
         if let Some(&partition) = sorted.last().filter(|last| last.0 >= partitions) {
-            return Err(SubmitError::NoSuchPartition {
-                job,
-                node,
-                partition,
-                partitions,
-            });
+            return Err(SubmitError::NoSuchPartition { job, node, partition, partitions });
         }
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             let partition = pair[0];

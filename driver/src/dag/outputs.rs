@@ -55,17 +55,10 @@ impl Outputs {
         let wanted = (!partitions.is_empty()).then(|| {
             let mut sorted = partitions.iter().copied().zip(0..).collect::<Vec<_>>();
             sorted.sort_unstable();
-            Wanted {
-                order: partitions.to_vec(),
-                sorted,
-            }
+            Wanted { order: partitions.to_vec(), sorted }
         });
         let count = wanted.as_ref().map_or(total, |w| w.order.len() as u32);
-        Self {
-            wanted,
-            slots: vec![Slot::default(); count as usize],
-            missing: count,
-        }
+        Self { wanted, slots: vec![Slot::default(); count as usize], missing: count }
     }
 
     pub(super) fn total(&self) -> u32 {

@@ -23,10 +23,7 @@ struct Env {
 }
 
 fn executor(number: u32) -> ExecutorId {
-    ExecutorId {
-        app: AppId(1),
-        number: ExecutorNumber(number),
-    }
+    ExecutorId { app: AppId(1), number: ExecutorNumber(number) }
 }
 
 fn place(number: u32) -> ShufflePlace {
@@ -48,23 +45,15 @@ fn node(id: u32, partitions: u32, kind: NodeKind, dependencies: Vec<Dependency>)
 }
 
 fn narrow(parent: u32) -> Dependency {
-    Dependency::Narrow {
-        parent: NodeId(parent),
-        map: NarrowMap::OneToOne,
-    }
+    Dependency::Narrow { parent: NodeId(parent), map: NarrowMap::OneToOne }
 }
 
 fn range(parent: u32, start: u32) -> Dependency {
-    Dependency::Narrow {
-        parent: NodeId(parent),
-        map: NarrowMap::Range { start },
-    }
+    Dependency::Narrow { parent: NodeId(parent), map: NarrowMap::Range { start } }
 }
 
 fn shuffle(writer: u32) -> Dependency {
-    Dependency::Shuffle {
-        writer: NodeId(writer),
-    }
+    Dependency::Shuffle { writer: NodeId(writer) }
 }
 
 fn write(reducers: u32) -> NodeKind {
@@ -96,11 +85,7 @@ fn reduce_run(id: u32, job: u32, maps: [(u32, u64); 2], places: Vec<ShufflePlace
         snapshot: SnapshotId(job + 1),
         node: READER,
         kind: StageKind::Result,
-        inputs: vec![ShuffleInput {
-            writer: WRITER,
-            places,
-            maps: maps.to_vec(),
-        }],
+        inputs: vec![ShuffleInput { writer: WRITER, places, maps: maps.to_vec() }],
     }
 }
 
@@ -142,9 +127,7 @@ fn failed_message(actions: &[Action]) -> &str {
 
 impl Env {
     fn new() -> Self {
-        let mut env = Self {
-            dag: Dag::default(),
-        };
+        let mut env = Self { dag: Dag::default() };
         for number in 0..2 {
             assert_eq!(env.add_executor(number), []);
         }
@@ -277,18 +260,12 @@ impl Env {
 #[test]
 fn a_job_is_cut_at_its_shuffle_and_reads_where_the_maps_are() {
     let mut env = Env::with_shuffle();
-    assert_eq!(
-        env.submit(0, READER, []),
-        [submitted(map_run(0, 0, 1), [0, 1])]
-    );
+    assert_eq!(env.submit(0, READER, []), [submitted(map_run(0, 0, 1), [0, 1])]);
     assert_eq!(env.done(0, 0, 1, 10), []);
     let places = vec![place(1), place(0)];
     assert_eq!(
         env.done(0, 1, 0, 11),
-        [submitted(
-            reduce_run(1, 0, [(0, 10), (1, 11)], places),
-            [0, 1]
-        )]
+        [submitted(reduce_run(1, 0, [(0, 10), (1, 11)], places), [0, 1])]
     );
     assert_eq!(env.finish(0), []);
     assert_eq!(env.done(1, 1, 0, 12), [result(0, 1, 12)]);
@@ -301,10 +278,7 @@ fn a_job_is_cut_at_its_shuffle_and_reads_where_the_maps_are() {
     assert_eq!(env.handle(Event::NodeDropped(WRITER)), []);
     assert_eq!(
         env.handle(Event::NodeDropped(READER)),
-        [
-            Action::DropShuffle(WRITER),
-            Action::FreeSnapshot(SnapshotId(1))
-        ]
+        [Action::DropShuffle(WRITER), Action::FreeSnapshot(SnapshotId(1))]
     );
 }
 
@@ -320,11 +294,7 @@ fn a_job_runs_only_the_partitions_that_it_asks_for() {
     assert_eq!(env.done(0, 3, 0, 2), [result(0, 3, 2)]);
     assert_eq!(
         env.done(0, 7, 0, 3),
-        [
-            result(0, 7, 3),
-            Action::JobFinished(JobId(0)),
-            Action::FreeSnapshot(SnapshotId(1)),
-        ]
+        [result(0, 7, 3), Action::JobFinished(JobId(0)), Action::FreeSnapshot(SnapshotId(1)),]
     );
 }
 
@@ -337,10 +307,7 @@ fn a_complete_shuffle_is_skipped_and_one_in_progress_joined() {
     let reduce = |id, job| reduce_run(id, job, [(0, 10), (0, 11)], vec![place(0)]);
     assert_eq!(
         env.done(0, 1, 0, 11),
-        [
-            submitted(reduce(1, 0), [0, 1]),
-            submitted(reduce(2, 1), [0, 1])
-        ]
+        [submitted(reduce(1, 0), [0, 1]), submitted(reduce(2, 1), [0, 1])]
     );
     env.finish(0);
     assert_eq!(env.submit(2, READER, []), [submitted(reduce(3, 2), [0, 1])]);
@@ -351,16 +318,10 @@ fn independent_stages_run_at_once() {
     let mut env = Env::with_shuffle();
     env.register(node(3, 2, write(2), vec![narrow(0)]));
     env.register(node(4, 2, NodeKind::Records, vec![shuffle(3), shuffle(1)]));
-    let second = StageRun {
-        node: NodeId(3),
-        ..map_run(1, 0, 1)
-    };
+    let second = StageRun { node: NodeId(3), ..map_run(1, 0, 1) };
     assert_eq!(
         env.submit(0, NodeId(4), []),
-        [
-            submitted(map_run(0, 0, 1), [0, 1]),
-            submitted(second, [0, 1])
-        ]
+        [submitted(map_run(0, 0, 1), [0, 1]), submitted(second, [0, 1])]
     );
     env.done(1, 0, 0, 10);
     assert_eq!(env.done(1, 1, 0, 11), [], "the other is not there yet");
@@ -374,10 +335,7 @@ fn dropping_a_job_cancels_what_no_other_job_needs() {
     env.submit(2, SOURCE, []);
     assert_eq!(
         env.handle(Event::JobDropped(JobId(2))),
-        [
-            Action::Cancel(StageRunId(1)),
-            Action::FreeSnapshot(SnapshotId(3)),
-        ]
+        [Action::Cancel(StageRunId(1)), Action::FreeSnapshot(SnapshotId(3)),]
     );
     assert_eq!(env.handle(Event::JobDropped(JobId(0))), [], "it began in 1");
     assert_eq!(

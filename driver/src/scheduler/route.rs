@@ -11,11 +11,7 @@ impl Scheduler {
             dag::Action::Submit { run, partitions } => {
                 let (stage, job) = (run.id, run.job);
                 self.describe(stage, run);
-                self.tell_tasks(tasks::Event::StageSubmitted {
-                    stage,
-                    job,
-                    partitions,
-                });
+                self.tell_tasks(tasks::Event::StageSubmitted { stage, job, partitions });
             }
             dag::Action::Suspend(stage) => self.tell_tasks(tasks::Event::StageSuspended(stage)),
             dag::Action::Resume { stage, run } => {
@@ -27,19 +23,9 @@ impl Scheduler {
                 self.forget(stage);
                 self.tell_tasks(tasks::Event::StageCancelled(stage));
             }
-            dag::Action::Result {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => actions.push(Action::JobResult {
-                job,
-                partition,
-                executor,
-                attempt,
-                done,
-            }),
+            dag::Action::Result { job, partition, executor, attempt, done } => {
+                actions.push(Action::JobResult { job, partition, executor, attempt, done })
+            }
             dag::Action::DropResult { executor, attempt } => {
                 actions.push(Action::DropResult { executor, attempt });
             }
@@ -63,19 +49,12 @@ impl Scheduler {
                 debug_assert!(stage.is_some(), "run {run} is sent and not described");
                 actions.extend(stage.map(|stage| Action::SendStage { executor, stage }));
             }
-            tasks::Action::DropStage {
-                executor,
-                run: stage,
-            } => actions.push(Action::DropStage { executor, stage }),
-            tasks::Action::Run {
-                executor,
-                run: stage,
-                tasks,
-            } => actions.push(Action::Run {
-                executor,
-                stage,
-                tasks,
-            }),
+            tasks::Action::DropStage { executor, run: stage } => {
+                actions.push(Action::DropStage { executor, stage })
+            }
+            tasks::Action::Run { executor, run: stage, tasks } => {
+                actions.push(Action::Run { executor, stage, tasks })
+            }
             tasks::Action::Recall { executor, attempts } => {
                 actions.push(Action::Recall { executor, attempts });
             }
@@ -85,15 +64,9 @@ impl Scheduler {
             tasks::Action::DropResult { executor, attempt } => {
                 actions.push(Action::DropResult { executor, attempt });
             }
-            tasks::Action::MachineSuspected {
-                stage,
-                partition,
-                attempts,
-            } => actions.push(Action::MachineSuspected {
-                stage,
-                partition,
-                attempts,
-            }),
+            tasks::Action::MachineSuspected { stage, partition, attempts } => {
+                actions.push(Action::MachineSuspected { stage, partition, attempts })
+            }
             outcome => self.route_outcome(outcome),
         }
     }
@@ -101,45 +74,18 @@ impl Scheduler {
     /// What became of tasks concerns the DAG scheduler.
     fn route_outcome(&mut self, action: tasks::Action) {
         match action {
-            tasks::Action::PartitionDone {
-                stage,
-                partition,
-                executor,
-                attempt,
-                done,
-            } => self.tell_dag(dag::Event::PartitionDone {
-                stage,
-                partition,
-                executor,
-                attempt,
-                done,
-            }),
+            tasks::Action::PartitionDone { stage, partition, executor, attempt, done } => self
+                .tell_dag(dag::Event::PartitionDone { stage, partition, executor, attempt, done }),
             tasks::Action::StageDone(stage) => {
                 self.forget(stage);
                 self.tell_dag(dag::Event::StageDone(stage));
             }
-            tasks::Action::FetchFailed {
-                stage,
-                run,
-                partition,
-                failure,
-            } => self.tell_dag(dag::Event::FetchFailed {
-                stage,
-                run,
-                partition,
-                failure,
-            }),
-            tasks::Action::FailedForGood {
-                stage,
-                partition,
-                failure,
-                attempts,
-            } => self.tell_dag(dag::Event::FailedForGood {
-                stage,
-                partition,
-                failure,
-                attempts,
-            }),
+            tasks::Action::FetchFailed { stage, run, partition, failure } => {
+                self.tell_dag(dag::Event::FetchFailed { stage, run, partition, failure })
+            }
+            tasks::Action::FailedForGood { stage, partition, failure, attempts } => {
+                self.tell_dag(dag::Event::FailedForGood { stage, partition, failure, attempts })
+            }
             _ => debug_assert!(false, "not an outcome"),
         }
     }

@@ -53,10 +53,8 @@ enum JobState {
 
 impl Random {
     pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((u128::from(self.0) * u128::from(limit)) >> 64) as u64
     }
 
@@ -79,11 +77,7 @@ impl World {
         };
         let narrow = |parent, map| Dependency::Narrow { parent, map };
         let mut added = Vec::new();
-        match if candidates.is_empty() {
-            0
-        } else {
-            random.below(6)
-        } {
+        match if candidates.is_empty() { 0 } else { random.below(6) } {
             0 => added.push((1 + random.below(6) as u32, NodeKind::Records, vec![])),
             1 | 2 => {
                 let (parent, partitions) = pick(random);
@@ -146,12 +140,8 @@ impl World {
         } else {
             partitions.iter().copied().collect()
         };
-        let entry = Job {
-            node: node.id,
-            wanted,
-            results: BTreeMap::new(),
-            state: JobState::Running,
-        };
+        let entry =
+            Job { node: node.id, wanted, results: BTreeMap::new(), state: JobState::Running };
         let submission = JobSubmission {
             job,
             spec: JobSpec {
@@ -173,13 +163,7 @@ impl World {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::JobResult {
-                    job,
-                    partition,
-                    executor,
-                    attempt,
-                    done,
-                } => {
+                Action::JobResult { job, partition, executor, attempt, done } => {
                     let job = self.jobs.get_mut(&job).unwrap();
                     assert_eq!(job.state, JobState::Running, "a result of an ended job");
                     assert!(job.wanted.contains(&partition));
@@ -237,21 +221,13 @@ impl World {
             job.state = JobState::Running;
             self.finished -= 1;
         }
-        Some(Event::ResultLost {
-            job: id,
-            partition,
-            attempt,
-        })
+        Some(Event::ResultLost { job: id, partition, attempt })
     }
 
     /// What the job must have computed, by the definition of its lineage.
     fn check_results(&self) {
         let mut memo = BTreeMap::new();
-        for job in self
-            .jobs
-            .values()
-            .filter(|job| job.state == JobState::Finished)
-        {
+        for job in self.jobs.values().filter(|job| job.state == JobState::Finished) {
             for (partition, (_, _, done)) in &job.results {
                 let expected = self.expect(job.node, *partition, &mut memo);
                 match &done.result {
@@ -303,10 +279,7 @@ fn simulate(seed: u64, faults: Faults, drops: bool) -> World {
     loop {
         steps += 1;
         now += Duration::from_millis(1);
-        assert!(
-            steps < STEPS_WITH_FAULTS + STEPS_TO_END,
-            "seed {seed} never ends"
-        );
+        assert!(steps < STEPS_WITH_FAULTS + STEPS_TO_END, "seed {seed} never ends");
         let faulty = steps < STEPS_WITH_FAULTS;
         let mut out = Vec::new();
         let event = match random.below(40) {
@@ -385,10 +358,7 @@ fn end(world: &mut World, scheduler: &mut Scheduler, now: Duration) {
     world.act(out);
     assert_eq!(scheduler.attempts_in_flight(), 0, "attempts left");
     assert_eq!(scheduler.jobs_alive(), 0, "jobs left");
-    assert!(
-        scheduler.runs.is_empty() && scheduler.sets.is_empty(),
-        "runs left"
-    );
+    assert!(scheduler.runs.is_empty() && scheduler.sets.is_empty(), "runs left");
     let freed = world.cluster.snapshots_freed.iter().map(|s| s.0);
     assert!(freed.eq(1..=world.jobs.len() as u32), "snapshots left");
 }
@@ -396,13 +366,7 @@ fn end(world: &mut World, scheduler: &mut Scheduler, now: Duration) {
 /// Runs many seeds; fails if something that ought to be exercised never happened.
 #[test]
 fn everything_ends_right_whatever_goes_wrong() {
-    let faults = Faults {
-        task: 30,
-        block: 10,
-        executor: 10,
-        worker: 4,
-        duplicate: 10,
-    };
+    let faults = Faults { task: 30, block: 10, executor: 10, worker: 4, duplicate: 10 };
     let mut rare = BTreeMap::new();
     let (mut finished, mut failed) = (0, 0);
     for seed in 0..400 {
@@ -424,10 +388,7 @@ fn everything_ends_right_whatever_goes_wrong() {
         assert!(rare.get(what).is_some_and(|count| *count > 100), "{rare:?}");
     }
     assert!(finished > 1000, "{finished} finished, {failed} failed");
-    assert!(
-        failed < finished / 10,
-        "{finished} finished, {failed} failed"
-    );
+    assert!(failed < finished / 10, "{finished} finished, {failed} failed");
 }
 
 #[test]

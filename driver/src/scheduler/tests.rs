@@ -11,10 +11,7 @@ use offshoot_proto::outcome::{TaskDone, TaskFailure, TaskOutcome, TaskReport};
 use offshoot_proto::stage::StageKind;
 use std::time::Duration;
 
-const EXECUTOR: ExecutorId = ExecutorId {
-    app: AppId(1),
-    number: ExecutorNumber(0),
-};
+const EXECUTOR: ExecutorId = ExecutorId { app: AppId(1), number: ExecutorNumber(0) };
 
 struct Env {
     scheduler: Scheduler,
@@ -28,10 +25,7 @@ impl Env {
     fn new() -> (Self, Vec<Action>) {
         let mut scheduler = Scheduler::new(4);
         let mut actions = Vec::new();
-        let narrow = Dependency::Narrow {
-            parent: NodeId(0),
-            map: NarrowMap::OneToOne,
-        };
+        let narrow = Dependency::Narrow { parent: NodeId(0), map: NarrowMap::OneToOne };
         let shuffle = Dependency::Shuffle { writer: NodeId(1) };
         let writes = NodeKind::ShuffleWrite { reducers: 1 };
         for (id, partitions, kind, dependencies) in [
@@ -89,10 +83,7 @@ impl Env {
             outcome: outcome.clone(),
         });
         let reports = reports.collect();
-        self.handle(Event::Reports {
-            executor: EXECUTOR,
-            reports,
-        })
+        self.handle(Event::Reports { executor: EXECUTOR, reports })
     }
 
     fn done(&mut self, attempts: &[u64]) -> Vec<Action> {
@@ -120,17 +111,11 @@ fn line(action: &Action) -> String {
             let tasks = tasks.iter().map(|(attempt, p)| (attempt.0, p.0));
             format!("run {stage}: {:?}", tasks.collect::<Vec<_>>())
         }
-        Action::JobResult {
-            job,
-            partition,
-            attempt,
-            ..
-        } => format!("job {job}: partition {partition} by attempt {attempt}"),
+        Action::JobResult { job, partition, attempt, .. } => {
+            format!("job {job}: partition {partition} by attempt {attempt}")
+        }
         Action::StageProgress(p) => {
-            format!(
-                "stage {} `{}`: {:?} {}/{}",
-                p.stage, p.name, p.state, p.done, p.total
-            )
+            format!("stage {} `{}`: {:?} {}/{}", p.stage, p.name, p.state, p.done, p.total)
         }
         Action::Recall { attempts, .. } => format!("recall {}", ids(attempts)),
         Action::Kill { attempts, .. } => format!("kill {}", ids(attempts)),
@@ -192,11 +177,7 @@ fn a_job_from_submission_to_result() {
 #[test]
 fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
     let (mut env, _) = Env::new();
-    let panicked = || {
-        TaskOutcome::Failed(TaskFailure::Panic {
-            message: "boom".to_owned(),
-        })
-    };
+    let panicked = || TaskOutcome::Failed(TaskFailure::Panic { message: "boom".to_owned() });
     check(
         &env.report(&[0], panicked()),
         &expect![[r#"
@@ -219,11 +200,7 @@ fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
         "#]],
     );
     assert_eq!(env.scheduler.jobs_alive(), 0);
-    assert_eq!(
-        env.scheduler.attempts_in_flight(),
-        1,
-        "until it is reported"
-    );
+    assert_eq!(env.scheduler.attempts_in_flight(), 1, "until it is reported");
 }
 
 #[test]

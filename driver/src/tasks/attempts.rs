@@ -95,8 +95,7 @@ impl Attempts {
 
     /// Removes an attempt if it was sent to this executor.
     pub(super) fn remove_from(&mut self, id: AttemptId, executor: ExecutorId) -> Option<Attempt> {
-        self.find(id)
-            .filter(|attempt| attempt.executor == executor)?;
+        self.find(id).filter(|attempt| attempt.executor == executor)?;
         self.remove(id)
     }
 

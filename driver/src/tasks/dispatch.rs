@@ -41,9 +41,8 @@ impl Tasks {
     /// Executors with the most free slots come first, so that work goes to who waits for it.
     fn dispatch_all(&mut self, actions: &mut Vec<Action>) {
         let executors = self.executors.iter();
-        let mut order = executors
-            .map(|(id, executor)| (Reverse(executor.free()), id))
-            .collect::<Vec<_>>();
+        let mut order =
+            executors.map(|(id, executor)| (Reverse(executor.free()), id)).collect::<Vec<_>>();
         order.sort_unstable();
         for (_, executor) in &order {
             if self.pending == 0 {
@@ -139,11 +138,7 @@ impl Tasks {
         if described == Some(true) {
             actions.push(Action::SendStage { executor: id, run });
         }
-        actions.push(Action::Run {
-            executor: id,
-            run,
-            tasks,
-        });
+        actions.push(Action::Run { executor: id, run, tasks });
         sent
     }
 
@@ -219,10 +214,7 @@ impl Tasks {
     /// Panics if what is counted differs from what is there.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
-        let ready = self
-            .ready
-            .iter()
-            .map(|(_, stage)| self.sets[stage].pending());
+        let ready = self.ready.iter().map(|(_, stage)| self.sets[stage].pending());
         assert_eq!(self.pending, ready.sum::<u64>(), "tasks to give out");
         for (stage, set) in &self.sets {
             let is_ready = self.ready.contains(&(set.job, *stage));

@@ -73,9 +73,7 @@ impl Executor {
             Some(nanos) if half_empty => (full - self.load_nanos) / nanos.max(1),
             _ => 0,
         };
-        u64::from(least)
-            .max(by_work)
-            .min(u64::from(most.saturating_sub(self.in_flight)))
+        u64::from(least).max(by_work).min(u64::from(most.saturating_sub(self.in_flight)))
     }
 
     /// Notes that a run was described to it; false if it had been already.
@@ -194,9 +192,7 @@ impl Executors {
     /// A recall was answered: what it had asked for. Answers come in the order of recalls.
     pub(super) fn answered(&mut self, id: ExecutorId) -> Vec<AttemptId> {
         let executor = self.by_id.get_mut(&id);
-        executor
-            .and_then(|executor| executor.recalls.pop_front())
-            .unwrap_or_default()
+        executor.and_then(|executor| executor.recalls.pop_front()).unwrap_or_default()
     }
 
     /// An attempt that was recalled has not been given back.

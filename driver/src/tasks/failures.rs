@@ -74,9 +74,5 @@ impl History {
 
 fn count(counter: &mut u32, failures_max: u32) -> Verdict {
     *counter += 1;
-    if *counter >= failures_max {
-        Verdict::ForGood
-    } else {
-        Verdict::Retry
-    }
+    if *counter >= failures_max { Verdict::ForGood } else { Verdict::Retry }
 }

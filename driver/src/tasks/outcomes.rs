@@ -89,12 +89,9 @@ impl Tasks {
         let class = failure.class();
         match class {
             FailureClass::Innocent => {}
-            FailureClass::Fetch => actions.push(Action::FetchFailed {
-                stage,
-                run: attempt.run,
-                partition,
-                failure,
-            }),
+            FailureClass::Fetch => {
+                actions.push(Action::FetchFailed { stage, run: attempt.run, partition, failure })
+            }
             FailureClass::Guest | FailureClass::Transient | FailureClass::Crash => {
                 let failed = FailedAttempt {
                     attempt: id,
@@ -113,12 +110,7 @@ impl Tasks {
                     Verdict::ForGood => {
                         let attempts = history.failed.clone();
                         set.give_up(attempt.task);
-                        actions.push(Action::FailedForGood {
-                            stage,
-                            partition,
-                            failure,
-                            attempts,
-                        });
+                        actions.push(Action::FailedForGood { stage, partition, failure, attempts });
                         return;
                     }
                 }
@@ -136,11 +128,7 @@ fn drop_held(
     outcome: &TaskOutcome,
     actions: &mut Vec<Action>,
 ) {
-    if let TaskOutcome::Done(TaskDone {
-        result: ResultPlace::Held { .. },
-        ..
-    }) = outcome
-    {
+    if let TaskOutcome::Done(TaskDone { result: ResultPlace::Held { .. }, .. }) = outcome {
         actions.push(Action::DropResult { executor, attempt });
     }
 }

@@ -16,10 +16,7 @@ struct Env {
 }
 
 fn executor(number: u32) -> ExecutorId {
-    ExecutorId {
-        app: AppId(1),
-        number: ExecutorNumber(number),
-    }
+    ExecutorId { app: AppId(1), number: ExecutorNumber(number) }
 }
 
 fn worker(number: u32) -> WorkerId {
@@ -31,33 +28,20 @@ fn attempts(ids: impl IntoIterator<Item = u64>) -> Vec<AttemptId> {
 }
 
 fn described(to: u32, run: u32) -> Action {
-    Action::SendStage {
-        executor: executor(to),
-        run: StageRunId(run),
-    }
+    Action::SendStage { executor: executor(to), run: StageRunId(run) }
 }
 
 fn dropped(to: u32, run: u32) -> Action {
-    Action::DropStage {
-        executor: executor(to),
-        run: StageRunId(run),
-    }
+    Action::DropStage { executor: executor(to), run: StageRunId(run) }
 }
 
 fn run<const N: usize>(to: u32, run: u32, tasks: [(u64, u32); N]) -> Action {
     let tasks = tasks.map(|(attempt, partition)| (AttemptId(attempt), Partition(partition)));
-    Action::Run {
-        executor: executor(to),
-        run: StageRunId(run),
-        tasks: tasks.to_vec(),
-    }
+    Action::Run { executor: executor(to), run: StageRunId(run), tasks: tasks.to_vec() }
 }
 
 fn recall(from: u32, ids: impl IntoIterator<Item = u64>) -> Action {
-    Action::Recall {
-        executor: executor(from),
-        attempts: attempts(ids),
-    }
+    Action::Recall { executor: executor(from), attempts: attempts(ids) }
 }
 
 fn partition_done(stage: u32, partition: u32, by: u32, attempt: u64) -> Action {
@@ -103,9 +87,7 @@ fn given_out(actions: &[Action]) -> (usize, usize) {
 impl Env {
     /// One executor a worker.
     fn with_executors(slots: &[u32]) -> Self {
-        let mut env = Self {
-            tasks: Tasks::new(4),
-        };
+        let mut env = Self { tasks: Tasks::new(4) };
         for (number, slots) in (0..).zip(slots) {
             assert_eq!(env.add(number, number, *slots), []);
         }
@@ -120,11 +102,7 @@ impl Env {
     }
 
     fn add(&mut self, number: u32, on: u32, slots: u32) -> Vec<Action> {
-        self.handle(Event::ExecutorAdded {
-            executor: executor(number),
-            worker: worker(on),
-            slots,
-        })
+        self.handle(Event::ExecutorAdded { executor: executor(number), worker: worker(on), slots })
     }
 
     fn submit(&mut self, stage: u32, job: u32, partitions: u32) -> Vec<Action> {
@@ -142,10 +120,7 @@ impl Env {
             outcome: outcome.clone(),
         });
         let reports = reports.collect();
-        self.handle(Event::Reports {
-            executor: executor(by),
-            reports,
-        })
+        self.handle(Event::Reports { executor: executor(by), reports })
     }
 
     fn done(&mut self, by: u32, ids: &[u64], nanos: u64) -> Vec<Action> {
@@ -169,12 +144,7 @@ fn tasks_are_spread_over_free_slots_and_their_stage_is_described_once() {
     let mut env = Env::with_executors(&[2, 2]);
     assert_eq!(
         env.submit(7, 0, 3),
-        [
-            described(0, 7),
-            run(0, 7, [(0, 0), (1, 1)]),
-            described(1, 7),
-            run(1, 7, [(2, 2)]),
-        ]
+        [described(0, 7), run(0, 7, [(0, 0), (1, 1)]), described(1, 7), run(1, 7, [(2, 2)]),]
     );
     assert_eq!(env.done(0, &[1], SECOND), [partition_done(7, 1, 0, 1)]);
     assert_eq!(
@@ -229,12 +199,7 @@ fn jobs_are_served_in_order_then_stages() {
     assert_eq!(env.submit(1, 4, 1), []);
     assert_eq!(
         env.done(0, &[0, 1], SECOND)[2..],
-        [
-            described(0, 1),
-            run(0, 1, [(2, 0)]),
-            described(0, 2),
-            run(0, 2, [(3, 0)]),
-        ]
+        [described(0, 1), run(0, 1, [(2, 0)]), described(0, 2), run(0, 2, [(3, 0)]),]
     );
 }
 
@@ -266,18 +231,12 @@ fn a_guest_that_fails_differently_counts_as_transient_and_names_a_suspect() {
     let mut env = Env::with_executors(&[1]);
     env.submit(0, 0, 1);
     assert_eq!(env.fail(0, 0, panicked("a")), [run(0, 0, [(1, 0)])]);
-    let attempts = vec![
-        failed_attempt(0, 0, 0, "panicked: a"),
-        failed_attempt(1, 0, 0, "panicked: b"),
-    ];
+    let attempts =
+        vec![failed_attempt(0, 0, 0, "panicked: a"), failed_attempt(1, 0, 0, "panicked: b")];
     assert_eq!(
         env.fail(0, 1, panicked("b")),
         [
-            Action::MachineSuspected {
-                stage: StageRunId(0),
-                partition: Partition(0),
-                attempts,
-            },
+            Action::MachineSuspected { stage: StageRunId(0), partition: Partition(0), attempts },
             run(0, 0, [(2, 0)]),
         ]
     );
@@ -287,9 +246,7 @@ fn a_guest_that_fails_differently_counts_as_transient_and_names_a_suspect() {
 
 #[test]
 fn transient_failures_and_crashes_are_counted_apart() {
-    let crash = || TaskFailure::SlotCrashed {
-        message: "signal 9".to_owned(),
-    };
+    let crash = || TaskFailure::SlotCrashed { message: "signal 9".to_owned() };
     let mut env = Env::with_executors(&[1]);
     env.submit(0, 0, 1);
     for attempt in 0..3 {
@@ -297,10 +254,7 @@ fn transient_failures_and_crashes_are_counted_apart() {
             env.fail(0, 2 * attempt, host("disk full")),
             [run(0, 0, [(2 * attempt + 1, 0)])]
         );
-        assert_eq!(
-            env.fail(0, 2 * attempt + 1, crash()),
-            [run(0, 0, [(2 * attempt + 2, 0)])]
-        );
+        assert_eq!(env.fail(0, 2 * attempt + 1, crash()), [run(0, 0, [(2 * attempt + 2, 0)])]);
     }
     let last = env.fail(0, 6, crash());
     assert!(
@@ -318,10 +272,7 @@ fn a_lost_executor_costs_its_tasks_nothing() {
         assert_eq!(env.handle(Event::ExecutorLost(executor(number - 1))), []);
         assert_eq!(
             env.add(number, 0, 1),
-            [
-                described(number, 0),
-                run(number, 0, [(attempt, 0), (attempt + 1, 1)])
-            ]
+            [described(number, 0), run(number, 0, [(attempt, 0), (attempt + 1, 1)])]
         );
     }
     assert_eq!(env.tasks.attempts_in_flight(), 2);
@@ -358,33 +309,21 @@ fn a_fetch_failure_is_told_and_not_counted() {
 fn a_suspended_set_gives_nothing_out_and_goes_on_under_its_new_run() {
     let mut env = Env::with_executors(&[1]);
     env.submit(0, 0, 4);
-    assert_eq!(
-        env.handle(Event::StageSuspended(StageRunId(0))),
-        [recall(0, [0, 1])]
-    );
+    assert_eq!(env.handle(Event::StageSuspended(StageRunId(0))), [recall(0, [0, 1])]);
     assert_eq!(env.recalled(0, &[1]), []);
     assert_eq!(
-        env.handle(Event::StageResumed {
-            stage: StageRunId(0),
-            run: StageRunId(3),
-        }),
+        env.handle(Event::StageResumed { stage: StageRunId(0), run: StageRunId(3) }),
         [dropped(0, 0), described(0, 3), run(0, 3, [(2, 1)])],
         "what came back goes first; what runs under the old run stays valid"
     );
-    assert_eq!(
-        env.done(0, &[0], SECOND),
-        [partition_done(0, 0, 0, 0), run(0, 3, [(3, 2)])]
-    );
+    assert_eq!(env.done(0, &[0], SECOND), [partition_done(0, 0, 0, 0), run(0, 3, [(3, 2)])]);
 }
 
 #[test]
 fn a_cancelled_set_is_recalled_and_killed_and_holds_its_slots_until_it_is_gone() {
     let mut env = Env::with_executors(&[1]);
     env.submit(0, 0, 4);
-    let kill = Action::Kill {
-        executor: executor(0),
-        attempts: attempts([0, 1]),
-    };
+    let kill = Action::Kill { executor: executor(0), attempts: attempts([0, 1]) };
     assert_eq!(
         env.handle(Event::StageCancelled(StageRunId(0))),
         [recall(0, [0, 1]), kill, dropped(0, 0)]
@@ -392,16 +331,10 @@ fn a_cancelled_set_is_recalled_and_killed_and_holds_its_slots_until_it_is_gone()
     assert_eq!(env.submit(1, 1, 1), [], "two tasks are still there");
     let reserve = [described(0, 1), run(0, 1, [(2, 0)])];
     assert_eq!(env.recalled(0, &[1]), reserve);
-    let held = TaskDone {
-        result: ResultPlace::Held { length: 9 },
-        ..TaskDone::default()
-    };
+    let held = TaskDone { result: ResultPlace::Held { length: 9 }, ..TaskDone::default() };
     assert_eq!(
         env.report(0, &[0], SECOND, TaskOutcome::Done(held)),
-        [Action::DropResult {
-            executor: executor(0),
-            attempt: AttemptId(0),
-        }]
+        [Action::DropResult { executor: executor(0), attempt: AttemptId(0) }]
     );
     assert_eq!(env.tasks.stale_reports(), 0, "it was expected");
 }
@@ -423,10 +356,7 @@ fn an_idle_executor_gets_half_of_what_another_has_queued() {
     let mut env = Env::with_executors(&[2]);
     env.submit(0, 0, 4);
     assert_eq!(env.add(1, 1, 2), [recall(0, [3])]);
-    assert_eq!(
-        env.recalled(0, &[3]),
-        [described(1, 0), run(1, 0, [(4, 3)]), recall(0, [2])]
-    );
+    assert_eq!(env.recalled(0, &[3]), [described(1, 0), run(1, 0, [(4, 3)]), recall(0, [2])]);
     assert_eq!(env.recalled(0, &[]), [], "it has started: not asked again");
     assert_eq!(env.done(1, &[4], SECOND), [partition_done(0, 3, 1, 4)]);
 }
@@ -448,9 +378,7 @@ fn one_million_tasks_cost_is_flat() {
         while let Some(actions) = flying.pop_front() {
             for action in actions {
                 match action {
-                    Action::Run {
-                        executor, tasks, ..
-                    } => {
+                    Action::Run { executor, tasks, .. } => {
                         frames += 1;
                         let number = executor.number.0;
                         for some in tasks.chunks(64) {
@@ -464,10 +392,7 @@ fn one_million_tasks_cost_is_flat() {
             }
         }
         assert_eq!(results, tasks);
-        assert!(
-            frames <= 8 + tasks / 256,
-            "{frames} frames for {tasks} tasks"
-        );
+        assert!(frames <= 8 + tasks / 256, "{frames} frames for {tasks} tasks");
         assert_eq!(env.tasks.attempts_in_flight(), 0);
     }
 }

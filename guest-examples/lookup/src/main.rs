@@ -57,9 +57,7 @@ fn usage() -> ExitCode {
 /// Runs the job twice; how many entries were wrong.
 fn run(mib: u64, tasks: u32, write: bool) -> Result<u64, Error> {
     let context = Context::new();
-    let table: Table = (0..mib * ENTRIES_PER_MIB)
-        .map(|key| Cell::new(entry(key)))
-        .collect();
+    let table: Table = (0..mib * ENTRIES_PER_MIB).map(|key| Cell::new(entry(key))).collect();
     let looked_up = context.range(0..u64::from(tasks), tasks).map(move |task| {
         let wrong = keys(task, table.len() as u64).filter(|key| !look_up(&table, *key, write));
         wrong.count() as u64
@@ -109,11 +107,7 @@ mod tests {
         for task in 0..100 {
             let found: Vec<u64> = keys(task, 131_072).collect();
             assert_eq!(found.len(), KEYS as usize);
-            assert!(
-                (0..)
-                    .zip(found)
-                    .all(|(sixteenth, key)| key / 8192 == sixteenth)
-            );
+            assert!((0..).zip(found).all(|(sixteenth, key)| key / 8192 == sixteenth));
         }
     }
 }

@@ -58,35 +58,21 @@ fn parse(arguments: impl Iterator<Item = String>) -> Option<Options> {
         [tasks, rounds] => (*tasks, *rounds),
         _ => return None,
     };
-    let options = Options {
-        tasks,
-        rounds,
-        grow,
-    };
+    let options = Options { tasks, rounds, grow };
     (tasks > 0 && rounds > 0).then_some(options)
 }
 
 /// Runs all rounds; the sum of what the tasks found.
 fn run(options: &Options) -> Result<u64, Error> {
-    let Options {
-        tasks,
-        rounds,
-        grow,
-    } = *options;
+    let Options { tasks, rounds, grow } = *options;
     let context = Context::new();
     let heap = Rc::new(Cell::new(0u64));
-    let found = context
-        .range(0..u64::from(tasks), tasks)
-        .map_partitions(move |_| {
-            let in_static = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let on_heap = heap.replace(heap.get() + 1);
-            let grown = if grow {
-                u64::from(probe::grow_by_a_page())
-            } else {
-                0
-            };
-            [in_static + on_heap + grown]
-        });
+    let found = context.range(0..u64::from(tasks), tasks).map_partitions(move |_| {
+        let in_static = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let on_heap = heap.replace(heap.get() + 1);
+        let grown = if grow { u64::from(probe::grow_by_a_page()) } else { 0 };
+        [in_static + on_heap + grown]
+    });
     let mut sum = 0;
     let mut speeds = Vec::new();
     for _ in 0..rounds {

@@ -62,8 +62,7 @@ fn run(input: &str, output: Option<&str>) -> Result<(), Box<dyn std::error::Erro
 
 /// The words of a line.
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| is_space(*byte))
-        .filter(|word| !word.is_empty())
+    line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty())
 }
 
 /// White space of ASCII, with the vertical tabulator that `is_ascii_whitespace` leaves out.

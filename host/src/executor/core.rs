@@ -5,7 +5,7 @@ use super::driver_link::{self, FromDriver};
 use super::fetch::Fetcher;
 use super::files::AppFiles;
 use super::receive::Snapshots;
-use super::slot_task::{self, SlotCommand, SlotContext, SlotEvent};
+use super::slot_task::{self, Counters, SlotCommand, SlotContext, SlotEvent};
 use super::{DRIVER_DIALS_WITHIN, DRIVER_LEASE, ExecutorError, HEARTBEAT, Ports};
 use crate::launch::ExecutorStart;
 use offshoot_net::Endpoint;
@@ -16,6 +16,7 @@ use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -63,13 +64,12 @@ impl Core {
             files,
             fetcher: Fetcher::new(endpoint.clone()),
             held: held.clone(),
+            counters: Counters::default(),
             events,
         });
         let mut actions = Vec::new();
         let cores = start.launch.cores as usize;
-        let slots = (0..cores)
-            .map(|slot| slot_task::start(slot, context.clone()))
-            .collect();
+        let slots = (0..cores).map(|slot| slot_task::start(slot, context.clone())).collect();
         Self {
             dispatch: Dispatch::new(cores, &mut actions),
             stages: BTreeMap::new(),
@@ -101,6 +101,7 @@ impl Core {
         loop {
             self.run_actions();
             if let Some(end) = self.end.take() {
+                self.log_counters();
                 return end;
             }
             tokio::select! {
@@ -114,6 +115,13 @@ impl Core {
                 _ = beat.tick() => self.on_beat(),
             }
         }
+    }
+
+    fn log_counters(&self) {
+        let executor = self.start.launch.executor;
+        let Counters { forks, attempts } = &self.context.counters;
+        let (forks, attempts) = (forks.load(Relaxed), attempts.load(Relaxed));
+        tracing::info!("executor {executor} ends: {forks} forks for {attempts} attempts");
     }
 
     fn handle(&mut self, event: Event) {
@@ -188,11 +196,7 @@ impl Core {
     fn on_frame(&mut self, frame: ToExecutor) {
         match frame {
             ToExecutor::Heartbeat => {}
-            ToExecutor::Snapshot {
-                header,
-                whole,
-                pages,
-            } => {
+            ToExecutor::Snapshot { header, whole, pages } => {
                 let added = self.snapshots.add_inline(header, whole, pages);
                 self.on_snapshots(added);
             }

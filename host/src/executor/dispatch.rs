@@ -164,25 +164,14 @@ impl Dispatch {
 
     /// Tasks that are queued or with a slot.
     pub fn tasks(&self) -> usize {
-        self.queue.len()
-            + self
-                .slots
-                .iter()
-                .map(|slot| slot.tasks.len())
-                .sum::<usize>()
+        self.queue.len() + self.slots.iter().map(|slot| slot.tasks.len()).sum::<usize>()
     }
 
     /// Takes in one event.
     pub fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Stage { id, snapshot } => {
-                self.stages.insert(
-                    id,
-                    Stage {
-                        snapshot,
-                        run_nanos: None,
-                    },
-                );
+                self.stages.insert(id, Stage { snapshot, run_nanos: None });
             }
             Event::DropStage(id) => self.on_drop_stage(id, actions),
             Event::SnapshotReady(id) => {
@@ -203,10 +192,7 @@ impl Dispatch {
         self.queue.retain(|task| task.stage != id);
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if slot.stages.remove(&id) {
-                actions.push(Action::DropStage {
-                    slot: index,
-                    stage: id,
-                });
+                actions.push(Action::DropStage { slot: index, stage: id });
             }
         }
     }
@@ -218,20 +204,13 @@ impl Dispatch {
         actions: &mut Vec<Action>,
     ) {
         if self.stages.contains_key(&stage) {
-            let task = |(attempt, partition)| Task {
-                stage,
-                attempt,
-                partition,
-            };
+            let task = |(attempt, partition)| Task { stage, attempt, partition };
             self.queue.extend(tasks.into_iter().map(task));
             return;
         }
         let message = format!("tasks of stage run {stage} came without its description");
         let failure = TaskFailure::Host { message };
-        actions.push(Action::Report(failed(
-            tasks.into_iter().map(|task| task.0),
-            &failure,
-        )));
+        actions.push(Action::Report(failed(tasks.into_iter().map(|task| task.0), &failure)));
     }
 
     fn on_recall(&mut self, attempts: &[AttemptId], actions: &mut Vec<Action>) {
@@ -258,17 +237,10 @@ impl Dispatch {
             !killed
         });
         if !gone.is_empty() {
-            actions.push(Action::Report(failed(
-                gone.into_iter(),
-                &TaskFailure::Killed,
-            )));
+            actions.push(Action::Report(failed(gone.into_iter(), &TaskFailure::Killed)));
         }
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            let hit = slot
-                .tasks
-                .iter()
-                .map(|task| task.attempt)
-                .filter(|a| wanted.contains(a));
+            let hit = slot.tasks.iter().map(|task| task.attempt).filter(|a| wanted.contains(a));
             slot.killed.extend(hit);
             if !slot.killed.is_empty() && !slot.dying {
                 slot.dying = true;
@@ -282,11 +254,7 @@ impl Dispatch {
         let mut known = Vec::with_capacity(reports.len());
         for report in reports {
             // Slots run in order; a report out of turn is a lie, and the slot is replaced.
-            if state
-                .tasks
-                .front()
-                .is_none_or(|task| task.attempt != report.attempt)
-            {
+            if state.tasks.front().is_none_or(|task| task.attempt != report.attempt) {
                 if !state.dying {
                     state.dying = true;
                     actions.push(Action::KillSlot(slot));
@@ -318,20 +286,14 @@ impl Dispatch {
                 TaskFailure::Killed
             } else if index == 0 && lost.killed.is_empty() {
                 // Tasks run in order: the first one without a report was running.
-                TaskFailure::SlotCrashed {
-                    message: how.to_owned(),
-                }
+                TaskFailure::SlotCrashed { message: how.to_owned() }
             } else {
                 back.push(task);
                 continue;
             };
             reports.extend(failed(std::iter::once(task.attempt), &failure));
         }
-        for task in back
-            .into_iter()
-            .rev()
-            .filter(|task| self.stages.contains_key(&task.stage))
-        {
+        for task in back.into_iter().rev().filter(|task| self.stages.contains_key(&task.stage)) {
             self.queue.push_front(task);
         }
         if !reports.is_empty() {
@@ -355,10 +317,8 @@ impl Dispatch {
                 state.ready && !state.dying
             };
             let indices: Vec<usize> = (0..self.slots.len()).collect();
-            let Some(&slot) = indices
-                .iter()
-                .filter(free)
-                .min_by_key(|slot| self.slots[**slot].tasks.len())
+            let Some(&slot) =
+                indices.iter().filter(free).min_by_key(|slot| self.slots[**slot].tasks.len())
             else {
                 return;
             };
@@ -370,9 +330,7 @@ impl Dispatch {
 
     fn fill_slot(&mut self, index: usize, actions: &mut Vec<Action>) -> bool {
         let runnable = |task: &Task| {
-            self.stages
-                .get(&task.stage)
-                .is_some_and(|s| self.snapshots.contains(&s.snapshot))
+            self.stages.get(&task.stage).is_some_and(|s| self.snapshots.contains(&s.snapshot))
         };
         let Some(first) = self.queue.iter().position(runnable) else {
             return false;
@@ -383,11 +341,7 @@ impl Dispatch {
             None => 1,
             Some(nanos) => (AHEAD_NANOS / nanos.max(1)).clamp(1, AHEAD_TASKS_MAX) as usize,
         };
-        let slots = self
-            .slots
-            .iter()
-            .filter(|slot| slot.ready && !slot.dying)
-            .count();
+        let slots = self.slots.iter().filter(|slot| slot.ready && !slot.dying).count();
         let slot = &mut self.slots[index];
         if slot.tasks.len() > ahead / 2 {
             return false;
@@ -396,48 +350,28 @@ impl Dispatch {
         let share = room.min(self.queue.len().div_ceil(slots)).max(1);
         let mut tasks = Vec::with_capacity(share);
         while tasks.len() < share
-            && self
-                .queue
-                .get(first)
-                .is_some_and(|task| task.stage == stage_id)
+            && self.queue.get(first).is_some_and(|task| task.stage == stage_id)
         {
             let task = self.queue.remove(first).expect("looked at just above");
             slot.tasks.push_back(task);
             tasks.push((task.attempt, task.partition));
         }
         if slot.stages.insert(stage_id) {
-            actions.push(Action::SendStage {
-                slot: index,
-                stage: stage_id,
-            });
+            actions.push(Action::SendStage { slot: index, stage: stage_id });
         }
         if slot.mapped != Some(stage.snapshot) {
             let (from, to) = (slot.mapped, stage.snapshot);
             slot.mapped = Some(to);
-            actions.push(Action::Fork {
-                slot: index,
-                from,
-                to,
-            });
+            actions.push(Action::Fork { slot: index, from, to });
         }
-        actions.push(Action::Run {
-            slot: index,
-            stage: stage_id,
-            tasks,
-        });
+        actions.push(Action::Run { slot: index, stage: stage_id, tasks });
         true
     }
 }
 
 fn failed(attempts: impl Iterator<Item = AttemptId>, failure: &TaskFailure) -> Vec<TaskReport> {
     let outcome = TaskOutcome::Failed(failure.clone());
-    attempts
-        .map(|attempt| TaskReport {
-            attempt,
-            run_nanos: 0,
-            outcome: outcome.clone(),
-        })
-        .collect()
+    attempts.map(|attempt| TaskReport { attempt, run_nanos: 0, outcome: outcome.clone() }).collect()
 }
 
 #[cfg(test)]

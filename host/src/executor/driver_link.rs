@@ -69,10 +69,7 @@ async fn serve(mut connection: Connection, events: mpsc::Sender<FromDriver>, hel
 
 /// Reads and writes the control stream until it ends.
 async fn control(stream: FrameStream, events: mpsc::Sender<FromDriver>) {
-    let FrameStream {
-        mut sender,
-        mut receiver,
-    } = stream;
+    let FrameStream { mut sender, mut receiver } = stream;
     let (to_driver, mut outgoing) = mpsc::unbounded_channel::<FromExecutor>();
     if events.send(FromDriver::Connected(to_driver)).await.is_err() {
         return;
@@ -100,9 +97,7 @@ async fn control(stream: FrameStream, events: mpsc::Sender<FromDriver>) {
         ended = reading => ended,
         ended = writing => ended,
     };
-    let reason = ended
-        .err()
-        .map_or_else(|| "it closed the stream".to_owned(), |e| e.to_string());
+    let reason = ended.err().map_or_else(|| "it closed the stream".to_owned(), |e| e.to_string());
     let _ = events.send(FromDriver::Gone(reason)).await;
 }
 
@@ -123,36 +118,19 @@ async fn data_stream(
     events: mpsc::Sender<FromDriver>,
     held: HeldResults,
 ) -> io::Result<()> {
-    match stream
-        .receiver
-        .recv::<DriverData>()
-        .await
-        .map_err(io::Error::other)?
-    {
+    match stream.receiver.recv::<DriverData>().await.map_err(io::Error::other)? {
         Some(DriverData::Snapshot { header, whole }) => {
             let mut sink = PageSink::new(&header, whole)?;
-            while let Some(chunk) = stream
-                .receiver
-                .recv::<DataChunk>()
-                .await
-                .map_err(io::Error::other)?
+            while let Some(chunk) =
+                stream.receiver.recv::<DataChunk>().await.map_err(io::Error::other)?
             {
                 sink.push_chunk(chunk)?;
             }
-            let _ = events
-                .send(FromDriver::Snapshot(header, sink.finish()?))
-                .await;
+            let _ = events.send(FromDriver::Snapshot(header, sink.finish()?)).await;
         }
         Some(DriverData::Result(attempt)) => {
-            let result = held
-                .lock()
-                .expect("no holder of the lock panics")
-                .get(&attempt)
-                .cloned();
-            for piece in result
-                .iter()
-                .flat_map(|result| result.chunks(RESULT_CHUNK_BYTES))
-            {
+            let result = held.lock().expect("no holder of the lock panics").get(&attempt).cloned();
+            for piece in result.iter().flat_map(|result| result.chunks(RESULT_CHUNK_BYTES)) {
                 let chunk = pack(piece);
                 stream.sender.send(&chunk).await.map_err(io::Error::other)?;
             }
@@ -168,9 +146,5 @@ fn pack(bytes: &[u8]) -> DataChunk {
     let packed = lz4_flex::block::compress(bytes);
     let compressed = packed.len() < bytes.len();
     let length = bytes.len() as u32;
-    DataChunk {
-        length,
-        compressed,
-        bytes: if compressed { packed } else { bytes.to_vec() },
-    }
+    DataChunk { length, compressed, bytes: if compressed { packed } else { bytes.to_vec() } }
 }

@@ -49,10 +49,7 @@ pub(super) struct ShuffleStream {
 
 impl Fetcher {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self {
-            endpoint,
-            connections: Mutex::new(BTreeMap::new()),
-        }
+        Self { endpoint, connections: Mutex::new(BTreeMap::new()) }
     }
 
     /// Opens a stream to a worker, on a connection that is dialled once.
@@ -62,10 +59,8 @@ impl Fetcher {
             match connections.get(&address) {
                 Some(connection) if connection.close_reason().is_none() => connection.clone(),
                 _ => {
-                    let dialled = self
-                        .endpoint
-                        .connect(address, RoleKind::Worker, Purpose::Data)
-                        .await;
+                    let dialled =
+                        self.endpoint.connect(address, RoleKind::Worker, Purpose::Data).await;
                     let connection = Arc::new(dialled.map_err(|error| error.to_string())?);
                     connections.insert(address, connection.clone());
                     connection
@@ -86,15 +81,7 @@ impl ShuffleStream {
         input: usize,
         reducer: u32,
     ) -> Self {
-        Self {
-            app,
-            here,
-            stage,
-            input,
-            reducer,
-            next_map: 0,
-            remote: None,
-        }
+        Self { app, here, stage, input, reducer, next_map: 0, remote: None }
     }
 
     fn input(&self) -> &ShuffleInput {
@@ -106,13 +93,7 @@ impl ShuffleStream {
         let (place, map_attempt) = input.maps[map];
         let worker = input.places[place as usize].worker.clone();
         let map = Partition(map as u32);
-        TaskFailure::FetchFailed {
-            writer: input.writer,
-            map,
-            map_attempt,
-            worker,
-            reason,
-        }
+        TaskFailure::FetchFailed { writer: input.writer, map, map_attempt, worker, reason }
     }
 
     fn is_here(&self, map: usize) -> bool {
@@ -133,9 +114,7 @@ impl ShuffleStream {
             let pulled = if self.is_here(self.next_map) {
                 self.pull_files(files)
             } else {
-                self.pull_blocks()
-                    .await
-                    .map(|bytes| (Reply::Blocks(bytes), vec![]))
+                self.pull_blocks().await.map(|bytes| (Reply::Blocks(bytes), vec![]))
             };
             match pulled {
                 Ok((Reply::Blocks(bytes), _)) if bytes.is_empty() => {}
@@ -199,25 +178,16 @@ impl ShuffleStream {
         for (map, (place, attempt)) in input.maps.iter().enumerate() {
             if !self.is_here(map) {
                 let address = input.places[*place as usize].address;
-                let entry = wanted
-                    .entry(address)
-                    .or_insert_with(|| (*place, Vec::new()));
+                let entry = wanted.entry(address).or_insert_with(|| (*place, Vec::new()));
                 entry.1.push((Partition(map as u32), *attempt));
             }
         }
         let mut streams = BTreeMap::new();
         for (address, (place, maps)) in wanted {
             let first = maps.first().map_or(0, |(map, _)| map.0 as usize);
-            let request = FetchBlocks {
-                app: self.app,
-                writer: input.writer,
-                reducer: self.reducer,
-                maps,
-            };
-            let mut stream = fetcher
-                .open(address)
-                .await
-                .map_err(|reason| (first, reason))?;
+            let request =
+                FetchBlocks { app: self.app, writer: input.writer, reducer: self.reducer, maps };
+            let mut stream = fetcher.open(address).await.map_err(|reason| (first, reason))?;
             let sent = stream.sender.send(&request).await;
             sent.map_err(|error| (first, error.to_string()))?;
             streams.insert(place, stream);

@@ -29,21 +29,15 @@ impl AppFiles {
     pub(super) fn create(start: &ExecutorStart) -> Result<Self, ExecutorError> {
         let directory = start.app_directory.clone();
         for path in [directory.join("shuffle"), directory.join("spill")] {
-            fs::create_dir_all(&path).map_err(|error| ExecutorError::Directory {
-                path: path.clone(),
-                error,
-            })?;
+            fs::create_dir_all(&path)
+                .map_err(|error| ExecutorError::Directory { path: path.clone(), error })?;
         }
-        Ok(Self {
-            directory,
-            grants: start.launch.app.grants.clone(),
-        })
+        Ok(Self { directory, grants: start.launch.app.grants.clone() })
     }
 
     /// Files of one map attempt, without their ending.
     pub(super) fn map_path(&self, writer: NodeId, map: Partition, attempt: AttemptId) -> PathBuf {
-        self.directory
-            .join(format!("shuffle/{writer}/{map}-{attempt}"))
+        self.directory.join(format!("shuffle/{writer}/{map}-{attempt}"))
     }
 
     /// A file for the shuffle data of an attempt that has not ended.
@@ -53,9 +47,7 @@ impl AppFiles {
         map: Partition,
         attempt: AttemptId,
     ) -> io::Result<OwnedFd> {
-        let path = self
-            .map_path(writer, map, attempt)
-            .with_added_extension("data.new");
+        let path = self.map_path(writer, map, attempt).with_added_extension("data.new");
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -78,15 +70,10 @@ impl AppFiles {
         }
         let length = fs::metadata(&staged)?.len();
         let inside = |extent: &offshoot_proto::block::Extent| {
-            extent
-                .offset
-                .checked_add(extent.length)
-                .is_some_and(|end| end <= length)
+            extent.offset.checked_add(extent.length).is_some_and(|end| end <= length)
         };
         if length != output.data_bytes || !output.reducers.iter().flatten().all(inside) {
-            return Err(io::Error::other(
-                "the index of the shuffle does not fit its data",
-            ));
+            return Err(io::Error::other("the index of the shuffle does not fit its data"));
         }
         fs::rename(&staged, path.with_added_extension("data"))?;
         let index_new = path.with_added_extension("index.new");
@@ -104,9 +91,9 @@ impl AppFiles {
     ) {
         let path = match kind {
             StageKind::Result => return,
-            StageKind::ShuffleWrite { .. } => self
-                .map_path(node, map, attempt)
-                .with_added_extension("data.new"),
+            StageKind::ShuffleWrite { .. } => {
+                self.map_path(node, map, attempt).with_added_extension("data.new")
+            }
             StageKind::Output { staging, prefix } => part_path(staging, prefix, map, attempt),
         };
         // It may never have been opened.
@@ -170,11 +157,6 @@ pub(super) fn part_path(
 }
 
 fn create(path: &Path) -> io::Result<OwnedFd> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)?;
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     Ok(file.into())
 }

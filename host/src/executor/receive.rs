@@ -52,11 +52,7 @@ pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
         return Err(bad());
     }
     if !chunk.compressed {
-        return if chunk.bytes.len() == length {
-            Ok(chunk.bytes)
-        } else {
-            Err(bad())
-        };
+        return if chunk.bytes.len() == length { Ok(chunk.bytes) } else { Err(bad()) };
     }
     lz4_flex::block::decompress(&chunk.bytes, length)
         .ok()
@@ -69,10 +65,7 @@ pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
 impl PageSink {
     pub(super) fn new(header: &SnapshotHeader, whole: bool) -> io::Result<Self> {
         if !header.is_well_formed() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "malformed snapshot",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "malformed snapshot"));
         }
         let file = File::from(memory_file("snapshot")?);
         let page = PAGE_BYTES as u64;
@@ -83,11 +76,7 @@ impl PageSink {
         } else {
             VecDeque::from([(0, header.pages() * page)])
         };
-        Ok(Self {
-            file,
-            places,
-            whole,
-        })
+        Ok(Self { file, places, whole })
     }
 
     /// Takes a packed piece.
@@ -119,16 +108,9 @@ impl PageSink {
 
     pub(super) fn finish(self) -> io::Result<ReceivedPages> {
         if self.places.iter().any(|(_, room)| *room > 0) {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "fewer pages than announced",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer pages than announced"));
         }
-        let pages = if self.whole {
-            ReceivedPages::Whole
-        } else {
-            ReceivedPages::ChangedFile
-        };
+        let pages = if self.whole { ReceivedPages::Whole } else { ReceivedPages::ChangedFile };
         Ok(pages(self.file))
     }
 }
@@ -220,9 +202,6 @@ impl Snapshots {
         from: Option<SnapshotId>,
         to: SnapshotId,
     ) -> Result<(ForkImage, Vec<OwnedFd>), SnapshotError> {
-        self.store
-            .as_ref()
-            .ok_or(SnapshotError::Unknown(to))?
-            .image(from, to)
+        self.store.as_ref().ok_or(SnapshotError::Unknown(to))?.image(from, to)
     }
 }

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 /// What all slots of an executor share.
@@ -37,7 +38,15 @@ pub(super) struct SlotContext {
     pub(super) files: AppFiles,
     pub(super) fetcher: Fetcher,
     pub(super) held: HeldResults,
+    pub(super) counters: Counters,
     pub(super) events: mpsc::UnboundedSender<(usize, SlotEvent)>,
+}
+
+/// What all slots have done: every attempt that came to an end in a slot was a fork of its own.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) forks: AtomicU64,
+    pub(super) attempts: AtomicU64,
 }
 
 /// What the core orders.
@@ -67,6 +76,8 @@ struct SlotTask {
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
     streams: BTreeMap<u32, ShuffleStream>,
     next_stream: u32,
+    /// Forks that this slot process has reported.
+    forks: u64,
     /// Pieces of the running attempt's result.
     pieces: Vec<u8>,
     log: GuestLog,
@@ -102,6 +113,7 @@ impl SlotTask {
             attempts: BTreeMap::new(),
             streams: BTreeMap::new(),
             next_stream: 0,
+            forks: 0,
             pieces: Vec::new(),
             log: GuestLog::new(),
         }
@@ -138,11 +150,7 @@ impl SlotTask {
         };
         process.kill();
         let how = process.ended().await;
-        Some(if matches!(error, LinkError::Closed) {
-            how
-        } else {
-            format!("{error}; {how}")
-        })
+        Some(if matches!(error, LinkError::Closed) { how } else { format!("{error}; {how}") })
     }
 
     async fn start_process(&mut self) -> io::Result<Box<dyn SlotConnection>> {
@@ -160,9 +168,7 @@ impl SlotTask {
             result_bytes_max: app.settings.max_result_bytes,
         });
         let descriptors = vec![context.code.try_clone()?, context.description.try_clone()?];
-        process
-            .send(&frame, descriptors)
-            .map_err(io::Error::other)?;
+        process.send(&frame, descriptors).map_err(io::Error::other)?;
         Ok(process)
     }
 
@@ -256,14 +262,13 @@ impl SlotTask {
 
     /// Checks a report and commits what the attempt wrote. None if the slot made it up.
     fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
-        let SlotReport {
-            mut report,
-            shuffle,
-            staged,
-            ..
-        } = report;
+        let SlotReport { mut report, shuffle, staged, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
         self.streams.clear();
+        let new_forks = forks.saturating_sub(self.forks);
+        self.forks = forks;
+        self.context.counters.forks.fetch_add(new_forks, Relaxed);
+        self.context.counters.attempts.fetch_add(1, Relaxed);
         let pieces = std::mem::take(&mut self.pieces);
         if let TaskOutcome::Done(done) = &mut report.outcome {
             let attempt = report.attempt;
@@ -274,10 +279,7 @@ impl SlotTask {
         }
         if let TaskOutcome::Failed(failure) = &mut report.outcome {
             // A slot cannot make its guest's failure somebody else's.
-            if matches!(
-                failure,
-                TaskFailure::ExecutorLost { .. } | TaskFailure::Killed
-            ) {
+            if matches!(failure, TaskFailure::ExecutorLost { .. } | TaskFailure::Killed) {
                 let message = "the slot reported what only its executor can know".to_owned();
                 *failure = TaskFailure::GuestAbi { message };
             }
@@ -313,26 +315,15 @@ impl SlotTask {
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;
                 let path = part_path(staging, prefix, partition, attempt);
-                let path = path
-                    .to_str()
-                    .ok_or("the output's path is not UTF-8")?
-                    .to_owned();
-                done.staged = Some(StagedPart {
-                    path,
-                    length,
-                    checksum,
-                });
+                let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
+                done.staged = Some(StagedPart { path, length, checksum });
             }
         }
         if let ResultPlace::Held { length } = done.result {
             if pieces.len() as u64 != length {
                 return Err("the slot sent less of a result than it reported".to_owned());
             }
-            let mut held = self
-                .context
-                .held
-                .lock()
-                .expect("no holder of the lock panics");
+            let mut held = self.context.held.lock().expect("no holder of the lock panics");
             held.insert(attempt, Arc::new(pieces));
         }
         Ok(())
@@ -341,9 +332,7 @@ impl SlotTask {
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
-            self.context
-                .files
-                .discard(&stage.kind, stage.node, partition, attempt);
+            self.context.files.discard(&stage.kind, stage.node, partition, attempt);
         }
     }
 }

@@ -60,9 +60,7 @@ where
     E: Display,
 {
     let socket = UnixStream::from(inherited_socket());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(attend(socket, run))
 }
 

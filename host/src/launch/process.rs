@@ -37,9 +37,7 @@ struct LaunchedProcess {
 impl ProcessLaunch {
     /// Executors log as this process does: as `RUST_LOG` says, or at `level`.
     pub fn from_environment(level: &str) -> Self {
-        Self {
-            log: std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| level.into()),
-        }
+        Self { log: std::env::var_os(LOG_VARIABLE).unwrap_or_else(|| level.into()) }
     }
 
     fn start(&self, start: &ExecutorStart, artifact: Artifact) -> io::Result<LaunchedProcess> {
@@ -75,12 +73,7 @@ impl LaunchedProcess {
     ) -> io::Result<Self> {
         let prepared = prepare(&child, socket, start, artifact);
         match prepared {
-            Ok((link, ending)) => Ok(Self {
-                link: Some(link),
-                child,
-                ending,
-                last_words: None,
-            }),
+            Ok((link, ending)) => Ok(Self { link: Some(link), child, ending, last_words: None }),
             Err(error) => {
                 end(&mut child);
                 Err(error)

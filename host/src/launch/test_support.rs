@@ -14,10 +14,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
 
 pub(crate) fn executor(app: u64, number: u32) -> ExecutorId {
-    ExecutorId {
-        app: AppId(app),
-        number: ExecutorNumber(number),
-    }
+    ExecutorId { app: AppId(app), number: ExecutorNumber(number) }
 }
 
 /// An order for one core and 100 MiB.
@@ -35,13 +32,7 @@ pub(crate) fn order(executor: ExecutorId, module: u8) -> LaunchExecutor {
             total_cores: None,
         },
     };
-    LaunchExecutor {
-        executor,
-        cores: 1,
-        memory_bytes,
-        app,
-        credential: vec![1, 2, 3],
-    }
+    LaunchExecutor { executor, cores: 1, memory_bytes, app, credential: vec![1, 2, 3] }
 }
 
 pub(crate) fn start() -> ExecutorStart {
@@ -60,9 +51,5 @@ pub(crate) fn start() -> ExecutorStart {
 /// An artifact with empty files.
 pub(crate) fn artifact() -> Artifact {
     let file = || File::open("/dev/null").unwrap();
-    Artifact {
-        code: file(),
-        description: file(),
-        info: ModuleInfo::default(),
-    }
+    Artifact { code: file(), description: file(), info: ModuleInfo::default() }
 }

@@ -40,13 +40,7 @@ struct Entry {
 
 impl IndexCache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            uses: BTreeMap::new(),
-            next_use: 0,
-            bytes: 0,
-            bytes_max,
-        }
+        Self { entries: BTreeMap::new(), uses: BTreeMap::new(), next_use: 0, bytes: 0, bytes_max }
     }
 
     pub(super) fn find(&mut self, key: BlockKey) -> Option<Arc<ShuffleIndex>> {
@@ -106,19 +100,11 @@ mod tests {
     use super::*;
 
     fn key(app: u64, map: u32) -> BlockKey {
-        BlockKey {
-            app: AppId(app),
-            writer: NodeId(0),
-            map: Partition(map),
-            attempt: AttemptId(0),
-        }
+        BlockKey { app: AppId(app), writer: NodeId(0), map: Partition(map), attempt: AttemptId(0) }
     }
 
     fn index(reducers: usize) -> Arc<ShuffleIndex> {
-        Arc::new(ShuffleIndex {
-            reducers: vec![vec![Extent::default()]; reducers],
-            data_bytes: 0,
-        })
+        Arc::new(ShuffleIndex { reducers: vec![vec![Extent::default()]; reducers], data_bytes: 0 })
     }
 
     #[test]

@@ -27,13 +27,7 @@ pub(super) struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     pub(super) fn new(path: &'a Path, file: &'a File, extents: &'a [Extent]) -> Self {
-        Self {
-            path,
-            file,
-            extents: extents.iter(),
-            unread: Extent::default(),
-            buffer: Vec::new(),
-        }
+        Self { path, file, extents: extents.iter(), unread: Extent::default(), buffer: Vec::new() }
     }
 
     /// The next piece, or `None` when all has been read.
@@ -55,13 +49,8 @@ impl<'a> Pieces<'a> {
         let room = (PIECE_BYTES_MAX - start) as u64;
         let count = room.min(self.unread.length);
         self.buffer.resize(start + count as usize, 0);
-        let read = self
-            .file
-            .read_exact_at(&mut self.buffer[start..], self.unread.offset);
-        read.map_err(|source| BlockError::Data {
-            path: self.path.to_owned(),
-            source,
-        })?;
+        let read = self.file.read_exact_at(&mut self.buffer[start..], self.unread.offset);
+        read.map_err(|source| BlockError::Data { path: self.path.to_owned(), source })?;
         self.unread.offset += count;
         self.unread.length -= count;
         Ok(())
@@ -119,10 +108,7 @@ mod tests {
         append_chunk(&[7; 1000], &mut second);
         let bytes = [b"xx".as_slice(), &first, b"yyy", &second, b"z"].concat();
         fs::write(&path, bytes).unwrap();
-        let extent = |offset, part: &[u8]| Extent {
-            offset,
-            length: part.len() as u64,
-        };
+        let extent = |offset, part: &[u8]| Extent { offset, length: part.len() as u64 };
         let extents = [extent(2, &first), extent(5 + first.len() as u64, &second)];
         (directory, path, extents, [first, second].concat())
     }
@@ -152,9 +138,7 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let file = File::open(&path).unwrap();
         let error = all(&mut Pieces::new(&path, &file, &extents)).unwrap_err();
-        let BlockError::Chunk { offset, error, .. } = error else {
-            panic!("{error}")
-        };
+        let BlockError::Chunk { offset, error, .. } = error else { panic!("{error}") };
         assert_eq!(offset, extents[1].offset);
         assert!(matches!(error, ChunkError::Checksum { .. }), "{error}");
     }
@@ -165,13 +149,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         extent.length -= 1;
         let error = all(&mut Pieces::new(&path, &file, &[extent])).unwrap_err();
-        assert!(matches!(
-            error,
-            BlockError::Chunk {
-                error: ChunkError::Truncated { .. },
-                ..
-            }
-        ));
+        assert!(matches!(error, BlockError::Chunk { error: ChunkError::Truncated { .. }, .. }));
         extent.offset = file.metadata().unwrap().len();
         let error = all(&mut Pieces::new(&path, &file, &[extent])).unwrap_err();
         assert!(matches!(error, BlockError::Data { .. }), "{error}");

@@ -47,8 +47,7 @@ fn attempt(map: u32) -> (Partition, AttemptId) {
 /// What map `map` wrote for `reducer`: nothing for some.
 fn part(map: u32, reducer: u32) -> Vec<u8> {
     let text = format!("map {map} reducer {reducer};");
-    text.repeat(((map + reducer) % 5) as usize * 100)
-        .into_bytes()
+    text.repeat(((map + reducer) % 5) as usize * 100).into_bytes()
 }
 
 fn noise(length: usize) -> Vec<u8> {
@@ -79,11 +78,7 @@ impl TestWorker {
                 });
             }
         });
-        Self {
-            directory,
-            authority,
-            address,
-        }
+        Self { directory, authority, address }
     }
 
     fn index(&self, map: u32) -> PathBuf {
@@ -110,10 +105,7 @@ impl TestWorker {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path.with_extension("data"), &data).unwrap();
         let data_bytes = data.len() as u64;
-        let index = ShuffleIndex {
-            reducers,
-            data_bytes,
-        };
+        let index = ShuffleIndex { reducers, data_bytes };
         write_index(&path, &index).unwrap();
     }
 
@@ -132,12 +124,8 @@ impl TestWorker {
 }
 
 async fn fetch(connection: &Connection, reducer: u32, maps: std::ops::Range<u32>) -> Vec<Answer> {
-    let request = FetchBlocks {
-        app: APP,
-        writer: WRITER,
-        reducer,
-        maps: maps.map(attempt).collect(),
-    };
+    let request =
+        FetchBlocks { app: APP, writer: WRITER, reducer, maps: maps.map(attempt).collect() };
     let fetched = timeout(PATIENCE, async {
         let mut stream = connection.open().await.unwrap();
         stream.sender.send(&request).await.unwrap();
@@ -235,9 +223,7 @@ async fn a_flipped_bit_is_a_failed_fetch_that_names_the_place() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&data, &bytes).unwrap();
     let answers = worker.fetch(1, 0..1).await;
-    let [(_, Err(reason))] = &answers[..] else {
-        panic!("{answers:?}")
-    };
+    let [(_, Err(reason))] = &answers[..] else { panic!("{answers:?}") };
     let place = format!("{} at byte {second}: checksum mismatch", data.display());
     assert!(reason.starts_with(&place), "{reason}");
     let intact = worker.fetch(0, 0..1).await;
@@ -253,9 +239,7 @@ async fn a_damaged_index_is_a_failed_fetch() {
     bytes[10] ^= 1;
     fs::write(&path, bytes).unwrap();
     let answers = worker.fetch(0, 0..1).await;
-    let [(_, Err(reason))] = &answers[..] else {
-        panic!("{answers:?}")
-    };
+    let [(_, Err(reason))] = &answers[..] else { panic!("{answers:?}") };
     assert!(reason.contains("is damaged: checksum mismatch"), "{reason}");
 }
 

@@ -76,12 +76,7 @@ impl WorkDirectory {
         for path in [root.join("apps"), root.join("trash")] {
             make(&path).map_err(unusable(&path))?;
         }
-        Ok(Self {
-            root,
-            next_trash: AtomicU64::new(0),
-            deleting: Mutex::default(),
-            _lock: lock,
-        })
+        Ok(Self { root, next_trash: AtomicU64::new(0), deleting: Mutex::default(), _lock: lock })
     }
 
     /// Where the directories of applications are.
@@ -159,10 +154,7 @@ impl WorkDirectory {
 }
 
 fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-    )
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -171,10 +163,7 @@ fn make(path: &Path) -> io::Result<()> {
 
 fn lock(root: &Path) -> Result<File, DirectoryError> {
     let path = root.join("worker.lock");
-    let unusable = |source| DirectoryError::Unusable {
-        path: path.clone(),
-        source,
-    };
+    let unusable = |source| DirectoryError::Unusable { path: path.clone(), source };
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let mut file = options.mode(0o600).open(&path).map_err(unusable)?;
@@ -184,10 +173,7 @@ fn lock(root: &Path) -> Result<File, DirectoryError> {
             let mut holder = String::new();
             // Without a number the message is still clear.
             let _ = (&file).take(20).read_to_string(&mut holder);
-            return Err(DirectoryError::Locked {
-                path: root.to_owned(),
-                holder,
-            });
+            return Err(DirectoryError::Locked { path: root.to_owned(), holder });
         }
         Err(error) => return Err(unusable(error.into())),
     }
@@ -212,9 +198,8 @@ mod tests {
 
     fn names(path: &Path) -> Vec<String> {
         let entries = fs::read_dir(path).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -224,10 +209,7 @@ mod tests {
         let (_directory, first) = open();
         let error = WorkDirectory::open(&first.root).unwrap_err();
         let pid = std::process::id();
-        assert!(
-            error.to_string().contains(&format!("(process {pid})")),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("(process {pid})")), "{error}");
         let root = first.root.clone();
         drop(first);
         WorkDirectory::open(&root).unwrap();
@@ -240,10 +222,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = WorkDirectory::open(&file.join("work")).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.starts_with(&format!("cannot use {}/work", file.display())),
-            "{text}"
-        );
+        assert!(text.starts_with(&format!("cannot use {}/work", file.display())), "{text}");
     }
 
     #[tokio::test]

@@ -52,15 +52,9 @@ pub struct ThreadedModules {
 #[derive(Debug, Error)]
 pub(super) enum FetchError {
     #[error("the master cannot be asked for module {hash}: {source}")]
-    Connect {
-        hash: ModuleHash,
-        source: ConnectError,
-    },
+    Connect { hash: ModuleHash, source: ConnectError },
     #[error("module {hash} did not arrive: {source}")]
-    Stream {
-        hash: ModuleHash,
-        source: StreamError,
-    },
+    Stream { hash: ModuleHash, source: StreamError },
     #[error("module {hash} did not arrive within {} s", FETCH_DEADLINE.as_secs())]
     Deadline { hash: ModuleHash },
     #[error("the master has no module {hash}: {reason}")]
@@ -68,11 +62,7 @@ pub(super) enum FetchError {
     #[error("module {hash} has {length} bytes, the limit is {MODULE_BYTES_MAX}")]
     TooLarge { hash: ModuleHash, length: u64 },
     #[error("module {hash} has {found} bytes, the master announced {announced}")]
-    Length {
-        hash: ModuleHash,
-        announced: u64,
-        found: u64,
-    },
+    Length { hash: ModuleHash, announced: u64, found: u64 },
     #[error("module {hash} arrived damaged: its bytes have the hash {found}")]
     Damaged { hash: ModuleHash, found: ModuleHash },
     #[error(transparent)]
@@ -102,9 +92,7 @@ async fn fetch(
     hash: ModuleHash,
 ) -> Result<Vec<u8>, FetchError> {
     let connected = endpoint.connect(master, RoleKind::Master, Purpose::Data);
-    let connection = connected
-        .await
-        .map_err(|source| FetchError::Connect { hash, source })?;
+    let connection = connected.await.map_err(|source| FetchError::Connect { hash, source })?;
     let failed = |source| FetchError::Stream { hash, source };
     let mut stream = connection.open().await.map_err(failed)?;
     let request = ModuleRequest::Get { hash };
@@ -137,22 +125,14 @@ async fn receive(stream: &mut FrameStream, hash: ModuleHash) -> Result<Vec<u8>, 
     while let Some(piece) = receiver.recv_chunk(PIECE_BYTES).await.map_err(failed)? {
         let found = (wasm.len() + piece.len()) as u64;
         if found > announced {
-            return Err(FetchError::Length {
-                hash,
-                announced,
-                found,
-            });
+            return Err(FetchError::Length { hash, announced, found });
         }
         hasher.update(&piece);
         wasm.extend_from_slice(&piece);
     }
     let found = wasm.len() as u64;
     if found != announced {
-        return Err(FetchError::Length {
-            hash,
-            announced,
-            found,
-        });
+        return Err(FetchError::Length { hash, announced, found });
     }
     let found = ModuleHash(*hasher.finalize().as_bytes());
     if found != hash {

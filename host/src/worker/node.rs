@@ -81,21 +81,10 @@ enum Life {
 /// The connection to the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    Pausing {
-        until: Duration,
-    },
-    Connecting {
-        session: SessionId,
-    },
-    Registering {
-        session: SessionId,
-        until: Duration,
-    },
-    Registered {
-        session: SessionId,
-        until: Duration,
-        beat_at: Duration,
-    },
+    Pausing { until: Duration },
+    Connecting { session: SessionId },
+    Registering { session: SessionId, until: Duration },
+    Registered { session: SessionId, until: Duration, beat_at: Duration },
 }
 
 #[derive(Debug)]
@@ -114,10 +103,7 @@ enum Phase {
     /// It listens.
     Running { address: SocketAddr },
     /// It was told to stop; killed when its time is up.
-    Ending {
-        kill_at: Option<Duration>,
-        why: String,
-    },
+    Ending { kill_at: Option<Duration>, why: String },
 }
 
 /// Spreads the moments at which many workers dial again. Seeded from outside (SplitMix64).
@@ -149,9 +135,7 @@ impl Node {
         Self {
             offer,
             timing,
-            link: Link::Pausing {
-                until: Duration::ZERO,
-            },
+            link: Link::Pausing { until: Duration::ZERO },
             sessions: 0,
             failures: 0,
             epoch: None,
@@ -170,11 +154,7 @@ impl Node {
         }
         match event {
             Event::Connected { session } => self.on_connected(now, session, out),
-            Event::Disconnected {
-                session,
-                reason,
-                hopeless,
-            } => {
+            Event::Disconnected { session, reason, hopeless } => {
                 self.on_disconnected(now, session, reason, hopeless, out);
             }
             Event::FromMaster { session, message } => {
@@ -198,10 +178,7 @@ impl Node {
         if self.life == Life::Over {
             return None;
         }
-        let executors = self
-            .executors
-            .values()
-            .filter_map(|executor| executor.phase.timeout());
+        let executors = self.executors.values().filter_map(|executor| executor.phase.timeout());
         self.link_timeout().into_iter().chain(executors).min()
     }
 
@@ -253,10 +230,7 @@ impl Node {
 
     /// Sends to the master, if it has or will have the registration.
     fn tell(&self, message: FromWorker, out: &mut Vec<Action>) {
-        if matches!(
-            self.link,
-            Link::Registering { .. } | Link::Registered { .. }
-        ) {
+        if matches!(self.link, Link::Registering { .. } | Link::Registered { .. }) {
             out.push(Action::Send(message));
         }
     }
@@ -268,10 +242,7 @@ impl Node {
             memory_bytes: executor.memory_bytes,
             address: executor.phase.address(),
         });
-        WorkerInfo {
-            executors: held.collect(),
-            ..self.offer.clone()
-        }
+        WorkerInfo { executors: held.collect(), ..self.offer.clone() }
     }
 
     fn cores_free(&self) -> u32 {
@@ -280,11 +251,7 @@ impl Node {
     }
 
     fn memory_free(&self) -> u64 {
-        let used: u64 = self
-            .executors
-            .values()
-            .map(|executor| executor.memory_bytes)
-            .sum();
+        let used: u64 = self.executors.values().map(|executor| executor.memory_bytes).sum();
         self.offer.memory_bytes - used
     }
 

@@ -41,9 +41,7 @@ fn authorise(
         (Role::Driver(app), Purpose::Control) => Err(format!("{app} does not run on this worker")),
         (other, _) => {
             let kind = other.kind();
-            Err(format!(
-                "permission denied: role {kind} may not do that on a worker"
-            ))
+            Err(format!("permission denied: role {kind} may not do that on a worker"))
         }
     }
 }

@@ -74,9 +74,7 @@ async fn run(
     outbox: mpsc::Receiver<FromWorker>,
 ) {
     let master = shared.config.master;
-    let connected = shared
-        .endpoint
-        .connect(master, RoleKind::Master, Purpose::Control);
+    let connected = shared.endpoint.connect(master, RoleKind::Master, Purpose::Control);
     let (reason, hopeless) = match connected.await {
         Ok(connection) => {
             // The events end only with the worker.
@@ -87,11 +85,7 @@ async fn run(
         }
         Err(error) => (error.to_string(), is_hopeless(&error)),
     };
-    let event = Event::Disconnected {
-        session,
-        reason,
-        hopeless,
-    };
+    let event = Event::Disconnected { session, reason, hopeless };
     let _ = events.send(event).await;
 }
 
@@ -114,11 +108,7 @@ async fn talk(
     events: &mpsc::Sender<Event>,
     mut outbox: mpsc::Receiver<FromWorker>,
 ) -> Result<(), StreamError> {
-    let Some(FrameStream {
-        mut sender,
-        mut receiver,
-    }) = connection.take_control()
-    else {
+    let Some(FrameStream { mut sender, mut receiver }) = connection.take_control() else {
         return Err(StreamError::NotOpen);
     };
     loop {

@@ -251,8 +251,7 @@ impl Shell {
         self.executors.insert(order.executor, commands);
         self.shared.apps().insert(order.executor.app);
         let (shared, events) = (self.shared.clone(), self.events.clone());
-        self.tasks
-            .spawn(supervise::run(shared, order, receiver, events));
+        self.tasks.spawn(supervise::run(shared, order, receiver, events));
     }
 
     fn command(&self, executor: ExecutorId, command: Command) {
@@ -277,8 +276,7 @@ impl Shell {
         match self.install(certificate) {
             Ok(()) => {
                 let renew_in = self.shared.renew_in();
-                self.own_events
-                    .push_back(Event::CertificateInstalled { renew_in });
+                self.own_events.push_back(Event::CertificateInstalled { renew_in });
             }
             Err(error) => tracing::error!("the master's new certificate is not used: {error}"),
         }

@@ -99,11 +99,7 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WorkerRegistered {
-                worker,
-                cores,
-                memory_bytes,
-            } => {
+            Self::WorkerRegistered { worker, cores, memory_bytes } => {
                 let memory = format_size(*memory_bytes);
                 write!(f, "worker {worker} registered: {cores} cores, {memory}")
             }

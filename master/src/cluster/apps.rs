@@ -54,14 +54,7 @@ impl Cluster {
                 self.refuse_client(session, reason, out);
                 self.place(out);
             }
-            (
-                FromClient::Register {
-                    idempotency_key,
-                    app,
-                    signing_request,
-                },
-                None,
-            ) => {
+            (FromClient::Register { idempotency_key, app, signing_request }, None) => {
                 let registration = Registration {
                     session,
                     tenant,
@@ -97,10 +90,7 @@ impl Cluster {
         self.keys.insert(name, id);
         self.sessions.insert(registration.session, Peer::Driver(id));
         let tenant = registration.tenant;
-        let note = Note::AppRegistered {
-            app: id,
-            tenant: tenant.clone(),
-        };
+        let note = Note::AppRegistered { app: id, tenant: tenant.clone() };
         let app = App {
             tenant,
             key: registration.key,
@@ -201,10 +191,7 @@ impl Cluster {
             self.sessions.remove(&session);
         }
         out.push(Action::Note(Note::AppEnded { app: id, state }));
-        let executors: Vec<_> = self
-            .executors_of(id)
-            .map(|(executor, _)| executor)
-            .collect();
+        let executors: Vec<_> = self.executors_of(id).map(|(executor, _)| executor).collect();
         for executor in executors {
             self.stop(executor, out);
         }

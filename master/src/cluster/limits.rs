@@ -117,10 +117,7 @@ pub fn validate_worker(identity: &WorkerId, info: &WorkerInfo) -> Result<(), Req
     cores("cores", info.cores, CORES_MAX)?;
     memory("memory", info.memory_bytes)?;
     if info.address.port() == 0 {
-        return Err(RequestError::NoPort {
-            field: "address",
-            value: info.address.to_string(),
-        });
+        return Err(RequestError::NoPort { field: "address", value: info.address.to_string() });
     }
     let count = info.executors.len();
     at_most("executors", count, CORES_MAX as usize, "entries")?;
@@ -133,21 +130,11 @@ pub fn validate_worker(identity: &WorkerId, info: &WorkerInfo) -> Result<(), Req
     let held_bytes: u64 = held.iter().map(|executor| executor.memory_bytes).sum();
     if held_cores > info.cores {
         let values = (held_cores.to_string(), info.cores.to_string());
-        return Err(over(
-            "cores of held executors",
-            "cores",
-            values,
-            STOP_EXECUTORS,
-        ));
+        return Err(over("cores of held executors", "cores", values, STOP_EXECUTORS));
     }
     if held_bytes > info.memory_bytes {
         let values = (format_size(held_bytes), format_size(info.memory_bytes));
-        return Err(over(
-            "memory of held executors",
-            "memory",
-            values,
-            STOP_EXECUTORS,
-        ));
+        return Err(over("memory of held executors", "memory", values, STOP_EXECUTORS));
     }
     Ok(())
 }
@@ -168,12 +155,7 @@ pub fn validate_app(app: &AppSpec) -> Result<(), RequestError> {
     let environment = app.grants.environment.iter();
     let environment: usize = environment.map(|(k, v)| k.len() + v.len() + 2).sum();
     let texts = arguments + environment;
-    at_most(
-        "arguments and environment",
-        texts,
-        ARGUMENTS_BYTES_MAX,
-        "bytes",
-    )?;
+    at_most("arguments and environment", texts, ARGUMENTS_BYTES_MAX, "bytes")?;
     validate_grants(&app.grants)?;
     validate_settings(&app.settings)?;
     let request = &app.request;
@@ -208,12 +190,7 @@ fn validate_grants(grants: &Grants) -> Result<(), RequestError> {
 fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
     let numbers = [
         ("task-memory", settings.task_memory_bytes, 1 << 20, 4 << 30),
-        (
-            "task-max-failures",
-            u64::from(settings.task_max_failures),
-            1,
-            1000,
-        ),
+        ("task-max-failures", u64::from(settings.task_max_failures), 1, 1000),
         ("max-result-size", settings.max_result_bytes, 1, 1 << 40),
         (
             "shuffle-partitions",
@@ -222,11 +199,9 @@ fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
             u64::from(PARTITIONS_MAX),
         ),
     ];
-    numbers
-        .into_iter()
-        .try_for_each(|(field, value, min, max)| {
-            in_range(field, value, min, max, |number| number.to_string())
-        })
+    numbers.into_iter().try_for_each(|(field, value, min, max)| {
+        in_range(field, value, min, max, |number| number.to_string())
+    })
 }
 
 fn cores(field: &'static str, value: u32, max: u32) -> Result<(), RequestError> {
@@ -235,13 +210,7 @@ fn cores(field: &'static str, value: u32, max: u32) -> Result<(), RequestError> 
 }
 
 fn memory(field: &'static str, bytes: u64) -> Result<(), RequestError> {
-    in_range(
-        field,
-        bytes,
-        MEMORY_BYTES_MIN,
-        MEMORY_BYTES_MAX,
-        format_size,
-    )
+    in_range(field, bytes, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX, format_size)
 }
 
 fn in_range(
@@ -254,12 +223,7 @@ fn in_range(
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(RequestError::OutOfRange {
-        field,
-        value: text(value),
-        min: text(min),
-        max: text(max),
-    })
+    Err(RequestError::OutOfRange { field, value: text(value), min: text(min), max: text(max) })
 }
 
 fn at_most(
@@ -271,12 +235,7 @@ fn at_most(
     if value <= limit {
         return Ok(());
     }
-    Err(RequestError::TooLong {
-        field,
-        value,
-        unit,
-        limit,
-    })
+    Err(RequestError::TooLong { field, value, unit, limit })
 }
 
 fn over(
@@ -285,11 +244,5 @@ fn over(
     values: (String, String),
     advice: &'static str,
 ) -> RequestError {
-    RequestError::Exceeds {
-        field,
-        value: values.0,
-        other,
-        other_value: values.1,
-        advice,
-    }
+    RequestError::Exceeds { field, value: values.0, other, other_value: values.1, advice }
 }

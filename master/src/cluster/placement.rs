@@ -104,10 +104,7 @@ impl Cluster {
         if !self.may_launch(app) || app.failures >= LAUNCH_FAILURES_MAX {
             return;
         }
-        let cores_held = self
-            .executors_of(id)
-            .map(|(_, executor)| executor.cores)
-            .sum();
+        let cores_held = self.executors_of(id).map(|(_, executor)| executor.cores).sum();
         let request = app.spec.request;
         for grant in plan(&request, cores_held, self.offers()) {
             self.launch(id, grant, out);
@@ -120,10 +117,7 @@ impl Cluster {
     }
 
     fn offers(&self) -> Vec<Offer> {
-        let connected = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.session().is_some());
+        let connected = self.workers.iter().filter(|(_, worker)| worker.session().is_some());
         let offer = connected.map(|(id, worker)| Offer {
             worker: id.clone(),
             cores: worker.cores - worker.cores_used,
@@ -133,17 +127,11 @@ impl Cluster {
     }
 
     fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) {
-        let session = self
-            .workers
-            .get(&grant.worker)
-            .and_then(|worker| worker.session());
+        let session = self.workers.get(&grant.worker).and_then(|worker| worker.session());
         let (Some(app), Some(session)) = (self.apps.get_mut(&id), session) else {
             return;
         };
-        let executor = ExecutorId {
-            app: id,
-            number: app.next_executor,
-        };
+        let executor = ExecutorId { app: id, number: app.next_executor };
         app.next_executor.0 += 1;
         app.touched.insert(grant.worker.clone());
         let memory_bytes = app.spec.request.executor_memory_bytes;
@@ -171,9 +159,7 @@ impl Cluster {
         if !self.may_launch(app) {
             return;
         }
-        let served = self
-            .executors_of(id)
-            .any(|(_, executor)| executor.life.is_live());
+        let served = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
         let reason = (!served).then(|| self.wait_reason(&app.spec.request));
         let Some(app) = self.apps.get_mut(&id) else {
             return;
@@ -200,9 +186,6 @@ impl Cluster {
             let cores_free = self.offers().iter().map(|offer| offer.cores).sum();
             return WaitReason::Busy { cores_free };
         }
-        WaitReason::TooLarge {
-            cores_max,
-            memory_bytes_max,
-        }
+        WaitReason::TooLarge { cores_max, memory_bytes_max }
     }
 }

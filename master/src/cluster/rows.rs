@@ -39,13 +39,7 @@ impl Cluster {
         let may_see = |owner: &str| tenant == ADMIN || owner == tenant;
         let ended = self.ended.iter().filter(|app| may_see(&app.tenant));
         let ended = ended.map(|app| {
-            self.app_row(
-                app.id,
-                &app.name,
-                &app.tenant,
-                app.submitted,
-                Some(app.state),
-            )
+            self.app_row(app.id, &app.name, &app.tenant, app.submitted, Some(app.state))
         });
         let live = self.apps.iter().filter(|(_, app)| may_see(&app.tenant));
         let live = live
@@ -72,14 +66,8 @@ impl Cluster {
             state: executor.life.state(),
         });
         let executors: Vec<ExecutorRow> = executors.collect();
-        let live = self
-            .executors_of(id)
-            .any(|(_, executor)| executor.life.is_live());
-        let state = if live {
-            AppState::Running
-        } else {
-            AppState::Waiting
-        };
+        let live = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
+        let state = if live { AppState::Running } else { AppState::Waiting };
         let since_start = u64::try_from(submitted.as_millis()).unwrap_or(u64::MAX);
         AppRow {
             id,

@@ -243,15 +243,11 @@ impl World {
     }
 
     fn worker_at(&mut self, session: SessionId) -> Option<&mut TrueWorker> {
-        self.workers
-            .iter_mut()
-            .find(|worker| worker.session == Some(session.0))
+        self.workers.iter_mut().find(|worker| worker.session == Some(session.0))
     }
 
     fn driver_at(&mut self, session: SessionId) -> Option<&mut TrueDriver> {
-        self.drivers
-            .iter_mut()
-            .find(|driver| driver.session == Some(session.0))
+        self.drivers.iter_mut().find(|driver| driver.session == Some(session.0))
     }
 
     fn on_worker_order(&mut self, session: SessionId, message: ToWorker) {
@@ -301,41 +297,22 @@ impl World {
             });
             let name = &worker.info.id;
             assert!(cores <= worker.info.cores, "{name} runs {cores} cores");
-            assert!(
-                bytes <= worker.info.memory_bytes,
-                "{name} uses {bytes} bytes"
-            );
+            assert!(bytes <= worker.info.memory_bytes, "{name} uses {bytes} bytes");
             let row = rows.iter().find(|row| row.id == *name);
             if let Some(row) = row.filter(|row| row.state == WorkerState::Alive) {
-                assert!(
-                    row.cores_used >= cores,
-                    "cores of {name} given while they are used"
-                );
+                assert!(row.cores_used >= cores, "cores of {name} given while they are used");
             }
         }
         let apps = self.env.cluster.app_rows(TENANT);
-        for driver in self
-            .drivers
-            .iter()
-            .filter(|driver| driver.session.is_some())
-        {
-            let row = apps
-                .iter()
-                .find(|row| Some(row.id) == driver.app)
-                .expect("is listed");
+        for driver in self.drivers.iter().filter(|driver| driver.session.is_some()) {
+            let row = apps.iter().find(|row| Some(row.id) == driver.app).expect("is listed");
             let with = |states: &[ExecutorState]| {
                 let executors = row.executors.iter();
                 let executors = executors.filter(|executor| states.contains(&executor.state));
-                executors
-                    .map(|executor| (executor.id, executor.cores))
-                    .collect::<BTreeMap<_, _>>()
+                executors.map(|executor| (executor.id, executor.cores)).collect::<BTreeMap<_, _>>()
             };
             let listening: BTreeSet<_> = with(&[ExecutorState::Running]).into_keys().collect();
-            assert_eq!(
-                driver.executors, listening,
-                "what the driver of {} knows",
-                row.id
-            );
+            assert_eq!(driver.executors, listening, "what the driver of {} knows", row.id);
             // What came back after it was given up is being stopped and does not count.
             let granted = with(&[ExecutorState::Launching, ExecutorState::Running]);
             let request = driver.spec.as_ref().unwrap().request;
@@ -363,12 +340,7 @@ impl World {
             assert_eq!(self.workers[index].files, BTreeSet::new(), "files are left");
         }
         for row in self.env.cluster.worker_rows() {
-            assert_eq!(
-                (row.cores_used, row.memory_used_bytes),
-                (0, 0),
-                "{}",
-                row.id
-            );
+            assert_eq!((row.cores_used, row.memory_used_bytes), (0, 0), "{}", row.id);
         }
         for index in 0..WORKERS {
             self.disconnect_worker(index);

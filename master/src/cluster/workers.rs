@@ -42,11 +42,9 @@ impl Cluster {
                     self.on_gone(executor, &reason, out);
                 }
             }
-            FromWorker::Renew { signing_request } => out.push(Action::Renew {
-                session,
-                worker: identity,
-                signing_request,
-            }),
+            FromWorker::Renew { signing_request } => {
+                out.push(Action::Renew { session, worker: identity, signing_request })
+            }
             FromWorker::Register(_) => {}
         }
     }
@@ -87,10 +85,7 @@ impl Cluster {
             memory_bytes: info.memory_bytes,
             cores_used,
             memory_used_bytes,
-            link: Link::Alive {
-                session: Some(session),
-                heard: self.now,
-            },
+            link: Link::Alive { session: Some(session), heard: self.now },
             forgets: BTreeMap::new(),
         };
         let old = self.workers.insert(id.clone(), worker);
@@ -160,10 +155,7 @@ impl Cluster {
         out: &mut Vec<Action>,
     ) {
         let app = held.id.app;
-        match (
-            self.executors.get(&held.id).map(|books| books.life),
-            held.address,
-        ) {
+        match (self.executors.get(&held.id).map(|books| books.life), held.address) {
             (Some(Life::Launching), Some(address)) => {
                 return self.on_ready(held.id, address, out);
             }
@@ -175,11 +167,7 @@ impl Cluster {
                     worker: worker.clone(),
                     cores: held.cores,
                     memory_bytes: held.memory_bytes,
-                    life: if foreign {
-                        Life::Foreign
-                    } else {
-                        Life::Stopping
-                    },
+                    life: if foreign { Life::Foreign } else { Life::Stopping },
                 };
                 self.take(held.id, executor);
                 if foreign {
@@ -266,10 +254,7 @@ impl Cluster {
             match app.session {
                 Some(session) => out.push(Action::ToClient {
                     session,
-                    message: ToClient::ExecutorGone {
-                        executor: id,
-                        reason,
-                    },
+                    message: ToClient::ExecutorGone { executor: id, reason },
                 }),
                 None => app.unreported.push((id, reason)),
             }
@@ -291,10 +276,7 @@ impl Cluster {
     /// Ends a worker's lease: its executors count as gone.
     pub(super) fn lose_worker(&mut self, id: &WorkerId, out: &mut Vec<Action>) {
         let executors = self.executors_on(id);
-        out.push(Action::Note(Note::WorkerLost {
-            worker: id.clone(),
-            executors: executors.len(),
-        }));
+        out.push(Action::Note(Note::WorkerLost { worker: id.clone(), executors: executors.len() }));
         let Some(worker) = self.workers.get_mut(id) else {
             return;
         };
@@ -312,13 +294,10 @@ impl Cluster {
     }
 
     fn drop_oldest_lost(&mut self) {
-        let lost = self
-            .workers
-            .iter()
-            .filter_map(|(id, worker)| match worker.link {
-                Link::Lost { since } => Some((since, id)),
-                Link::Alive { .. } => None,
-            });
+        let lost = self.workers.iter().filter_map(|(id, worker)| match worker.link {
+            Link::Lost { since } => Some((since, id)),
+            Link::Alive { .. } => None,
+        });
         let lost: BTreeSet<_> = lost.collect();
         if lost.len() > WORKERS_LOST_KEPT {
             let oldest = lost.first().map(|(_, id)| (*id).clone());

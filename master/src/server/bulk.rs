@@ -72,9 +72,7 @@ async fn serve(server: Arc<Server>, mut stream: FrameStream, peer: Role) {
         Err(_) => {
             stream.sender.abandon(CloseCode::Protocol);
             stream.receiver.stop(CloseCode::Protocol);
-            server
-                .complaints
-                .warn(format_args!("{peer}: too slow with a module"));
+            server.complaints.warn(format_args!("{peer}: too slow with a module"));
         }
     }
 }

@@ -36,10 +36,7 @@ impl Complaints {
     /// How many lines were left out before this one; `None` if this one is left out, too.
     fn count(&self, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts
-            .since
-            .is_none_or(|since| now.duration_since(since) >= PERIOD)
-        {
+        if counts.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
             (counts.since, counts.lines) = (Some(now), 0);
         }
         if counts.lines >= LINES_MAX {

@@ -72,11 +72,7 @@ impl Core {
         ports: &Ports,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
-        let since_epoch = ports
-            .clock
-            .now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = ports.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = Origin {
             epoch: counters.epoch(),
             first_app: counters.next_app(),
@@ -98,10 +94,7 @@ impl Core {
     pub(super) async fn run(mut self) {
         loop {
             let wake = Instant::now() + TICK;
-            let due = self
-                .cluster
-                .next_timeout()
-                .map(|due| self.clock.instant(due));
+            let due = self.cluster.next_timeout().map(|due| self.clock.instant(due));
             let due = due.map_or(wake, |due| due.min(wake));
             tokio::select! {
                 biased;
@@ -182,17 +175,12 @@ impl Core {
             Action::ToWorker { session, message } => self.say(session, &message),
             Action::ToClient { session, message } => self.say(session, &message),
             Action::Launch { session, order } => self.run_launch(session, *order),
-            Action::Certify {
-                session,
-                app,
-                signing_request,
-                wants_module,
-            } => self.run_certify(session, app, &signing_request, wants_module),
-            Action::Renew {
-                session,
-                worker,
-                signing_request,
-            } => self.run_renew(session, worker, &signing_request),
+            Action::Certify { session, app, signing_request, wants_module } => {
+                self.run_certify(session, app, &signing_request, wants_module)
+            }
+            Action::Renew { session, worker, signing_request } => {
+                self.run_renew(session, worker, &signing_request)
+            }
             Action::Close { session } => {
                 if let Some(outbox) = self.outboxes.remove(&session) {
                     outbox.finish();
@@ -233,24 +221,15 @@ impl Core {
         signing_request: &[u8],
         wants_module: bool,
     ) {
-        let used = self
-            .counters
-            .use_app(app)
-            .map_err(|error| error.to_string());
+        let used = self.counters.use_app(app).map_err(|error| error.to_string());
         let certificate = used.and_then(|()| {
             let role = Role::Driver(app);
-            let issued = self
-                .authority
-                .issue(&role, signing_request, self.app_validity());
+            let issued = self.authority.issue(&role, signing_request, self.app_validity());
             issued.map_err(|error| error.to_string())
         });
         match certificate {
             Ok(certificate) => {
-                let message = ToClient::Registered {
-                    app,
-                    certificate,
-                    wants_module,
-                };
+                let message = ToClient::Registered { app, certificate, wants_module };
                 self.say(session, &message);
             }
             Err(error) => self.consequences.push_back(Event::CertificateRefused {
@@ -267,9 +246,9 @@ impl Core {
         let issued = self.authority.issue(&role, signing_request, validity);
         let message = match issued {
             Ok(certificate) => ToWorker::Renewed { certificate },
-            Err(error @ AuthorityError::Request { .. }) => ToWorker::Refused {
-                reason: error.to_string(),
-            },
+            Err(error @ AuthorityError::Request { .. }) => {
+                ToWorker::Refused { reason: error.to_string() }
+            }
             Err(error) => ToWorker::Refused {
                 reason: format!("the master cannot renew the certificate: {error}"),
             },
@@ -289,10 +268,7 @@ impl Core {
 
 impl LeaseClock {
     fn start(now: Instant) -> Self {
-        Self {
-            zero: now,
-            last: now,
-        }
+        Self { zero: now, last: now }
     }
 
     /// The time since the start without that in which the process stood still.

@@ -28,10 +28,7 @@ pub(super) async fn serve(server: Arc<Server>, joining: Joining) {
 
 impl Registrar {
     pub(super) fn new(redeemed: Redeemed, entropy: Arc<dyn Entropy>) -> Self {
-        Self {
-            redeemed: Mutex::new(redeemed),
-            entropy,
-        }
+        Self { redeemed: Mutex::new(redeemed), entropy }
     }
 
     /// Uses up a token that has been verified. The same key may ask again: its answer may have
@@ -53,11 +50,8 @@ impl Registrar {
         let mut digits = [0; 4];
         self.entropy.fill(&mut digits);
         let worker = WorkerId(format!("worker-{}", hex(&digits)));
-        let redemption = Redemption {
-            worker: worker.clone(),
-            key,
-            expires: claims.expires_unix_seconds,
-        };
+        let redemption =
+            Redemption { worker: worker.clone(), key, expires: claims.expires_unix_seconds };
         let recorded = redeemed.record(claims.nonce, redemption);
         recorded.map_err(|error| format!("the master cannot use up the token: {error}"))?;
         Ok(worker)

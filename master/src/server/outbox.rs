@@ -127,10 +127,6 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_ends_the_session_and_not_the_master() {
         let outbox = Outbox::default();
-        assert!(
-            outbox
-                .push(&"m".repeat(CONTROL_FRAME_BYTES_MAX + 1))
-                .is_err()
-        );
+        assert!(outbox.push(&"m".repeat(CONTROL_FRAME_BYTES_MAX + 1)).is_err());
     }
 }

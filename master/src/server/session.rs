@@ -48,18 +48,11 @@ pub(super) async fn run(
         return;
     };
     let outbox = Outbox::default();
-    let input = Input::Opened {
-        session,
-        outbox: outbox.clone(),
-    };
+    let input = Input::Opened { session, outbox: outbox.clone() };
     if server.inputs.send(input).await.is_err() {
         return;
     }
-    let ear = Ear {
-        inputs: &server.inputs,
-        session,
-        remote: connection.remote_address().ip(),
-    };
+    let ear = Ear { inputs: &server.inputs, session, remote: connection.remote_address().ip() };
     let mut saying = pin!(say(&outbox, sender));
     let cause = tokio::select! {
         biased;
@@ -121,11 +114,7 @@ impl Ear<'_> {
     ) -> Result<(), StreamError> {
         while let Some(mut message) = receiver.recv::<FromWorker>().await? {
             self.complete(&mut message);
-            let event = Event::FromWorker {
-                session: self.session,
-                identity: id.clone(),
-                message,
-            };
+            let event = Event::FromWorker { session: self.session, identity: id.clone(), message };
             if self.inputs.send(Input::Event(event)).await.is_err() {
                 break;
             }
@@ -139,11 +128,8 @@ impl Ear<'_> {
         tenant: &str,
     ) -> Result<(), StreamError> {
         while let Some(message) = receiver.recv::<FromClient>().await? {
-            let event = Event::FromClient {
-                session: self.session,
-                tenant: tenant.to_owned(),
-                message,
-            };
+            let event =
+                Event::FromClient { session: self.session, tenant: tenant.to_owned(), message };
             if self.inputs.send(Input::Event(event)).await.is_err() {
                 break;
             }
@@ -162,8 +148,7 @@ impl Ear<'_> {
             FromWorker::Register(info) => {
                 complete(&mut info.address);
                 let held = info.executors.iter_mut();
-                held.filter_map(|executor| executor.address.as_mut())
-                    .for_each(complete);
+                held.filter_map(|executor| executor.address.as_mut()).for_each(complete);
             }
             FromWorker::ExecutorReady { address, .. } => complete(address),
             _ => {}

@@ -23,12 +23,8 @@ impl Counters {
     /// Reads the file, or starts at the beginning.
     pub(super) fn open(directory: &Path, cluster: &ClusterName) -> Result<Self, StateError> {
         let path = directory.join("counters");
-        let mut counters = Self {
-            path,
-            cluster: cluster.to_string(),
-            epoch: Epoch(0),
-            next_app: AppId(1),
-        };
+        let mut counters =
+            Self { path, cluster: cluster.to_string(), epoch: Epoch(0), next_app: AppId(1) };
         if let Some(text) = read(&counters.path)? {
             counters.parse(&text)?;
         }
@@ -71,9 +67,7 @@ impl Counters {
     fn parse(&mut self, text: &str) -> Result<(), StateError> {
         let mut lines = text.lines();
         let mut next = |line: usize, key: &'static str| {
-            let value = lines
-                .next()
-                .and_then(|text| text.strip_prefix(key)?.strip_prefix(' '));
+            let value = lines.next().and_then(|text| text.strip_prefix(key)?.strip_prefix(' '));
             value.ok_or_else(|| self.damaged(line, format!("expected {key:?} and a value")))
         };
         let number = |line, text: &str| {
@@ -103,10 +97,6 @@ impl Counters {
     }
 
     fn damaged(&self, line: usize, reason: String) -> StateError {
-        StateError::Damaged {
-            path: self.path.clone(),
-            line,
-            reason,
-        }
+        StateError::Damaged { path: self.path.clone(), line, reason }
     }
 }

@@ -43,10 +43,7 @@ impl Redeemed {
         let text = read(&path)?.unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let oldest = now.checked_sub(MEMORY_AFTER_EXPIRY).unwrap_or(UNIX_EPOCH);
-        let oldest = oldest
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let oldest = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut tokens = BTreeMap::new();
         for (index, line) in whole.lines().enumerate() {
             let (nonce, redemption) = parse(line).ok_or_else(|| StateError::Damaged {
@@ -58,10 +55,7 @@ impl Redeemed {
                 tokens.insert(nonce, redemption);
             }
         }
-        let lines: String = tokens
-            .iter()
-            .map(|(nonce, used)| line(nonce, used))
-            .collect();
+        let lines: String = tokens.iter().map(|(nonce, used)| line(nonce, used)).collect();
         if lines != text || !path.exists() {
             replace(&path, &lines)?;
         }
@@ -72,12 +66,7 @@ impl Redeemed {
             path: path.clone(),
             source,
         })?;
-        Ok(Self {
-            path,
-            file,
-            tokens,
-            broken: false,
-        })
+        Ok(Self { path, file, tokens, broken: false })
     }
 
     /// What the token was used for, if it was.
@@ -91,11 +80,7 @@ impl Redeemed {
         nonce: [u8; 16],
         redemption: Redemption,
     ) -> Result<(), StateError> {
-        let failed = |source| StateError::File {
-            doing: "write",
-            path: self.path.clone(),
-            source,
-        };
+        let failed = |source| StateError::File { doing: "write", path: self.path.clone(), source };
         if self.broken {
             let reason = "an earlier write failed; restart the master when the disk is well";
             return Err(failed(std::io::Error::other(reason)));
@@ -123,11 +108,7 @@ fn parse(line: &str) -> Option<([u8; 16], Redemption)> {
     let key = from_hex(words.next()?)?;
     let expires = words.next()?.parse().ok()?;
     let worker = WorkerId(words.next()?.to_owned());
-    let redemption = Redemption {
-        worker,
-        key,
-        expires,
-    };
+    let redemption = Redemption { worker, key, expires };
     (words.next().is_none() && redemption.worker.is_valid()).then_some((nonce, redemption))
 }
 

@@ -29,20 +29,14 @@ fn each_start_is_a_new_epoch_and_no_application_comes_twice() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("new").join("state");
     let mut state = open(&directory).unwrap();
-    assert_eq!(
-        (state.counters.epoch(), state.counters.next_app()),
-        (Epoch(1), AppId(1))
-    );
+    assert_eq!((state.counters.epoch(), state.counters.next_app()), (Epoch(1), AppId(1)));
     state.counters.use_app(AppId(1)).unwrap();
     state.counters.use_app(AppId(2)).unwrap();
     state.counters.use_app(AppId(1)).unwrap();
     let cluster = state.authority().cluster().clone();
     drop(state);
     let state = open(&directory).unwrap();
-    assert_eq!(
-        (state.counters.epoch(), state.counters.next_app()),
-        (Epoch(2), AppId(3))
-    );
+    assert_eq!((state.counters.epoch(), state.counters.next_app()), (Epoch(2), AppId(3)));
     assert_eq!(*state.authority().cluster(), cluster);
 }
 
@@ -59,11 +53,7 @@ fn only_the_owner_can_read_what_is_secret() {
     drop(state);
     let before = fs::read(&admin).unwrap();
     drop(open(&directory).unwrap());
-    assert_eq!(
-        fs::read(&admin).unwrap(),
-        before,
-        "a good credential is kept"
-    );
+    assert_eq!(fs::read(&admin).unwrap(), before, "a good credential is kept");
     fs::write(&admin, "garbage").unwrap();
     drop(open(&directory).unwrap());
     assert!(Credential::load(&admin).is_ok(), "a bad one is replaced");
@@ -87,10 +77,7 @@ fn a_directory_that_cannot_be_made_is_named() {
     fs::write(&file, "").unwrap();
     let error = open(&file.join("state")).unwrap_err().to_string();
     assert!(error.contains("file/state"), "{error}");
-    assert!(
-        error.contains("choose one that this user may write"),
-        "{error}"
-    );
+    assert!(error.contains("choose one that this user may write"), "{error}");
 }
 
 /// The error after `counters` has been rewritten.
@@ -106,35 +93,16 @@ fn with_counters(change: impl Fn(&str) -> String) -> StateError {
 #[test]
 fn newer_foreign_and_damaged_state_is_refused() {
     let newer = with_counters(|text| text.replace("version 1", "version 7"));
-    assert!(
-        matches!(
-            newer,
-            StateError::Version {
-                found: 7,
-                supported: 1,
-                ..
-            }
-        ),
-        "{newer}"
-    );
+    assert!(matches!(newer, StateError::Version { found: 7, supported: 1, .. }), "{newer}");
     let foreign = with_counters(|text| {
         let cluster = text.lines().nth(1).unwrap().to_owned();
         text.replace(&cluster, "cluster 0123456789abcdef")
     });
-    assert!(
-        matches!(foreign, StateError::OtherCluster { .. }),
-        "{foreign}"
-    );
+    assert!(matches!(foreign, StateError::OtherCluster { .. }), "{foreign}");
     let empty = with_counters(|_| String::new());
-    assert!(
-        matches!(empty, StateError::Damaged { line: 1, .. }),
-        "{empty}"
-    );
+    assert!(matches!(empty, StateError::Damaged { line: 1, .. }), "{empty}");
     let damaged = with_counters(|text| text.replace("epoch 1", "epoch one"));
-    assert!(
-        matches!(damaged, StateError::Damaged { line: 3, .. }),
-        "{damaged}"
-    );
+    assert!(matches!(damaged, StateError::Damaged { line: 3, .. }), "{damaged}");
 }
 
 #[test]
@@ -143,10 +111,7 @@ fn redeemed_tokens_are_remembered_until_long_after_they_expire() {
     let now = SystemTime::now();
     let day = Duration::from_secs(24 * 60 * 60);
     let mut state = open(directory.path()).unwrap();
-    let (fresh, old) = (
-        redemption("w-1", now + day),
-        redemption("w-2", now - 8 * day),
-    );
+    let (fresh, old) = (redemption("w-1", now + day), redemption("w-2", now - 8 * day));
     state.redeemed.record([1; 16], fresh.clone()).unwrap();
     state.redeemed.record([2; 16], old).unwrap();
     drop(state);
@@ -161,26 +126,17 @@ fn a_line_that_a_crash_cut_short_is_dropped_and_a_damaged_one_is_not() {
     let path = directory.path().join("redeemed");
     let expires = SystemTime::now() + Duration::from_secs(3600);
     let mut state = open(directory.path()).unwrap();
-    state
-        .redeemed
-        .record([1; 16], redemption("w-1", expires))
-        .unwrap();
+    state.redeemed.record([1; 16], redemption("w-1", expires)).unwrap();
     drop(state);
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{whole}{}", &whole[..40])).unwrap();
     let mut state = open(directory.path()).unwrap();
-    state
-        .redeemed
-        .record([3; 16], redemption("w-3", expires))
-        .unwrap();
+    state.redeemed.record([3; 16], redemption("w-3", expires)).unwrap();
     drop(state);
     let state = open(directory.path()).unwrap();
     assert!(state.redeemed.find(&[1; 16]).is_some() && state.redeemed.find(&[3; 16]).is_some());
     drop(state);
     fs::write(&path, format!("{whole}{}\n", &whole[..40])).unwrap();
     let error = open(directory.path()).unwrap_err();
-    assert!(
-        matches!(error, StateError::Damaged { line: 2, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StateError::Damaged { line: 2, .. }), "{error}");
 }

@@ -32,9 +32,7 @@ async fn an_application_lives_from_registration_to_its_end() {
 
     let executor = order.executor;
     let address = (Ipv4Addr::UNSPECIFIED, 7001).into();
-    worker
-        .send(&FromWorker::ExecutorReady { executor, address })
-        .await;
+    worker.send(&FromWorker::ExecutorReady { executor, address }).await;
     let ToClient::ExecutorAdded(info) = driver.recv().await else {
         panic!("an executor listens");
     };
@@ -43,11 +41,7 @@ async fn an_application_lives_from_registration_to_its_end() {
     assert_eq!(driver.ask(FromClient::Heartbeat).await, ToClient::Heartbeat);
 
     driver.send(&FromClient::Finished { succeeded: true }).await;
-    assert_eq!(
-        driver.next::<ToClient>().await,
-        None,
-        "the master closes the connection"
-    );
+    assert_eq!(driver.next::<ToClient>().await, None, "the master closes the connection");
     assert_eq!(worker.recv::<ToWorker>().await, ToWorker::Kill(executor));
     assert_eq!(worker.recv::<ToWorker>().await, ToWorker::Forget(app_id));
     worker.send(&FromWorker::Heartbeat).await;
@@ -75,14 +69,9 @@ async fn a_driver_gets_a_certificate_for_its_own_key() {
 async fn a_driver_with_a_false_signing_request_is_refused() {
     let master = TestMaster::start().await;
     let mut driver = master.tenant("ada").await.control().await;
-    driver
-        .send(&register(1, app(MODULE), b"not a request".to_vec()))
-        .await;
+    driver.send(&register(1, app(MODULE), b"not a request".to_vec())).await;
     let reason = driver.refused().await;
-    assert!(
-        reason.contains("cannot register app-1: the signing request"),
-        "{reason}"
-    );
+    assert!(reason.contains("cannot register app-1: the signing request"), "{reason}");
 }
 
 #[tokio::test]
@@ -104,11 +93,7 @@ async fn the_same_key_is_the_same_application_on_another_connection() {
     let (id, _) = first.register(7, app(MODULE)).await;
     let mut second = ada.control().await;
     assert_eq!(second.register(7, app(MODULE)).await.0, id);
-    assert_eq!(
-        first.next::<ToClient>().await,
-        None,
-        "the older connection is closed"
-    );
+    assert_eq!(first.next::<ToClient>().await, None, "the older connection is closed");
 }
 
 #[tokio::test]
@@ -119,39 +104,27 @@ async fn a_waiting_driver_hears_what_it_waits_for() {
     let mut driver = ada.control().await;
     let (_, wants_module) = driver.register(1, app(MODULE)).await;
     assert!(!wants_module);
-    assert_eq!(
-        driver.recv::<ToClient>().await,
-        ToClient::Waiting(WaitReason::NoWorkers)
-    );
+    assert_eq!(driver.recv::<ToClient>().await, ToClient::Waiting(WaitReason::NoWorkers));
     let (_worker, mut worker) = master.worker("w1").await;
     worker.launch().await;
 }
 
 #[tokio::test]
 async fn a_silent_driver_loses_its_application() {
-    let leases = Leases {
-        driver: Duration::from_millis(200),
-        ..Leases::default()
-    };
+    let leases = Leases { driver: Duration::from_millis(200), ..Leases::default() };
     let master = start_in(tempfile::tempdir().unwrap(), leases).await;
     let ada = master.tenant("ada").await;
     let mut driver = ada.control().await;
     driver.register(1, app(MODULE)).await;
     let reason = driver.refused().await;
-    assert_eq!(
-        reason,
-        "app-1 is lost: nothing heard from its driver for 0.2 s"
-    );
+    assert_eq!(reason, "app-1 is lost: nothing heard from its driver for 0.2 s");
     let rows = list_apps(&mut ada.control().await).await;
     assert_eq!(rows[0].state, AppState::Lost);
 }
 
 #[tokio::test]
 async fn a_silent_worker_is_lost() {
-    let leases = Leases {
-        worker: Duration::from_millis(200),
-        ..Leases::default()
-    };
+    let leases = Leases { worker: Duration::from_millis(200), ..Leases::default() };
     let master = start_in(tempfile::tempdir().unwrap(), leases).await;
     let (_peer, mut worker) = master.worker("w1").await;
     assert_eq!(worker.next::<ToWorker>().await, None);

@@ -7,10 +7,7 @@ use std::time::{Duration, SystemTime};
 
 async fn refusal(master: &TestMaster, token: &JoinToken) -> String {
     let address = master.master.local_address();
-    join(&UdpNetwork, address, token)
-        .await
-        .unwrap_err()
-        .to_string()
+    join(&UdpNetwork, address, token).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -26,35 +23,23 @@ async fn a_token_makes_one_worker_which_can_register() {
     assert!(digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
 
     let again = refusal(&master, &token).await;
-    assert!(
-        again.contains(&format!("has been used already, by {id}")),
-        "{again}"
-    );
+    assert!(again.contains(&format!("has been used already, by {id}")), "{again}");
 
     let mut control = Peer::bind(&master, credential).await.control().await;
-    control
-        .send(&FromWorker::Register(worker_info(&id.0)))
-        .await;
-    assert!(matches!(
-        control.recv::<ToWorker>().await,
-        ToWorker::Registered { .. }
-    ));
+    control.send(&FromWorker::Register(worker_info(&id.0))).await;
+    assert!(matches!(control.recv::<ToWorker>().await, ToWorker::Registered { .. }));
 }
 
 #[tokio::test]
 async fn a_restart_does_not_make_a_token_good_again() {
     let master = TestMaster::start().await;
     let token = master.token();
-    join(&UdpNetwork, master.master.local_address(), &token)
-        .await
-        .unwrap();
+    join(&UdpNetwork, master.master.local_address(), &token).await.unwrap();
     let master = master.restart().await;
     let again = refusal(&master, &token).await;
     assert!(again.contains("has been used already"), "{again}");
     let fresh = master.token();
-    join(&UdpNetwork, master.master.local_address(), &fresh)
-        .await
-        .unwrap();
+    join(&UdpNetwork, master.master.local_address(), &fresh).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,9 +70,6 @@ async fn a_worker_renews_its_certificate() {
     assert_eq!(*credential.role(), Role::Worker(worker_id("w1")));
     let signing_request = b"not a request".to_vec();
     worker.send(&FromWorker::Renew { signing_request }).await;
-    assert!(matches!(
-        worker.recv::<ToWorker>().await,
-        ToWorker::Refused { .. }
-    ));
+    assert!(matches!(worker.recv::<ToWorker>().await, ToWorker::Refused { .. }));
     assert_eq!(worker.next::<ToWorker>().await, None);
 }

@@ -17,11 +17,7 @@ pub(crate) async fn put(peer: &Peer, module: &[u8]) {
 async fn put_as(peer: &Peer, hash: ModuleHash, length: u64, bytes: &[u8]) -> ModuleReply {
     let connection = peer.connect(Purpose::Data).await;
     let mut stream = connection.open().await.unwrap();
-    stream
-        .sender
-        .send(&ModuleRequest::Put { hash, length })
-        .await
-        .unwrap();
+    stream.sender.send(&ModuleRequest::Put { hash, length }).await.unwrap();
     // The master may have its answer before it has the bytes, and then stops reading.
     let _ = stream.sender.send_chunk(bytes.to_vec().into()).await;
     let _ = stream.sender.finish().await;
@@ -30,10 +26,7 @@ async fn put_as(peer: &Peer, hash: ModuleHash, length: u64, bytes: &[u8]) -> Mod
 
 async fn get(peer: &Peer, hash: ModuleHash) -> (ModuleReply, Vec<u8>) {
     let connection = peer.connect(Purpose::Data).await;
-    let FrameStream {
-        mut sender,
-        mut receiver,
-    } = connection.open().await.unwrap();
+    let FrameStream { mut sender, mut receiver } = connection.open().await.unwrap();
     sender.send(&ModuleRequest::Get { hash }).await.unwrap();
     sender.finish().await.unwrap();
     let reply = receiver.recv().await.unwrap().unwrap();
@@ -78,10 +71,7 @@ async fn false_modules_are_refused_with_a_sentence() {
     let long = reason(put_as(&ada, hash, 2, b"module").await);
     assert_eq!(long, "module is 6 bytes long, 2 were announced");
     let large = reason(put_as(&ada, hash, MODULE_BYTES_MAX + 1, b"").await);
-    assert_eq!(
-        large,
-        "module too large: 33554433 bytes, the limit is 33554432"
-    );
+    assert_eq!(large, "module too large: 33554433 bytes, the limit is 33554432");
     let (unknown, bytes) = get(&ada, hash).await;
     assert!(reason(unknown).contains("is not known to the master"));
     assert!(bytes.is_empty());
@@ -92,8 +82,5 @@ async fn workers_may_not_upload() {
     let master = TestMaster::start().await;
     let worker = master.peer(Role::Worker(worker_id("w1"))).await;
     let refused = reason(put_as(&worker, hash_of(b"module"), 6, b"module").await);
-    assert_eq!(
-        refused,
-        "permission denied: role worker may not upload modules"
-    );
+    assert_eq!(refused, "permission denied: role worker may not upload modules");
 }

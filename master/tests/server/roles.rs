@@ -9,10 +9,7 @@ use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
 #[tokio::test]
 async fn executors_and_drivers_have_no_business_with_a_master() {
     let master = TestMaster::start().await;
-    let executor = ExecutorId {
-        app: AppId(1),
-        number: ExecutorNumber(0),
-    };
+    let executor = ExecutorId { app: AppId(1), number: ExecutorNumber(0) };
     let roles = [
         (Role::Driver(AppId(1)), "driver"),
         (Role::Executor(executor), "executor"),

@@ -52,9 +52,7 @@ pub(crate) fn loopback() -> SocketAddr {
 pub(crate) async fn start_in(directory: TempDir, leases: Leases) -> TestMaster {
     let state = State::open(directory.path(), &SystemClock).unwrap();
     let listen = loopback();
-    let master = serve(state, Config { listen, leases }, Ports::system())
-        .await
-        .unwrap();
+    let master = serve(state, Config { listen, leases }, Ports::system()).await.unwrap();
     TestMaster { directory, master }
 }
 
@@ -95,10 +93,7 @@ impl TestMaster {
         let peer = self.peer(Role::Worker(worker_id(id))).await;
         let mut control = peer.control().await;
         control.send(&FromWorker::Register(worker_info(id))).await;
-        assert!(matches!(
-            control.recv::<ToWorker>().await,
-            ToWorker::Registered { .. }
-        ));
+        assert!(matches!(control.recv::<ToWorker>().await, ToWorker::Registered { .. }));
         (peer, control)
     }
 }
@@ -108,23 +103,16 @@ impl TestMaster {
 impl Peer {
     pub(crate) async fn bind(master: &TestMaster, credential: Credential) -> Self {
         let endpoint = Endpoint::bind(&UdpNetwork, loopback(), credential, Accepts::Nothing);
-        Self {
-            endpoint: endpoint.await.unwrap(),
-            master: master.master.local_address(),
-        }
+        Self { endpoint: endpoint.await.unwrap(), master: master.master.local_address() }
     }
 
     pub(crate) async fn connect(&self, purpose: Purpose) -> Connection {
-        let connected = self
-            .endpoint
-            .connect(self.master, RoleKind::Master, purpose);
+        let connected = self.endpoint.connect(self.master, RoleKind::Master, purpose);
         connected.await.unwrap()
     }
 
     pub(crate) async fn refusal(&self, purpose: Purpose) -> String {
-        let connected = self
-            .endpoint
-            .connect(self.master, RoleKind::Master, purpose);
+        let connected = self.endpoint.connect(self.master, RoleKind::Master, purpose);
         connected.await.unwrap_err().to_string()
     }
 
@@ -144,10 +132,7 @@ impl Control {
 
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
         let message = timeout(PATIENCE, self.stream.receiver.recv());
-        message
-            .await
-            .expect("the master has something to say")
-            .unwrap()
+        message.await.expect("the master has something to say").unwrap()
     }
 
     pub(crate) async fn recv<T: DeserializeOwned>(&mut self) -> T {
@@ -164,9 +149,7 @@ impl Control {
         let driver = NewKey::generate().unwrap();
         let signing_request = driver.signing_request().unwrap();
         match self.ask(register(key, app, signing_request)).await {
-            ToClient::Registered {
-                app, wants_module, ..
-            } => (app, wants_module),
+            ToClient::Registered { app, wants_module, .. } => (app, wants_module),
             other => panic!("{other:?}"),
         }
     }
@@ -225,9 +208,5 @@ pub(crate) fn app(module: &[u8]) -> AppSpec {
 }
 
 pub(crate) fn register(key: u128, app: AppSpec, signing_request: Vec<u8>) -> FromClient {
-    FromClient::Register {
-        idempotency_key: key,
-        app: Box::new(app),
-        signing_request,
-    }
+    FromClient::Register { idempotency_key: key, app: Box::new(app), signing_request }
 }

@@ -90,8 +90,7 @@ impl ClientCertVerifier for MemberVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let refuse = |reason: &dyn std::fmt::Display| {
-            self.complaints
-                .warn(format_args!("refused a client's certificate: {reason}"));
+            self.complaints.warn(format_args!("refused a client's certificate: {reason}"));
             denied()
         };
         let verified = self
@@ -117,8 +116,7 @@ impl ClientCertVerifier for MemberVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain
-            .verify_tls13_signature(message, certificate, signature)
+        self.chain.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -165,9 +163,7 @@ impl ServerCertVerifier for ExpectedServerVerifier {
         if let (Err(error), false) = (&verified, wrong_name) {
             return Err(self.untrusted(error));
         }
-        let role = self
-            .role_of(end_entity)
-            .map_err(|error| self.untrusted(error))?;
+        let role = self.role_of(end_entity).map_err(|error| self.untrusted(error))?;
         if wrong_name || !self.expected.admits(&role) {
             return Err(self.note.put(Rejection::WrongPeer(role)));
         }
@@ -189,8 +185,7 @@ impl ServerCertVerifier for ExpectedServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain
-            .verify_tls13_signature(message, certificate, signature)
+        self.chain.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -300,9 +295,7 @@ impl ServerCertVerifier for PinnedAuthorityVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

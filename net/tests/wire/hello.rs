@@ -46,14 +46,8 @@ impl AsyncUdpSocket for SilentSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let left = self
             .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            });
-        if left.is_ok() {
-            self.inner.try_send(transmit)
-        } else {
-            Ok(())
-        }
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_ok() { self.inner.try_send(transmit) } else { Ok(()) }
     }
 
     fn poll_recv(
@@ -74,91 +68,46 @@ impl AsyncUdpSocket for SilentSocket {
 async fn assert_refused(hello: impl FnOnce(Hello) -> Hello, word: &str) {
     let (authority, issuer) = stolen_authority();
     let mut listener = listen(&authority, Role::Master).await;
-    let connection = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let connection = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let cluster = authority.cluster().to_string();
-    let good = Hello {
-        version: PROTOCOL_VERSION,
-        cluster,
-        purpose: Purpose::Control,
-    };
+    let good = Hello { version: PROTOCOL_VERSION, cluster, purpose: Purpose::Control };
     let welcome: Welcome = ask(&connection, &hello(good)).await;
-    let Welcome::Refused { reason } = welcome else {
-        panic!("{word}: accepted")
-    };
+    let Welcome::Refused { reason } = welcome else { panic!("{word}: accepted") };
     assert!(reason.contains(word), "{reason}");
     connection.close(0_u32.into(), b"");
     let result = listener.next().await;
-    assert!(
-        matches!(result, Err(HandshakeError::Refused { .. })),
-        "{word}: {result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Refused { .. })), "{word}: {result:?}");
 }
 
 #[tokio::test]
 async fn another_version_is_refused_with_both_versions() {
-    assert_refused(
-        |hello| Hello {
-            version: 77,
-            ..hello
-        },
-        "version 77",
-    )
-    .await;
+    assert_refused(|hello| Hello { version: 77, ..hello }, "version 77").await;
 }
 
 #[tokio::test]
 async fn a_future_hello_of_another_shape_is_still_understood_as_another_version() {
     let (authority, issuer) = stolen_authority();
     let listener = listen(&authority, Role::Master).await;
-    let connection = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let connection = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let welcome: Welcome = ask(&connection, &(78_u32, [1_u8; 32])).await;
-    let Welcome::Refused { reason } = welcome else {
-        panic!("accepted")
-    };
+    let Welcome::Refused { reason } = welcome else { panic!("accepted") };
     assert!(reason.contains("version 78"), "{reason}");
     drop(listener);
 }
 
 #[tokio::test]
 async fn another_cluster_is_refused() {
-    assert_refused(
-        |hello| Hello {
-            cluster: "feedfeedfeedfeed".into(),
-            ..hello
-        },
-        "feedfeed",
-    )
-    .await;
+    assert_refused(|hello| Hello { cluster: "feedfeedfeedfeed".into(), ..hello }, "feedfeed").await;
 }
 
 #[tokio::test]
 async fn a_purpose_that_was_not_marked_is_refused() {
-    assert_refused(
-        |hello| Hello {
-            purpose: Purpose::Data,
-            ..hello
-        },
-        "purpose",
-    )
-    .await;
+    assert_refused(|hello| Hello { purpose: Purpose::Data, ..hello }, "purpose").await;
 }
 
 #[tokio::test]
 async fn a_name_that_would_move_the_cursor_is_escaped() {
-    assert_refused(
-        |hello| Hello {
-            cluster: "\u{1b}[2J".into(),
-            ..hello
-        },
-        "\\u{1b}[2J",
-    )
-    .await;
+    assert_refused(|hello| Hello { cluster: "\u{1b}[2J".into(), ..hello }, "\\u{1b}[2J").await;
 }
 
 #[tokio::test]
@@ -166,31 +115,17 @@ async fn an_oversize_hello_ends_that_connection_and_no_other() {
     let (authority, issuer) = stolen_authority();
     let mut listener = listen(&authority, Role::Master).await;
     let good = dialler(&authority, worker("w2")).await;
-    let mut dialled = good
-        .connect(listener.address, Role::Master, Purpose::Control)
-        .await
-        .unwrap();
+    let mut dialled = good.connect(listener.address, Role::Master, Purpose::Control).await.unwrap();
     let mut accepted = listener.next().await.unwrap();
-    let hostile = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let hostile = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let (mut send, _receive) = hostile.open_bi().await.unwrap();
     send.write_all(&[0xff; 100]).await.unwrap();
     let ended = hostile.closed().await;
-    assert!(
-        matches!(ended, quinn::ConnectionError::ApplicationClosed(_)),
-        "{ended}"
-    );
+    assert!(matches!(ended, quinn::ConnectionError::ApplicationClosed(_)), "{ended}");
     let result = listener.next().await;
-    assert!(
-        matches!(result, Err(HandshakeError::Stream { .. })),
-        "{result:?}"
-    );
-    let (mut ours, mut theirs) = (
-        dialled.take_control().unwrap(),
-        accepted.take_control().unwrap(),
-    );
+    assert!(matches!(result, Err(HandshakeError::Stream { .. })), "{result:?}");
+    let (mut ours, mut theirs) =
+        (dialled.take_control().unwrap(), accepted.take_control().unwrap());
     ours.sender.send(&7_u32).await.unwrap();
     assert_eq!(theirs.receiver.recv::<u32>().await, Ok(Some(7)));
 }
@@ -199,15 +134,9 @@ async fn an_oversize_hello_ends_that_connection_and_no_other() {
 async fn a_peer_that_says_no_hello_is_cut() {
     let (authority, issuer) = stolen_authority();
     let mut listener = listen(&authority, Role::Master).await;
-    let silent = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let silent = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let result = listener.next().await;
-    assert!(
-        matches!(result, Err(HandshakeError::Deadline { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Deadline { .. })), "{result:?}");
     silent.closed().await;
 }
 
@@ -215,10 +144,7 @@ async fn a_peer_that_says_no_hello_is_cut() {
 async fn a_peer_that_dribbles_its_hello_is_cut() {
     let (authority, issuer) = stolen_authority();
     let mut listener = listen(&authority, Role::Master).await;
-    let slow = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let slow = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let (mut send, _receive) = slow.open_bi().await.unwrap();
     send.write_all(&[20, 0, 0, 0]).await.unwrap();
     let result = loop {
@@ -230,10 +156,7 @@ async fn a_peer_that_dribbles_its_hello_is_cut() {
             }
         }
     };
-    assert!(
-        matches!(result, Err(HandshakeError::Deadline { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Deadline { .. })), "{result:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,33 +165,20 @@ async fn a_peer_that_never_finishes_tls_is_cut_and_hinders_nobody() {
     let mut listener = listen(&authority, Role::Master).await;
     let credential = mint(&authority, worker("w1"));
     let network = GoesSilent { after: 1 };
-    let silent = Endpoint::bind(
-        &network,
-        LOOPBACK,
-        credential,
-        offshoot_net::Accepts::Nothing,
-    );
+    let silent = Endpoint::bind(&network, LOOPBACK, credential, offshoot_net::Accepts::Nothing);
     let silent = silent.await.unwrap();
     let dialler = dialler(&authority, worker("w2")).await;
     let address = listener.address;
     let stuck = async {
-        let error = silent
-            .connect(address, Role::Master, Purpose::Control)
-            .await
-            .unwrap_err();
+        let error = silent.connect(address, Role::Master, Purpose::Control).await.unwrap_err();
         assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
     };
     let other = async {
-        let connected = dialler
-            .connect(address, Role::Master, Purpose::Control)
-            .await;
+        let connected = dialler.connect(address, Role::Master, Purpose::Control).await;
         assert!(connected.is_ok(), "{connected:?}");
         assert!(listener.next().await.is_ok());
         listener.next().await
     };
     let ((), result) = tokio::join!(stuck, other);
-    assert!(
-        matches!(result, Err(HandshakeError::Deadline { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Deadline { .. })), "{result:?}");
 }

@@ -20,48 +20,25 @@ async fn assert_refused(case: &str, authority: &offshoot_net::Authority, shown: 
         Ok(connection) => connection.closed().await,
         Err(error) => error,
     };
-    let ConnectionError::ConnectionClosed(close) = ended else {
-        panic!("{case}: {ended}")
-    };
+    let ConnectionError::ConnectionClosed(close) = ended else { panic!("{case}: {ended}") };
     let code = u64::from(close.error_code);
     assert!((0x100..=0x1ff).contains(&code), "{case}: {close}");
     let told = String::from_utf8_lossy(&close.reason).to_lowercase();
-    for secret in [
-        "uri",
-        "issuer",
-        "expired",
-        "usage",
-        "offshoot://",
-        "endentity",
-        "name",
-    ] {
+    for secret in ["uri", "issuer", "expired", "usage", "offshoot://", "endentity", "name"] {
         assert!(!told.contains(secret), "{case}: the peer was told {told:?}");
     }
     let result = listener.next().await;
-    assert!(
-        matches!(result, Err(HandshakeError::Tls { .. })),
-        "{case}: {result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Tls { .. })), "{case}: {result:?}");
 }
 
 #[tokio::test]
 async fn a_hand_made_certificate_without_fault_is_welcome() {
     let (authority, issuer) = stolen_authority();
     let mut listener = listen(&authority, Role::Master).await;
-    let connection = BareClient::member(&authority, &issuer)
-        .dial(listener.address)
-        .await
-        .unwrap();
+    let connection = BareClient::member(&authority, &issuer).dial(listener.address).await.unwrap();
     let cluster = authority.cluster().to_string();
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        cluster,
-        purpose: Purpose::Control,
-    };
-    assert_eq!(
-        ask::<_, Welcome>(&connection, &hello).await,
-        Welcome::Accepted
-    );
+    let hello = Hello { version: PROTOCOL_VERSION, cluster, purpose: Purpose::Control };
+    assert_eq!(ask::<_, Welcome>(&connection, &hello).await, Welcome::Accepted);
     assert_eq!(listener.next().await.unwrap().peer(), &worker("w1"));
 }
 
@@ -70,12 +47,8 @@ async fn a_certificate_with_one_fault_is_refused() {
     type Change = fn(&mut CertificateParams);
     let faults: [(&str, Change); 12] = [
         ("expired", |params| params.not_after = (now() - DAY).into()),
-        ("not yet valid", |params| {
-            params.not_before = (now() + DAY).into()
-        }),
-        ("two URIs", |params| {
-            params.subject_alt_names.push(uri("https://example.org/"))
-        }),
+        ("not yet valid", |params| params.not_before = (now() + DAY).into()),
+        ("two URIs", |params| params.subject_alt_names.push(uri("https://example.org/"))),
         ("the same URI twice", |params| {
             let again = params.subject_alt_names[1].clone();
             params.subject_alt_names.push(again);
@@ -97,9 +70,7 @@ async fn a_certificate_with_one_fault_is_refused() {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         }),
         ("for anything", |params| params.extended_key_usages.clear()),
-        ("an authority", |params| {
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
-        }),
+        ("an authority", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
     ];
     let (authority, issuer) = stolen_authority();
     for (case, change) in faults {
@@ -126,10 +97,7 @@ async fn the_authoritys_own_key_and_certificate_are_no_identity() {
     let (authority, issuer) = stolen_authority();
     let key = issuer.key().serialize_der();
     let key = KeyPair::try_from(key).unwrap();
-    let shown = HandMade {
-        certificate: authority.certificate().to_vec(),
-        key,
-    };
+    let shown = HandMade { certificate: authority.certificate().to_vec(), key };
     assert_refused("the authority", &authority, Some(&shown)).await;
 }
 
@@ -139,10 +107,7 @@ async fn both_ends_know_who_the_other_is() {
     assert_eq!(dialled.peer(), &Role::Master);
     assert_eq!(accepted.peer(), &worker("w1"));
     assert!(accepted.peer_not_after() > now() + DAY / 2);
-    assert_eq!(
-        (dialled.purpose(), accepted.purpose()),
-        (Purpose::Control, Purpose::Control)
-    );
+    assert_eq!((dialled.purpose(), accepted.purpose()), (Purpose::Control, Purpose::Control));
 }
 
 #[tokio::test]
@@ -153,15 +118,9 @@ async fn a_dialler_accepts_only_whom_it_expects() {
     let dial = |expected: Expected| dialler.connect(listener.address, expected, Purpose::Control);
     assert!(dial(RoleKind::Worker.into()).await.is_ok());
     assert!(dial(worker("w1").into()).await.is_ok());
-    for expected in [
-        RoleKind::Master.into(),
-        Role::Master.into(),
-        worker("w2").into(),
-    ] {
+    for expected in [RoleKind::Master.into(), Role::Master.into(), worker("w2").into()] {
         let error = dial(expected).await.unwrap_err();
-        let ConnectError::WrongPeer { found, .. } = &error else {
-            panic!("{error}")
-        };
+        let ConnectError::WrongPeer { found, .. } = &error else { panic!("{error}") };
         assert_eq!(found, &worker("w1"));
     }
 }
@@ -169,21 +128,13 @@ async fn a_dialler_accepts_only_whom_it_expects() {
 #[tokio::test]
 async fn a_dialler_trusts_no_server_of_another_cluster_and_none_that_expired() {
     let (ours, theirs) = (authority(), authority());
-    let validity = Validity {
-        not_before: now() - 2 * DAY,
-        not_after: now() - DAY,
-    };
+    let validity = Validity { not_before: now() - 2 * DAY, not_after: now() - DAY };
     let expired = ours.mint(&Role::Master, validity).unwrap();
     let dialler = dialler(&ours, worker("w1")).await;
     for credential in [mint(&theirs, Role::Master), expired] {
         let listener = listen_with(credential, |_, _| Ok(())).await;
-        let error = dialler
-            .connect(listener.address, Role::Master, Purpose::Control)
-            .await;
-        assert!(
-            matches!(error, Err(ConnectError::Untrusted { .. })),
-            "{error:?}"
-        );
+        let error = dialler.connect(listener.address, Role::Master, Purpose::Control).await;
+        assert!(matches!(error, Err(ConnectError::Untrusted { .. })), "{error:?}");
     }
 }
 
@@ -196,27 +147,14 @@ async fn a_role_that_is_not_authorised_gets_the_sentence() {
     })
     .await;
     let tenant = dialler(&authority, Role::Tenant("ada".into())).await;
-    assert!(
-        tenant
-            .connect(listener.address, Role::Master, Purpose::Data)
-            .await
-            .is_ok()
-    );
+    assert!(tenant.connect(listener.address, Role::Master, Purpose::Data).await.is_ok());
     assert!(listener.next().await.is_ok());
     let worker = dialler(&authority, worker("w1")).await;
-    let error = worker
-        .connect(listener.address, Role::Master, Purpose::Data)
-        .await
-        .unwrap_err();
-    let ConnectError::Refused { reason, .. } = error else {
-        panic!("{error}")
-    };
+    let error = worker.connect(listener.address, Role::Master, Purpose::Data).await.unwrap_err();
+    let ConnectError::Refused { reason, .. } = error else { panic!("{error}") };
     assert_eq!(reason, "worker/w1 may not open Data connections");
     let result = listener.next().await;
-    assert!(
-        matches!(result, Err(HandshakeError::Refused { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(HandshakeError::Refused { .. })), "{result:?}");
 }
 
 #[tokio::test]
@@ -227,10 +165,7 @@ async fn a_renewed_credential_is_shown_from_then_on() {
     let longer = Validity::lasting(3 * DAY, now());
     let renewed = authority.mint(&worker("w1"), longer).unwrap();
     dialler.set_credential(renewed).unwrap();
-    let _held = dialler
-        .connect(listener.address, Role::Master, Purpose::Control)
-        .await
-        .unwrap();
+    let _held = dialler.connect(listener.address, Role::Master, Purpose::Control).await.unwrap();
     assert!(listener.next().await.unwrap().peer_not_after() > now() + 2 * DAY);
 }
 
@@ -240,9 +175,6 @@ async fn an_endpoint_that_accepts_nothing_cannot_be_reached() {
     let silent = bind(mint(&authority, Role::Master), Accepts::Nothing).await;
     let dialler = dialler(&authority, worker("w1")).await;
     let address = silent.local_address().unwrap();
-    let error = dialler
-        .connect(address, Role::Master, Purpose::Control)
-        .await
-        .unwrap_err();
+    let error = dialler.connect(address, Role::Master, Purpose::Control).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
 }

@@ -26,12 +26,7 @@ impl Master {
     async fn new(authority: Authority) -> Self {
         let endpoint = bind(mint(&authority, Role::Master), Accepts::MembersAndJoins).await;
         let address = endpoint.local_address().unwrap();
-        Self {
-            authority,
-            endpoint,
-            address,
-            redeemed: RefCell::default(),
-        }
+        Self { authority, endpoint, address, redeemed: RefCell::default() }
     }
 
     fn token(&self, role: RoleKind) -> JoinToken {
@@ -45,11 +40,7 @@ impl Master {
         let redeem = async |claims: offshoot_net::TokenClaims, key: Vec<u8>| {
             let mut redeemed = self.redeemed.borrow_mut();
             let first = redeemed.entry(claims.nonce).or_insert_with(|| key.clone());
-            if *first == key {
-                Ok(WorkerId("w1".into()))
-            } else {
-                Err("already used".to_owned())
-            }
+            if *first == key { Ok(WorkerId("w1".into())) } else { Err("already used".to_owned()) }
         };
         joining.serve(&self.authority, now, redeem).await
     }
@@ -91,9 +82,7 @@ async fn a_token_makes_a_worker_that_the_master_knows() {
     );
     let endpoint = bind(credential, Accepts::Members).await;
     let accepting = async {
-        let Some(Arrival::Member(incoming)) = master.endpoint.accept().await else {
-            panic!()
-        };
+        let Some(Arrival::Member(incoming)) = master.endpoint.accept().await else { panic!() };
         incoming.handshake(|_, _| Ok(())).await.unwrap()
     };
     let dialling = endpoint.connect(master.address, Role::Master, Purpose::Control);
@@ -109,10 +98,7 @@ async fn a_token_is_good_for_one_key() {
     assert!(master.join(&token, now()).await.0.is_ok());
     let (joined, served) = master.join(&token, now()).await;
     assert_eq!(refusal(joined), "already used");
-    assert!(
-        matches!(served, Err(JoinError::Refused { .. })),
-        "{served:?}"
-    );
+    assert!(matches!(served, Err(JoinError::Refused { .. })), "{served:?}");
 }
 
 #[tokio::test]
@@ -133,10 +119,7 @@ async fn a_false_master_is_not_told_the_token() {
     let (false_master, true_authority) = (Master::new(authority()).await, authority());
     let token = JoinToken::mint(&true_authority, RoleKind::Worker, now(), TOKEN_LIFETIME).unwrap();
     let (joined, served) = false_master.join(&token, now()).await;
-    let untrusted = matches!(
-        joined,
-        Err(JoinError::Connect(ConnectError::Untrusted { .. }))
-    );
+    let untrusted = matches!(joined, Err(JoinError::Connect(ConnectError::Untrusted { .. })));
     assert!(untrusted, "{joined:?}");
     assert!(matches!(served, Err(JoinError::Peer { .. })), "{served:?}");
 }
@@ -148,18 +131,11 @@ async fn a_member_that_is_no_master_cannot_take_a_token() {
     let impostor = bind(mint(&authority, worker("w9")), Accepts::MembersAndJoins).await;
     let address = impostor.local_address().unwrap();
     let accepting = async {
-        let Some(Arrival::Joining(joining)) = impostor.accept().await else {
-            panic!()
-        };
-        joining
-            .serve(&authority, now(), async |_, _| Ok(WorkerId("w1".into())))
-            .await
+        let Some(Arrival::Joining(joining)) = impostor.accept().await else { panic!() };
+        joining.serve(&authority, now(), async |_, _| Ok(WorkerId("w1".into()))).await
     };
     let (joined, served) = tokio::join!(join(&UdpNetwork, address, &token), accepting);
-    assert!(matches!(
-        joined,
-        Err(JoinError::Connect(ConnectError::Untrusted { .. }))
-    ));
+    assert!(matches!(joined, Err(JoinError::Connect(ConnectError::Untrusted { .. }))));
     assert!(matches!(served, Err(JoinError::Peer { .. })), "{served:?}");
 }
 
@@ -178,20 +154,13 @@ async fn a_signing_request_of_another_key_gets_nothing() {
     let shown = self_made();
     let client =
         BareClient::new(master.authority.certificate(), Some(&shown), ALPN_JOIN).marked(b'J');
-    let stolen = offshoot_net::NewKey::generate()
-        .unwrap()
-        .signing_request()
-        .unwrap();
+    let stolen = offshoot_net::NewKey::generate().unwrap().signing_request().unwrap();
     let request = |version, signing_request| JoinRequest {
         version,
         token: master.token(RoleKind::Worker).to_string(),
         signing_request,
     };
-    let own = CertificateParams::default()
-        .serialize_request(&shown.key)
-        .unwrap()
-        .der()
-        .to_vec();
+    let own = CertificateParams::default().serialize_request(&shown.key).unwrap().der().to_vec();
     let mut forged = own.clone();
     *forged.last_mut().unwrap() ^= 1;
     for (version, request_bytes, word) in [
@@ -207,9 +176,7 @@ async fn a_signing_request_of_another_key_gets_nothing() {
             reply
         };
         let (reply, _) = tokio::join!(asking, master.serve_one(now()));
-        let JoinReply::Refused { reason } = reply else {
-            panic!("{word}: {reply:?}")
-        };
+        let JoinReply::Refused { reason } = reply else { panic!("{word}: {reply:?}") };
         assert!(reason.contains(word), "{reason}");
     }
     assert!(master.redeemed.borrow().is_empty());
@@ -231,23 +198,15 @@ async fn the_mark_of_a_join_opens_no_other_door() {
     // The lock of members, asked for the protocol of joining.
     let member = BareClient::new(&certificate, Some(&shown), ALPN_JOIN);
     let accepting = async {
-        let Some(Arrival::Member(incoming)) = master.endpoint.accept().await else {
-            panic!()
-        };
+        let Some(Arrival::Member(incoming)) = master.endpoint.accept().await else { panic!() };
         incoming.handshake(|_, _| Ok(())).await
     };
     let (dialled, accepted) = tokio::join!(member.dial(master.address), accepting);
-    assert!(
-        dialled.is_err() && accepted.is_err(),
-        "{dialled:?} {accepted:?}"
-    );
+    assert!(dialled.is_err() && accepted.is_err(), "{dialled:?} {accepted:?}");
     // The lock of joins, asked for the protocol of members.
     let marked = BareClient::new(&certificate, Some(&shown), ALPN_CLUSTER).marked(b'J');
     let (dialled, served) = tokio::join!(marked.dial(master.address), master.serve_one(now()));
-    assert!(
-        dialled.is_err() && served.is_err(),
-        "{dialled:?} {served:?}"
-    );
+    assert!(dialled.is_err() && served.is_err(), "{dialled:?} {served:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,13 +55,7 @@ impl AsyncUdpSocket for ElsewhereSocket {
         let destination = SocketAddr::new(LOOPBACK.ip(), port);
         let (ecn, segment_size) = (transmit.ecn, transmit.segment_size);
         let (contents, src_ip) = (transmit.contents, None);
-        self.inner.try_send(&Transmit {
-            destination,
-            ecn,
-            contents,
-            segment_size,
-            src_ip,
-        })
+        self.inner.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
     }
 
     fn poll_recv(
@@ -72,9 +66,7 @@ impl AsyncUdpSocket for ElsewhereSocket {
     ) -> Poll<io::Result<usize>> {
         let received = self.inner.poll_recv(context, buffers, meta);
         if let Poll::Ready(Ok(count)) = received {
-            meta[..count]
-                .iter_mut()
-                .for_each(|meta| meta.addr.set_ip(ELSEWHERE));
+            meta[..count].iter_mut().for_each(|meta| meta.addr.set_ip(ELSEWHERE));
         }
         received
     }
@@ -89,16 +81,12 @@ async fn a_peer_from_elsewhere_is_asked_to_retry_and_keeps_its_mark() {
     let authority = authority();
     let network = FromElsewhere::default();
     let credential = mint(&authority, Role::Master);
-    let listener = Endpoint::bind(&network, LOOPBACK, credential, Accepts::Members)
-        .await
-        .unwrap();
+    let listener = Endpoint::bind(&network, LOOPBACK, credential, Accepts::Members).await.unwrap();
     let address = listener.local_address().unwrap();
     let dialler = dialler(&authority, worker("w1")).await;
     for (purpose, retries) in [(Purpose::Control, 1), (Purpose::Data, 2)] {
         let accepting = async {
-            let Some(Arrival::Member(incoming)) = listener.accept().await else {
-                panic!()
-            };
+            let Some(Arrival::Member(incoming)) = listener.accept().await else { panic!() };
             assert_eq!(incoming.remote_address().ip(), ELSEWHERE);
             incoming.handshake(|_, _| Ok(())).await
         };

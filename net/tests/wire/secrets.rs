@@ -12,10 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 fn an_authority_is_created_once_and_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let missing = Authority::open(directory.path()).unwrap_err();
-    assert!(
-        matches!(missing, AuthorityError::Missing { .. }),
-        "{missing}"
-    );
+    assert!(matches!(missing, AuthorityError::Missing { .. }), "{missing}");
     let created = Authority::open_or_create(directory.path(), now()).unwrap();
     let again = Authority::create(directory.path(), now()).unwrap_err();
     assert!(matches!(again, AuthorityError::Exists { .. }), "{again}");
@@ -23,10 +20,7 @@ fn an_authority_is_created_once_and_opened_again() {
     assert_eq!(opened.cluster(), created.cluster());
     assert_eq!(opened.certificate(), created.certificate());
     let file = directory.path().join("authority.pem");
-    assert_eq!(
-        fs::metadata(file).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     // What one signs holds with the other: the key is the same.
     let credential = mint(&opened, Role::Master);
     assert_eq!(credential.authority(), created.certificate());
@@ -40,19 +34,10 @@ fn an_authority_with_another_key_does_not_open() {
         fs::read_to_string(directory.path().join("authority.pem")).unwrap()
     });
     let split = |text: &str| text.find("-----BEGIN PRIVATE KEY").unwrap();
-    let mixed = format!(
-        "{}{}",
-        &texts[0][..split(&texts[0])],
-        &texts[1][split(&texts[1])..]
-    );
+    let mixed = format!("{}{}", &texts[0][..split(&texts[0])], &texts[1][split(&texts[1])..]);
     fs::write(directories[0].path().join("authority.pem"), mixed).unwrap();
-    let error = Authority::open(directories[0].path())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("authority.pem") && error.contains("key is not"),
-        "{error}"
-    );
+    let error = Authority::open(directories[0].path()).unwrap_err().to_string();
+    assert!(error.contains("authority.pem") && error.contains("key is not"), "{error}");
 }
 
 #[test]
@@ -65,10 +50,7 @@ fn a_credential_survives_its_file_and_its_frame() {
     credential.save(&path).unwrap();
     credential.save(&path).unwrap();
     assert_eq!(Credential::load(&path).unwrap(), credential);
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let sent = frame::to_bytes(&credential);
     let received: Credential = frame::from_bytes(&sent).unwrap();
     assert_eq!(received, credential);
@@ -86,10 +68,7 @@ fn a_credential_file_that_is_not_one_says_what_is_wrong() {
     for (content, word) in [
         (&text[..cut], "1 CERTIFICATE blocks"),
         ("", "0 CERTIFICATE blocks"),
-        (
-            &text.replace("PRIVATE KEY", "CERTIFICATE"),
-            "3 CERTIFICATE blocks",
-        ),
+        (&text.replace("PRIVATE KEY", "CERTIFICATE"), "3 CERTIFICATE blocks"),
     ] {
         fs::write(&path, content).unwrap();
         let error = Credential::load(&path).unwrap_err().to_string();
@@ -97,10 +76,7 @@ fn a_credential_file_that_is_not_one_says_what_is_wrong() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let error = Credential::load(&path).unwrap_err();
-    assert!(
-        matches!(error, CredentialError::Permissions { mode: 0o644, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, CredentialError::Permissions { mode: 0o644, .. }), "{error}");
 }
 
 #[test]
@@ -112,15 +88,9 @@ fn a_credential_of_parts_that_do_not_fit_is_refused() {
     let certificate = ours.issue(&worker("w1"), &request, validity).unwrap();
     let other_key = NewKey::generate().unwrap();
     let error = other_key.into_credential(certificate.clone(), ours.certificate().to_vec());
-    assert!(
-        matches!(error, Err(CredentialError::Inconsistent { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(CredentialError::Inconsistent { .. })), "{error:?}");
     let error = key.into_credential(certificate, theirs.certificate().to_vec());
-    assert!(
-        matches!(error, Err(CredentialError::Inconsistent { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(CredentialError::Inconsistent { .. })), "{error:?}");
 }
 
 #[test]
@@ -139,55 +109,27 @@ fn an_authority_signs_only_what_is_asked_for_properly() {
     let validity = Validity::of_node(now());
     let key = NewKey::generate().unwrap();
     let request = key.signing_request().unwrap();
-    let key_at = request
-        .windows(32)
-        .position(|bytes| bytes == key.public_key())
-        .unwrap();
-    for position in [
-        0,
-        key_at,
-        key_at + 31,
-        request.len() - 64,
-        request.len() - 1,
-    ] {
+    let key_at = request.windows(32).position(|bytes| bytes == key.public_key()).unwrap();
+    for position in [0, key_at, key_at + 31, request.len() - 64, request.len() - 1] {
         let mut forged = request.clone();
         forged[position] ^= 1;
         let error = authority.issue(&worker("w1"), &forged, validity);
-        assert!(
-            matches!(error, Err(AuthorityError::Request { .. })),
-            "{position}: {error:?}"
-        );
+        assert!(matches!(error, Err(AuthorityError::Request { .. })), "{position}: {error:?}");
     }
-    for role in [
-        worker("Not A Worker"),
-        worker(""),
-        Role::Tenant("../x".into()),
-    ] {
+    for role in [worker("Not A Worker"), worker(""), Role::Tenant("../x".into())] {
         let error = authority.issue(&role, &request, validity);
-        assert!(
-            matches!(error, Err(AuthorityError::Role { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(AuthorityError::Role { .. })), "{error:?}");
     }
     let ecdsa = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let request = rcgen::CertificateParams::default()
-        .serialize_request(&ecdsa)
-        .unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&ecdsa).unwrap();
     let error = authority.issue(&worker("w1"), request.der(), validity);
-    assert!(
-        matches!(error, Err(AuthorityError::Request { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(AuthorityError::Request { .. })), "{error:?}");
 }
 
 #[test]
 fn certificates_of_a_role_have_one_length() {
     let authority = authority();
-    let lengths: Vec<usize> = (0..20)
-        .map(|_| mint(&authority, worker("w1")).certificate().len())
-        .collect();
-    assert!(
-        lengths.iter().all(|length| *length == lengths[0]),
-        "{lengths:?}"
-    );
+    let lengths: Vec<usize> =
+        (0..20).map(|_| mint(&authority, worker("w1")).certificate().len()).collect();
+    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
 }

@@ -56,9 +56,7 @@ pub async fn dialler(authority: &Authority, role: Role) -> Endpoint {
 }
 
 pub async fn bind(credential: Credential, accepts: Accepts) -> Endpoint {
-    Endpoint::bind(&UdpNetwork, LOOPBACK, credential, accepts)
-        .await
-        .unwrap()
+    Endpoint::bind(&UdpNetwork, LOOPBACK, credential, accepts).await.unwrap()
 }
 
 pub async fn listen(authority: &Authority, role: Role) -> Listener {
@@ -74,9 +72,7 @@ pub async fn listen_with(
     let (send, results) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(arrival) = endpoint.accept().await {
-            let Arrival::Member(incoming) = arrival else {
-                panic!("joins are not served")
-            };
+            let Arrival::Member(incoming) = arrival else { panic!("joins are not served") };
             let send = send.clone();
             tokio::spawn(async move { send.send(incoming.handshake(authorise).await) });
         }
@@ -86,10 +82,7 @@ pub async fn listen_with(
 
 impl Listener {
     pub async fn next(&mut self) -> Result<Connection, HandshakeError> {
-        tokio::time::timeout(PATIENCE, self.results.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.results.recv()).await.unwrap().unwrap()
     }
 }
 
@@ -98,10 +91,7 @@ pub async fn connected(purpose: Purpose) -> (Connection, Connection, Listener, E
     let authority = authority();
     let mut listener = listen(&authority, Role::Master).await;
     let dialler = dialler(&authority, worker("w1")).await;
-    let dialled = dialler
-        .connect(listener.address, Role::Master, purpose)
-        .await
-        .unwrap();
+    let dialled = dialler.connect(listener.address, Role::Master, purpose).await.unwrap();
     let accepted = listener.next().await.unwrap();
     (dialled, accepted, listener, dialler)
 }
@@ -114,13 +104,9 @@ pub fn hand_made(
 ) -> HandMade {
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     let mut params = CertificateParams::new(vec!["worker.offshoot".to_owned()]).unwrap();
-    params
-        .subject_alt_names
-        .push(uri(&worker("w1").uri(cluster)));
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ClientAuth,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    ];
+    params.subject_alt_names.push(uri(&worker("w1").uri(cluster)));
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     change(&mut params);
     let certificate = params.signed_by(&key, issuer).unwrap().der().to_vec();
     HandMade { certificate, key }
@@ -150,9 +136,7 @@ impl BareClient {
             Some(shown) => {
                 let chain = vec![CertificateDer::from(shown.certificate.clone())];
                 let key = PrivatePkcs8KeyDer::from(shown.key.serialize_der());
-                builder
-                    .with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key))
-                    .unwrap()
+                builder.with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key)).unwrap()
             }
         };
         tls.alpn_protocols = vec![alpn.to_vec()];
@@ -183,10 +167,7 @@ impl BareClient {
         address: SocketAddr,
     ) -> Result<quinn::Connection, quinn::ConnectionError> {
         let config = self.config.clone();
-        self.endpoint
-            .connect_with(config, address, "master.offshoot")
-            .unwrap()
-            .await
+        self.endpoint.connect_with(config, address, "master.offshoot").unwrap().await
     }
 }
 

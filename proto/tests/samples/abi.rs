@@ -30,10 +30,7 @@ pub fn all() -> Vec<Sample> {
 
 /// A node with a parent of each sort.
 pub fn node() -> NodeSpec {
-    let narrow = |map| Dependency::Narrow {
-        parent: NodeId(3),
-        map,
-    };
+    let narrow = |map| Dependency::Narrow { parent: NodeId(3), map };
     NodeSpec {
         id: NodeId(5),
         name: "union".into(),
@@ -62,34 +59,19 @@ pub fn job(output: Option<OutputSpec>) -> JobSpec {
 
 /// An output.
 pub fn output() -> OutputSpec {
-    OutputSpec {
-        path: "/data/out".into(),
-        prefix: "part-".into(),
-    }
+    OutputSpec { path: "/data/out".into(), prefix: "part-".into() }
 }
 
 /// A listed file.
 pub fn file() -> InputFile {
-    InputFile {
-        path: "/data/in/a.txt".into(),
-        length: 1 << 33,
-        modified_nanos: -1,
-    }
+    InputFile { path: "/data/in/a.txt".into(), length: 1 << 33, modified_nanos: -1 }
 }
 
 fn sources() -> Vec<Source> {
     vec![
-        Source::File {
-            file: file(),
-            offset: 1 << 20,
-        },
-        Source::Shuffle {
-            writer: NodeId(4),
-            reducer: 5,
-        },
+        Source::File { file: file(), offset: 1 << 20 },
+        Source::Shuffle { writer: NodeId(4), reducer: 5 },
         Source::Spill { run: 1 },
-        Source::Listing {
-            pattern: "/data/in/*.txt".into(),
-        },
+        Source::Listing { pattern: "/data/in/*.txt".into() },
     ]
 }

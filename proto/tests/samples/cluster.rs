@@ -42,12 +42,7 @@ pub fn all() -> Vec<Sample> {
 
 /// Of workers.
 pub fn from_worker() -> Vec<FromWorker> {
-    let held = |address| HeldExecutor {
-        id: executor(),
-        cores: 2,
-        memory_bytes: 1 << 30,
-        address,
-    };
+    let held = |address| HeldExecutor { id: executor(), cores: 2, memory_bytes: 1 << 30, address };
     let info = WorkerInfo {
         id: worker(),
         address: address(),
@@ -58,17 +53,9 @@ pub fn from_worker() -> Vec<FromWorker> {
     vec![
         FromWorker::Register(info),
         FromWorker::Heartbeat,
-        FromWorker::ExecutorReady {
-            executor: executor(),
-            address: address(),
-        },
-        FromWorker::ExecutorGone {
-            executor: executor(),
-            reason: "killed".into(),
-        },
-        FromWorker::Renew {
-            signing_request: vec![1, 2, 3],
-        },
+        FromWorker::ExecutorReady { executor: executor(), address: address() },
+        FromWorker::ExecutorGone { executor: executor(), reason: "killed".into() },
+        FromWorker::Renew { signing_request: vec![1, 2, 3] },
     ]
 }
 
@@ -87,12 +74,8 @@ pub fn to_worker() -> Vec<ToWorker> {
         ToWorker::Launch(Box::new(launch)),
         ToWorker::Kill(executor()),
         ToWorker::Forget(AppId(7)),
-        ToWorker::Refused {
-            reason: "no".into(),
-        },
-        ToWorker::Renewed {
-            certificate: vec![4, 5],
-        },
+        ToWorker::Refused { reason: "no".into() },
+        ToWorker::Renewed { certificate: vec![4, 5] },
     ]
 }
 
@@ -122,20 +105,11 @@ pub fn to_client() -> Vec<ToClient> {
         worker_address: "[::1]:7002".parse().expect("an address"),
     };
     let mut messages = vec![
-        ToClient::Registered {
-            app: AppId(7),
-            certificate: vec![4, 5],
-            wants_module: true,
-        },
-        ToClient::Refused {
-            reason: "no".into(),
-        },
+        ToClient::Registered { app: AppId(7), certificate: vec![4, 5], wants_module: true },
+        ToClient::Refused { reason: "no".into() },
         ToClient::Heartbeat,
         ToClient::ExecutorAdded(added),
-        ToClient::ExecutorGone {
-            executor: executor(),
-            reason: "killed".into(),
-        },
+        ToClient::ExecutorGone { executor: executor(), reason: "killed".into() },
         ToClient::Workers(vec![worker_row()]),
         ToClient::Apps(vec![app_row()]),
     ];
@@ -156,12 +130,8 @@ fn worker_row() -> WorkerRow {
 }
 
 fn app_row() -> AppRow {
-    let executor = ExecutorRow {
-        id: executor(),
-        worker: worker(),
-        cores: 2,
-        state: ExecutorState::Running,
-    };
+    let executor =
+        ExecutorRow { id: executor(), worker: worker(), cores: 2, state: ExecutorState::Running };
     AppRow {
         id: AppId(7),
         name: "wordcount".into(),
@@ -177,55 +147,28 @@ fn wait_reasons() -> Vec<WaitReason> {
     vec![
         WaitReason::NoWorkers,
         WaitReason::Busy { cores_free: 1 },
-        WaitReason::TooLarge {
-            cores_max: 8,
-            memory_bytes_max: 16 << 30,
-        },
+        WaitReason::TooLarge { cores_max: 8, memory_bytes_max: 16 << 30 },
     ]
 }
 
 fn app_states() -> Vec<AppState> {
-    vec![
-        AppState::Waiting,
-        AppState::Running,
-        AppState::Finished,
-        AppState::Failed,
-        AppState::Lost,
-    ]
+    vec![AppState::Waiting, AppState::Running, AppState::Finished, AppState::Failed, AppState::Lost]
 }
 
 fn executor_states() -> Vec<ExecutorState> {
-    vec![
-        ExecutorState::Launching,
-        ExecutorState::Running,
-        ExecutorState::Stopping,
-    ]
+    vec![ExecutorState::Launching, ExecutorState::Running, ExecutorState::Stopping]
 }
 
 fn module_requests() -> Vec<ModuleRequest> {
-    vec![
-        ModuleRequest::Put {
-            hash: hash(),
-            length: 1 << 20,
-        },
-        ModuleRequest::Get { hash: hash() },
-    ]
+    vec![ModuleRequest::Put { hash: hash(), length: 1 << 20 }, ModuleRequest::Get { hash: hash() }]
 }
 
 fn module_replies() -> Vec<ModuleReply> {
-    vec![
-        ModuleReply::Ok { length: 1 << 20 },
-        ModuleReply::Refused {
-            reason: "no".into(),
-        },
-    ]
+    vec![ModuleReply::Ok { length: 1 << 20 }, ModuleReply::Refused { reason: "no".into() }]
 }
 
 fn app() -> AppSpec {
-    let path = |path: &str| PathGrant {
-        guest: path.into(),
-        host: format!("/data/{path}"),
-    };
+    let path = |path: &str| PathGrant { guest: path.into(), host: format!("/data/{path}") };
     AppSpec {
         name: "wordcount".into(),
         module: hash(),
@@ -249,10 +192,7 @@ fn hash() -> ModuleHash {
 }
 
 fn executor() -> ExecutorId {
-    ExecutorId {
-        app: AppId(7),
-        number: ExecutorNumber(1),
-    }
+    ExecutorId { app: AppId(7), number: ExecutorNumber(1) }
 }
 
 fn worker() -> WorkerId {

@@ -26,11 +26,7 @@ pub fn all() -> Vec<Sample> {
     all.extend(samples("StageKind", &stage_kinds()));
     all.extend(samples("GlobalValue", &header().globals));
     all.push(sample("SnapshotHeader", &header()));
-    let chunk = |compressed| DataChunk {
-        length: 3,
-        compressed,
-        bytes: vec![1, 2, 3],
-    };
+    let chunk = |compressed| DataChunk { length: 3, compressed, bytes: vec![1, 2, 3] };
     all.extend([true, false].map(|compressed| sample("DataChunk", &chunk(compressed))));
     all
 }
@@ -48,19 +44,12 @@ pub fn to_executor() -> Vec<ToExecutor> {
     let attempts = || vec![AttemptId(300), AttemptId(301)];
     let mut messages = vec![
         ToExecutor::Heartbeat,
-        ToExecutor::Snapshot {
-            header: header(),
-            whole: true,
-            pages: vec![0xAA; 5],
-        },
+        ToExecutor::Snapshot { header: header(), whole: true, pages: vec![0xAA; 5] },
         ToExecutor::DropSnapshot(SnapshotId(1)),
         ToExecutor::DropStage(StageRunId(2)),
         ToExecutor::Run {
             stage: StageRunId(2),
-            tasks: vec![
-                (AttemptId(300), Partition(0)),
-                (AttemptId(301), Partition(1)),
-            ],
+            tasks: vec![(AttemptId(300), Partition(0)), (AttemptId(301), Partition(1))],
         },
         ToExecutor::Recall(attempts()),
         ToExecutor::Kill(attempts()),
@@ -76,28 +65,20 @@ pub fn to_executor() -> Vec<ToExecutor> {
 pub fn from_executor() -> Vec<FromExecutor> {
     vec![
         FromExecutor::Ready {
-            executor: ExecutorId {
-                app: AppId(7),
-                number: ExecutorNumber(1),
-            },
+            executor: ExecutorId { app: AppId(7), number: ExecutorNumber(1) },
             worker: WorkerId("w1".into()),
             slots: 2,
         },
         FromExecutor::Heartbeat,
         FromExecutor::Reports(outcome::reports()),
         FromExecutor::Recalled(vec![AttemptId(300)]),
-        FromExecutor::Log {
-            text: "stage 2: hello".into(),
-        },
+        FromExecutor::Log { text: "stage 2: hello".into() },
     ]
 }
 
 fn driver_data() -> Vec<DriverData> {
     vec![
-        DriverData::Snapshot {
-            header: header(),
-            whole: false,
-        },
+        DriverData::Snapshot { header: header(), whole: false },
         DriverData::Result(AttemptId(300)),
     ]
 }
@@ -106,10 +87,7 @@ fn stage_kinds() -> Vec<StageKind> {
     vec![
         StageKind::Result,
         StageKind::ShuffleWrite { reducers: 8 },
-        StageKind::Output {
-            staging: "/data/out/.staging".into(),
-            prefix: "part-".into(),
-        },
+        StageKind::Output { staging: "/data/out/.staging".into(), prefix: "part-".into() },
     ]
 }
 
@@ -149,9 +127,6 @@ pub fn header() -> SnapshotHeader {
         monotonic_nanos: 5_000_000,
         seed: 0x0123_4567_89AB_CDEF,
         first_free_descriptor: 4,
-        runs: vec![
-            PageRun { page: 0, count: 1 },
-            PageRun { page: 16, count: 3 },
-        ],
+        runs: vec![PageRun { page: 0, count: 1 }, PageRun { page: 16, count: 3 }],
     }
 }

@@ -11,11 +11,8 @@ variants!(Purpose: Control, Data);
 /// Samples of every message.
 pub fn all() -> Vec<Sample> {
     let hello = |purpose: Purpose| {
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            cluster: "0123456789abcdef".into(),
-            purpose,
-        };
+        let hello =
+            Hello { version: PROTOCOL_VERSION, cluster: "0123456789abcdef".into(), purpose };
         sample(&format!("Hello for {}", purpose.name()), &hello)
     };
     let mut all = vec![hello(Purpose::Control), hello(Purpose::Data)];

@@ -72,30 +72,18 @@ pub fn to_slot() -> Vec<ToSlot> {
         ToSlot::Fork(fork()),
         ToSlot::Stage(stage),
         ToSlot::DropStage(StageRunId(2)),
-        ToSlot::Run {
-            stage: StageRunId(2),
-            tasks: vec![(AttemptId(300), Partition(0))],
-        },
+        ToSlot::Run { stage: StageRunId(2), tasks: vec![(AttemptId(300), Partition(0))] },
         ToSlot::Reply(Reply::Ok),
     ]
 }
 
 fn fork() -> ForkImage {
-    let change = |page, source| PageChange {
-        run: PageRun { page, count: 1 },
-        source,
-    };
-    let descriptor = PageSource::Descriptor {
-        index: 1,
-        offset: 16 << 12,
-    };
+    let change = |page, source| PageChange { run: PageRun { page, count: 1 }, source };
+    let descriptor = PageSource::Descriptor { index: 1, offset: 16 << 12 };
     ForkImage {
         header: executor::header(),
         base: true,
-        changes: vec![
-            change(0, PageSource::Inline(vec![0xAA; 5])),
-            change(16, descriptor),
-        ],
+        changes: vec![change(0, PageSource::Inline(vec![0xAA; 5])), change(16, descriptor)],
     }
 }
 
@@ -106,6 +94,7 @@ pub fn from_slot() -> Vec<FromSlot> {
         shuffle: (number == 0).then(block::index),
         staged: (number == 1).then_some((300, 0xDEAD_BEEF)),
         pages_written: 3,
+        forks: 9,
     };
     let reports = (0..).zip(outcome::reports()).map(report);
     let mut messages = vec![
@@ -113,10 +102,7 @@ pub fn from_slot() -> Vec<FromSlot> {
         FromSlot::Reports(reports.collect()),
         FromSlot::Request(Request::Parallelism),
         FromSlot::ResultPiece(vec![1, 2, 3]),
-        FromSlot::Output {
-            stream: 1,
-            bytes: vec![0xFF, b'\n'],
-        },
+        FromSlot::Output { stream: 1, bytes: vec![0xFF, b'\n'] },
     ];
     messages.extend(main_ends().into_iter().map(FromSlot::MainEnded));
     messages
@@ -137,21 +123,12 @@ fn requests() -> Vec<Request> {
             snapshot: executor::header(),
             pages: vec![0xAA; 5],
         },
-        Request::JobResults {
-            job: JobId(1),
-            capacity: 65_536,
-        },
+        Request::JobResults { job: JobId(1), capacity: 65_536 },
         Request::DropJob(JobId(1)),
-        Request::ListInputs {
-            pattern: "/data/in/*.txt".into(),
-        },
+        Request::ListInputs { pattern: "/data/in/*.txt".into() },
         Request::Parallelism,
         Request::OpenInput(abi::file()),
-        Request::OpenShuffle {
-            attempt,
-            writer: NodeId(4),
-            reducer: 5,
-        },
+        Request::OpenShuffle { attempt, writer: NodeId(4), reducer: 5 },
         Request::PullShuffle { stream: 6 },
         Request::CloseShuffle { stream: 6 },
         Request::OpenShuffleSink(attempt),
@@ -159,11 +136,7 @@ fn requests() -> Vec<Request> {
         Request::OpenSpill(attempt),
     ];
     requests.extend(operations().into_iter().map(|operation| {
-        Request::Path(PathRequest {
-            preopen: 1,
-            path: "a/../b".into(),
-            operation,
-        })
+        Request::Path(PathRequest { preopen: 1, path: "a/../b".into(), operation })
     }));
     requests
 }
@@ -186,10 +159,7 @@ fn operations() -> Vec<PathOperation> {
         PathOperation::CreateDirectory,
         PathOperation::RemoveFile,
         PathOperation::RemoveDirectory,
-        PathOperation::Rename {
-            to_preopen: 0,
-            to_path: "c".into(),
-        },
+        PathOperation::Rename { to_preopen: 0, to_path: "c".into() },
         PathOperation::ReadLink,
         PathOperation::SetTimes {
             accessed_nanos: None,
@@ -201,10 +171,7 @@ fn operations() -> Vec<PathOperation> {
 fn replies() -> Vec<Reply> {
     let file = BlockFile {
         failure: TaskFailure::Killed,
-        extents: vec![Extent {
-            offset: 300,
-            length: 700,
-        }],
+        extents: vec![Extent { offset: 300, length: 700 }],
     };
     let mut replies = vec![
         Reply::Ok,
@@ -215,10 +182,7 @@ fn replies() -> Vec<Reply> {
         Reply::BlockFiles(vec![file]),
         Reply::Blocks(vec![3, 0, 0, 0, 3, 0, 0, 0]),
         Reply::BlocksEnd,
-        Reply::Error {
-            code: code::DENIED,
-            message: "--allow-read would allow it".into(),
-        },
+        Reply::Error { code: code::DENIED, message: "--allow-read would allow it".into() },
         Reply::Failed(TaskFailure::Killed),
     ];
     replies.extend(path_replies().into_iter().map(Reply::Path));
@@ -226,12 +190,7 @@ fn replies() -> Vec<Reply> {
 }
 
 fn path_kinds() -> Vec<PathKind> {
-    vec![
-        PathKind::Other,
-        PathKind::File,
-        PathKind::Directory,
-        PathKind::Link,
-    ]
+    vec![PathKind::Other, PathKind::File, PathKind::Directory, PathKind::Link]
 }
 
 fn path_replies() -> Vec<PathReply> {
@@ -244,18 +203,13 @@ fn path_replies() -> Vec<PathReply> {
         modified_nanos: 2,
         changed_nanos: 3,
     };
-    let entries = path_kinds()
-        .into_iter()
-        .map(|kind| (format!("{kind:?}"), stat(kind)));
+    let entries = path_kinds().into_iter().map(|kind| (format!("{kind:?}"), stat(kind)));
     vec![
         PathReply::Done,
         PathReply::Opened(stat(PathKind::File)),
         PathReply::Stat(stat(PathKind::Directory)),
         PathReply::Entries(entries.collect()),
         PathReply::Link("../a".into()),
-        PathReply::Errno {
-            errno: 44,
-            message: "no such file".into(),
-        },
+        PathReply::Errno { errno: 44, message: "no such file".into() },
     ]
 }

@@ -17,10 +17,7 @@ variants!(
 pub fn all() -> Vec<Sample> {
     let done = TaskOutcome::Done(TaskDone::default());
     let outcomes = [done, TaskOutcome::Failed(TaskFailure::Killed)];
-    let places = [
-        ResultPlace::Inline(vec![1, 2]),
-        ResultPlace::Held { length: 1 << 33 },
-    ];
+    let places = [ResultPlace::Inline(vec![1, 2]), ResultPlace::Held { length: 1 << 33 }];
     let mut all = samples("TaskFailure", &failures());
     all.extend(samples("TaskOutcome", &outcomes));
     all.extend(samples("ResultPlace", &places));
@@ -35,10 +32,7 @@ pub fn failures() -> Vec<TaskFailure> {
         TaskFailure::Panic { message: message() },
         TaskFailure::Trap { message: message() },
         TaskFailure::Exit { code: -3 },
-        TaskFailure::OutOfMemory {
-            asked: 5 << 30,
-            limit: 4 << 30,
-        },
+        TaskFailure::OutOfMemory { asked: 5 << 30, limit: 4 << 30 },
         TaskFailure::FetchFailed {
             writer: NodeId(4),
             map: Partition(5),
@@ -49,10 +43,7 @@ pub fn failures() -> Vec<TaskFailure> {
         TaskFailure::Input { message: message() },
         TaskFailure::Host { message: message() },
         TaskFailure::GuestAbi { message: message() },
-        TaskFailure::ResultTooLarge {
-            length: 2 << 30,
-            limit: 1 << 30,
-        },
+        TaskFailure::ResultTooLarge { length: 2 << 30, limit: 1 << 30 },
         TaskFailure::SlotCrashed { message: message() },
         TaskFailure::ExecutorLost { message: message() },
         TaskFailure::Killed,
@@ -72,11 +63,7 @@ pub fn reports() -> Vec<TaskReport> {
         staged: Some(staged),
         shuffle_bytes: 70_000,
     };
-    let report = |outcome| TaskReport {
-        attempt: AttemptId(300),
-        run_nanos: 2_500,
-        outcome,
-    };
+    let report = |outcome| TaskReport { attempt: AttemptId(300), run_nanos: 2_500, outcome };
     vec![
         report(TaskOutcome::Done(done)),
         report(TaskOutcome::Failed(TaskFailure::Exit { code: 3 })),

@@ -35,10 +35,7 @@ impl Broker {
     ) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         if !place.is_root() {
-            let grant = Place {
-                rest: String::new(),
-                ..place.clone()
-            };
+            let grant = Place { rest: String::new(), ..place.clone() };
             let directory =
                 self.open_at(&grant, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
             return open_beneath(&directory, &place.rest, flags, mode);
@@ -46,13 +43,7 @@ impl Broker {
         let flags = flags.difference(OFlags::NOFOLLOW);
         match self.seen_from_around(place) {
             Some(seen) => self.open_at(&seen, flags, mode),
-            None => openat2(
-                CWD,
-                &place.root.host,
-                flags,
-                mode,
-                ResolveFlags::NO_MAGICLINKS,
-            ),
+            None => openat2(CWD, &place.root.host, flags, mode, ResolveFlags::NO_MAGICLINKS),
         }
     }
 
@@ -69,23 +60,14 @@ impl Broker {
                 return Err(place.error(Errno::BUSY));
             };
             let flags = flags | OFlags::CLOEXEC;
-            let opened = openat2(
-                CWD,
-                parent,
-                flags,
-                Mode::empty(),
-                ResolveFlags::NO_MAGICLINKS,
-            );
+            let opened = openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
             return Ok((opened.map_err(|e| place.system(e))?, name.to_owned()));
         }
         let (parent, name) = place.rest.rsplit_once('/').unwrap_or(("", &place.rest));
         if name == ".." {
             return Err(place.error(Errno::INVAL));
         }
-        let parent = Place {
-            rest: parent.to_owned(),
-            ..place.clone()
-        };
+        let parent = Place { rest: parent.to_owned(), ..place.clone() };
         let opened = self.open_at(&parent, flags, Mode::empty());
         Ok((opened.map_err(|e| place.system(e))?, name.to_owned()))
     }
@@ -130,9 +112,7 @@ impl Broker {
         flags: OFlags,
         mode: Mode,
     ) -> Result<(OwnedFd, Stat), BrokerError> {
-        let special = || BrokerError::Special {
-            path: place.guest_path(),
-        };
+        let special = || BrokerError::Special { path: place.guest_path() };
         match seen.map(|stat| stat.kind) {
             Some(PathKind::Other) => return Err(special()),
             Some(PathKind::Link) => return Err(place.error(Errno::LOOP)),
@@ -170,11 +150,7 @@ impl Broker {
                 });
             }
             let kind = self.kind_of_entry(place, name, entry.file_type());
-            entries.push(Entry {
-                name: name.to_owned(),
-                inode: entry.ino(),
-                kind,
-            });
+            entries.push(Entry { name: name.to_owned(), inode: entry.ino(), kind });
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -197,11 +173,7 @@ impl Broker {
 
 /// The flag for a last component that is a link.
 pub(super) fn no_follow(follow: bool) -> OFlags {
-    if follow {
-        OFlags::empty()
-    } else {
-        OFlags::NOFOLLOW
-    }
+    if follow { OFlags::empty() } else { OFlags::NOFOLLOW }
 }
 
 fn open_beneath(directory: &OwnedFd, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {

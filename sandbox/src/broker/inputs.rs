@@ -41,11 +41,7 @@ impl Broker {
     /// # Errors
     /// Nothing matches; the path or a match is not under a grant to read; a limit.
     pub fn list_inputs(&self, pattern: &str) -> Result<Vec<InputFile>, BrokerError> {
-        let mut listing = Listing {
-            pattern,
-            files: Vec::new(),
-            path_bytes: 0,
-        };
+        let mut listing = Listing { pattern, files: Vec::new(), path_bytes: 0 };
         for place in self.expand(pattern)? {
             match self.stat(&place, true) {
                 Ok(stat) if stat.kind == PathKind::Directory => {
@@ -99,9 +95,7 @@ impl Broker {
             error
         })?;
         match statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Err(BrokerError::OutputExists {
-                path: path.to_owned(),
-            }),
+            Ok(_) => Err(BrokerError::OutputExists { path: path.to_owned() }),
             Err(rustix::io::Errno::NOENT) => utf8(&place),
             Err(errno) => Err(place.system(errno)),
         }
@@ -110,16 +104,9 @@ impl Broker {
     /// The places that a pattern may mean; those without wildcards need not exist.
     fn expand(&self, pattern: &str) -> Result<Vec<Place<'_>>, BrokerError> {
         let place = self.locate(pattern, Access::Read)?;
-        let grant = Place {
-            rest: String::new(),
-            ..place.clone()
-        };
+        let grant = Place { rest: String::new(), ..place.clone() };
         let mut places = vec![grant];
-        for component in place
-            .rest
-            .split('/')
-            .filter(|component| !component.is_empty())
-        {
+        for component in place.rest.split('/').filter(|component| !component.is_empty()) {
             if !component.contains(['*', '?', '[']) {
                 places = places.iter().map(|place| place.join(component)).collect();
                 continue;
@@ -215,10 +202,7 @@ fn too_many(pattern: &str, limit: &'static str) -> BrokerError {
 }
 
 fn wildcard(pattern: &str, component: &str) -> Result<Pattern, BrokerError> {
-    let bad = |reason: String| BrokerError::BadPattern {
-        pattern: pattern.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| BrokerError::BadPattern { pattern: pattern.to_owned(), reason };
     if component.contains("**") {
         let reason = "** is not supported; a directory is read without those in it".to_owned();
         return Err(bad(reason));

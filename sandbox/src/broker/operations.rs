@@ -47,17 +47,11 @@ impl Broker {
             PathOperation::CreateDirectory => self.create_directory(&place).map(done),
             PathOperation::RemoveFile => self.remove_file(&place).map(done),
             PathOperation::RemoveDirectory => self.remove_directory(&place).map(done),
-            PathOperation::Rename {
-                to_preopen,
-                to_path,
-            } => {
+            PathOperation::Rename { to_preopen, to_path } => {
                 let to = self.place(*to_preopen, to_path, access)?;
                 self.rename(&place, &to).map(done)
             }
-            PathOperation::SetTimes {
-                accessed_nanos,
-                modified_nanos,
-            } => {
+            PathOperation::SetTimes { accessed_nanos, modified_nanos } => {
                 let times = Timestamps {
                     last_access: timespec(*accessed_nanos),
                     last_modification: timespec(*modified_nanos),
@@ -112,11 +106,7 @@ impl Broker {
 
     fn entries(&self, place: &Place<'_>) -> Result<PathReply, BrokerError> {
         let entries = self.list(place)?.into_iter().map(|entry| {
-            let stat = PathStat {
-                inode: entry.inode,
-                kind: entry.kind,
-                ..PathStat::default()
-            };
+            let stat = PathStat { inode: entry.inode, kind: entry.kind, ..PathStat::default() };
             (entry.name, stat)
         });
         Ok(PathReply::Entries(entries.collect()))
@@ -130,9 +120,7 @@ impl Broker {
             return Err(place.error(Errno::INVAL));
         }
         let target = readlinkat(&link, "", Vec::new()).map_err(|e| place.system(e))?;
-        let target = target
-            .into_string()
-            .map_err(|_| place.error(Errno::ILSEQ))?;
+        let target = target.into_string().map_err(|_| place.error(Errno::ILSEQ))?;
         if target.starts_with('/') {
             let path = place.guest_path();
             return Err(BrokerError::LeadsOut { path });
@@ -239,11 +227,7 @@ impl Opening {
     }
 
     fn access(&self) -> Access {
-        if self.write || self.create || self.truncate {
-            Access::Write
-        } else {
-            Access::Read
-        }
+        if self.write || self.create || self.truncate { Access::Write } else { Access::Read }
     }
 
     /// The answer where a directory is.
@@ -279,11 +263,7 @@ impl Opening {
     }
 
     fn mode(&self) -> Mode {
-        if self.create {
-            FILE_MODE
-        } else {
-            Mode::empty()
-        }
+        if self.create { FILE_MODE } else { Mode::empty() }
     }
 }
 
@@ -311,9 +291,6 @@ fn timespec(nanos: Option<u64>) -> Timespec {
             tv_sec: (nanos / NANOS_PER_SECOND) as i64,
             tv_nsec: (nanos % NANOS_PER_SECOND) as i64,
         },
-        None => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
     }
 }

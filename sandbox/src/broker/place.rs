@@ -60,11 +60,7 @@ impl<'a> Place<'a> {
             return Ok(());
         };
         let length = path.len();
-        Err(BrokerError::Malformed {
-            what,
-            length,
-            errno,
-        })
+        Err(BrokerError::Malformed { what, length, errno })
     }
 
     /// Whether it is the grant, not something beneath it.
@@ -78,11 +74,7 @@ impl<'a> Place<'a> {
             "" => name.to_owned(),
             rest => format!("{rest}/{name}"),
         };
-        Self {
-            root: self.root,
-            rest,
-            must_be_directory: false,
-        }
+        Self { root: self.root, rest, must_be_directory: false }
     }
 
     /// As the guest would write it.
@@ -97,11 +89,7 @@ impl<'a> Place<'a> {
 
     /// Absolute path on the host, links not followed.
     pub(super) fn host_path(&self) -> PathBuf {
-        if self.is_root() {
-            self.root.host.clone()
-        } else {
-            self.root.host.join(&self.rest)
-        }
+        if self.is_root() { self.root.host.clone() } else { self.root.host.join(&self.rest) }
     }
 
     pub(super) fn system(&self, errno: rustix::io::Errno) -> BrokerError {
@@ -136,8 +124,7 @@ pub(super) fn is_beneath(path: &Path, directory: &Path) -> bool {
 }
 
 fn components(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
-        .filter(|component| !matches!(*component, "" | "."))
+    path.split('/').filter(|component| !matches!(*component, "" | "."))
 }
 
 /// Whether a prefix of the path has more `..` than names.

@@ -72,11 +72,7 @@ impl World {
         symlink("sub/../in.txt", at("data/winding")).unwrap();
         let grants = grants(directory.path(), &["data", "one.txt"], &["work"]);
         let broker = Broker::new(&grants);
-        Self {
-            directory,
-            grants,
-            broker,
-        }
+        Self { directory, grants, broker }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -153,10 +149,7 @@ const fn open(read: bool, write: bool, create: bool) -> PathOperation {
 }
 
 fn rename(to_preopen: u32, to_path: &str) -> PathOperation {
-    PathOperation::Rename {
-        to_preopen,
-        to_path: to_path.to_owned(),
-    }
+    PathOperation::Rename { to_preopen, to_path: to_path.to_owned() }
 }
 
 fn grants(directory: &Path, read: &[&str], write: &[&str]) -> Grants {
@@ -173,8 +166,6 @@ fn grants(directory: &Path, read: &[&str], write: &[&str]) -> Grants {
 
 fn text_of(descriptor: OwnedFd) -> String {
     let mut text = String::new();
-    fs::File::from(descriptor)
-        .read_to_string(&mut text)
-        .unwrap();
+    fs::File::from(descriptor).read_to_string(&mut text).unwrap();
     text
 }

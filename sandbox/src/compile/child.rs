@@ -29,11 +29,7 @@ pub struct CompileLimits {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self {
-            cpu: Duration::from_secs(30),
-            data_bytes: 2 << 30,
-            artifact_bytes: 128 << 20,
-        }
+        Self { cpu: Duration::from_secs(30), data_bytes: 2 << 30, artifact_bytes: 128 << 20 }
     }
 }
 
@@ -45,11 +41,7 @@ pub(super) fn run(
     info: OwnedFd,
 ) -> Result<Verdict, String> {
     let mut command = Command::new(program);
-    command
-        .arg("compile")
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+    command.arg("compile").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
     command.stderr(Stdio::null());
     let inherited = [(code.as_raw_fd(), 3), (info.as_raw_fd(), 4)];
     // SAFETY: only async-signal-safe calls. The sources are moved out of the way first, because
@@ -70,16 +62,12 @@ pub(super) fn run(
             Ok(())
         });
     }
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("{}: {error}", program.display()))?;
+    let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
     let mut input = child.stdin.take().expect("piped above");
     // A child that dies early closes the pipe; its status says why.
     let _ = input.write_all(wasm);
     drop(input);
-    let output = child
-        .wait_with_output()
-        .map_err(|error| error.to_string())?;
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let limits = CompileLimits::default();
     if let Some(signal) = output.status.signal() {
         return Ok(Verdict::Limit(match signal {
@@ -98,9 +86,7 @@ pub(super) fn run(
 pub fn child_main() -> i32 {
     let mut wasm = Vec::new();
     let limits = CompileLimits::default();
-    let read = std::io::stdin()
-        .lock()
-        .take(offshoot_proto::limits::MODULE_BYTES_MAX + 1);
+    let read = std::io::stdin().lock().take(offshoot_proto::limits::MODULE_BYTES_MAX + 1);
     if set_limits(limits).is_err() || { read }.read_to_end(&mut wasm).is_err() {
         return 1;
     }
@@ -118,13 +104,7 @@ pub fn child_main() -> i32 {
 
 fn set_limits(limits: CompileLimits) -> rustix::io::Result<()> {
     let set = |resource, value| {
-        setrlimit(
-            resource,
-            Rlimit {
-                current: Some(value),
-                maximum: Some(value),
-            },
-        )
+        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
     };
     set(Resource::Cpu, limits.cpu.as_secs())?;
     set(Resource::Data, limits.data_bytes)?;
@@ -142,9 +122,7 @@ pub(super) fn compile(wasm: &[u8], code: OwnedFd, info: OwnedFd) -> Result<Verdi
     let failed = |error: wasmtime::Error| format!("{error:#}");
     let engine = engine::compiler().map_err(failed)?;
     let refused = |error: wasmtime::Error| {
-        Ok(Verdict::Refused(module::ModuleError::Invalid(format!(
-            "{error:#}"
-        ))))
+        Ok(Verdict::Refused(module::ModuleError::Invalid(format!("{error:#}"))))
     };
     let module = match wasmtime::Module::new(&engine, &prepared.wasm) {
         Ok(module) => module,
@@ -158,10 +136,7 @@ pub(super) fn compile(wasm: &[u8], code: OwnedFd, info: OwnedFd) -> Result<Verdi
     let bytes = module.serialize().map_err(failed)?;
     let limit = CompileLimits::default().artifact_bytes;
     if bytes.len() as u64 > limit {
-        return Ok(Verdict::ArtifactTooLarge {
-            bytes: bytes.len() as u64,
-            limit,
-        });
+        return Ok(Verdict::ArtifactTooLarge { bytes: bytes.len() as u64, limit });
     }
     write_whole(code, &bytes)?;
     write_whole(info, &frame::to_bytes(&prepared.info))?;

@@ -33,10 +33,7 @@ fn a_module_is_compiled_once() {
     let again = content(&cache.get(hash, b"").unwrap().code);
     assert!(!first.is_empty() && first == again);
     let key = directory.path().join("key");
-    assert_eq!(
-        fs::metadata(key).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -51,10 +48,7 @@ fn an_edited_artifact_is_compiled_again() {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert!(
-            cache.lookup(hash).unwrap().is_none(),
-            "an edited {kind} is not used"
-        );
+        assert!(cache.lookup(hash).unwrap().is_none(), "an edited {kind} is not used");
         assert!(content(&cache.get(hash, &wasm).unwrap().code) == first);
     }
     // A key of somebody else authenticates nothing.

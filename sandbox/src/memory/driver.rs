@@ -30,9 +30,7 @@ impl GuestMemory {
     /// Makes `file`, which must be empty, the memory of a driver that has not started.
     pub fn share(&self, file: OwnedFd) -> Result<(), MemoryError> {
         let mut inner = self.lock();
-        inner
-            .live
-            .map_shared(MEMORY_RESERVATION_BYTES as usize, &file)?;
+        inner.live.map_shared(MEMORY_RESERVATION_BYTES as usize, &file)?;
         inner.shared = Some(file);
         Ok(())
     }
@@ -55,29 +53,19 @@ impl Inner {
         for space in [&self.live, &self.pristine] {
             space.map_private(0, length, file, 0)?;
         }
-        self.live
-            .forget(length, MEMORY_RESERVATION_BYTES as usize - length)?;
+        self.live.forget(length, MEMORY_RESERVATION_BYTES as usize - length)?;
         self.length = length;
         self.tracker.rearm(true);
         self.tracker.track(self.live.base(), length);
-        let runs = data_ranges(file, length as u64)?
-            .into_iter()
-            .map(|range| PageRun {
-                page: (range.start / PAGE_BYTES as u64) as u32,
-                count: ((range.end - range.start) / PAGE_BYTES as u64) as u32,
-            });
-        Ok(Changes {
-            memory_bytes: length as u64,
-            runs: runs.collect(),
-            pages: Vec::new(),
-        })
+        let runs = data_ranges(file, length as u64)?.into_iter().map(|range| PageRun {
+            page: (range.start / PAGE_BYTES as u64) as u32,
+            count: ((range.end - range.start) / PAGE_BYTES as u64) as u32,
+        });
+        Ok(Changes { memory_bytes: length as u64, runs: runs.collect(), pages: Vec::new() })
     }
 
     fn next_snapshot(&mut self) -> Result<Changes, MemoryError> {
-        let mut changes = Changes {
-            memory_bytes: self.size as u64,
-            ..Changes::default()
-        };
+        let mut changes = Changes { memory_bytes: self.size as u64, ..Changes::default() };
         let pages = self.candidates();
         let mut unchanged = Vec::new();
         for page in pages {
@@ -91,8 +79,7 @@ impl Inner {
             if self.patched.insert(page) {
                 self.pristine.make_writable(start, PAGE_BYTES)?;
             }
-            self.pristine
-                .write(start, self.live.range(start..start + PAGE_BYTES));
+            self.pristine.write(start, self.live.range(start..start + PAGE_BYTES));
         }
         self.close_calm(&unchanged)?;
         self.take_growth(&mut changes)?;
@@ -105,10 +92,8 @@ impl Inner {
             return (0..(self.length / PAGE_BYTES) as u32).collect();
         }
         let notes = self.tracker.notes();
-        let mut pages: Vec<u32> = notes
-            .iter()
-            .flat_map(|note| note.page..note.page + note.count)
-            .collect();
+        let mut pages: Vec<u32> =
+            notes.iter().flat_map(|note| note.page..note.page + note.count).collect();
         pages.sort_unstable();
         pages.dedup();
         pages

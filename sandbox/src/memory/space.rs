@@ -25,10 +25,7 @@ unsafe impl Send for Space {}
 
 /// A memory file that can be sealed.
 pub fn memory_file(name: &str) -> io::Result<OwnedFd> {
-    Ok(memfd_create(
-        name,
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?)
+    Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 
 /// Seals a memory file for ever: nobody who maps it can change what another sees.
@@ -65,12 +62,7 @@ impl Space {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                RESERVED_BYTES,
-                ProtFlags::empty(),
-                flags,
-            )?
+            mmap_anonymous(std::ptr::null_mut(), RESERVED_BYTES, ProtFlags::empty(), flags)?
         };
         Ok(Self { base: base.cast() })
     }
@@ -81,10 +73,7 @@ impl Space {
 
     fn at(&self, offset: usize, length: usize) -> *mut c_void {
         let end = offset.checked_add(length).expect("offsets are below 2^33");
-        assert!(
-            end <= RESERVED_BYTES,
-            "range {offset}+{length} is beyond the reservation"
-        );
+        assert!(end <= RESERVED_BYTES, "range {offset}+{length} is beyond the reservation");
         // SAFETY: checked just above.
         unsafe { self.base.add(offset).cast() }
     }
@@ -125,7 +114,8 @@ impl Space {
             return Ok(());
         }
         // SAFETY: the range is part of this reservation.
-        Ok(unsafe { mprotect(self.at(offset, length), length, flags)? })
+        unsafe { mprotect(self.at(offset, length), length, flags)? };
+        Ok(())
     }
 
     /// Maps a part of a file over a range, privately and read-only.
@@ -199,7 +189,8 @@ impl Space {
             return Ok(());
         }
         // SAFETY: the range is part of this reservation; no reference into it is alive.
-        Ok(unsafe { madvise(self.at(offset, length), length, advice)? })
+        unsafe { madvise(self.at(offset, length), length, advice)? };
+        Ok(())
     }
 }
 

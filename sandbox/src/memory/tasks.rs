@@ -31,14 +31,10 @@ impl GuestMemory {
         inner.reset()?;
         let length = image.header.memory_bytes as usize;
         if image.base {
-            let base = descriptors
-                .first()
-                .ok_or(MemoryError::BadImage("no base descriptor"))?;
+            let base = descriptors.first().ok_or(MemoryError::BadImage("no base descriptor"))?;
             inner.map_base(base, length)?;
         } else if inner.length == 0 {
-            return Err(MemoryError::BadImage(
-                "changes of a memory that has no base",
-            ));
+            return Err(MemoryError::BadImage("changes of a memory that has no base"));
         } else {
             inner.set_length(length)?;
         }
@@ -71,23 +67,14 @@ impl GuestMemory {
         if inner.tracker.opened() {
             return inner.length / PAGE_BYTES;
         }
-        inner
-            .tracker
-            .notes()
-            .iter()
-            .map(|note| note.count as usize)
-            .sum()
+        inner.tracker.notes().iter().map(|note| note.count as usize).sum()
     }
 }
 
 impl Inner {
     pub(super) fn reset(&mut self) -> io::Result<()> {
         if self.tracker.opened() {
-            self.give_back(&[Note {
-                page: 0,
-                count: u32::MAX,
-                calm: 0,
-            }])?;
+            self.give_back(&[Note { page: 0, count: u32::MAX, calm: 0 }])?;
         } else {
             self.restore_notes()?;
         }
@@ -139,8 +126,7 @@ impl Inner {
             let last = note.page.saturating_add(note.count);
             for &page in self.patched.range(note.page..last) {
                 let start = page as usize * PAGE_BYTES;
-                self.live
-                    .write(start, self.pristine.range(start..start + PAGE_BYTES));
+                self.live.write(start, self.pristine.range(start..start + PAGE_BYTES));
             }
         }
         self.live.make_read_only(0, self.length)?;
@@ -161,8 +147,7 @@ impl Inner {
             space.map_zeros(backed, length - backed)?;
         }
         for range in data_ranges(base, backed as u64)? {
-            self.live
-                .populate(range.start as usize, (range.end - range.start) as usize)?;
+            self.live.populate(range.start as usize, (range.end - range.start) as usize)?;
         }
         let _ = seek(base, rustix::fs::SeekFrom::Start(0));
         self.claim(length);
@@ -256,9 +241,7 @@ impl Inner {
     /// kernel's write there fails instead of going unnoticed.
     fn open_page(&mut self, page: u32) {
         if !self.is_noted(page) && self.tracker.note(page) {
-            let _ = self
-                .live
-                .make_writable(page as usize * PAGE_BYTES, PAGE_BYTES);
+            let _ = self.live.make_writable(page as usize * PAGE_BYTES, PAGE_BYTES);
         }
     }
 
@@ -270,11 +253,7 @@ impl Inner {
             space.map_private(range.start, range.len(), file, offset)?;
         }
         self.live.populate(range.start, range.len())?;
-        let gone: Vec<u32> = self
-            .patched
-            .range(run.page..run.page + run.count)
-            .copied()
-            .collect();
+        let gone: Vec<u32> = self.patched.range(run.page..run.page + run.count).copied().collect();
         for page in gone {
             self.patched.remove(&page);
         }
@@ -290,12 +269,8 @@ impl Inner {
     /// Forgets notes and makes their pages read-only. A page may be under two notes, its own and
     /// a window's: what is still noted stays open.
     fn drop_notes_if(&mut self, gone: impl Fn(&Note) -> bool) -> io::Result<()> {
-        let bytes_of = |note: &Note| {
-            (
-                note.page as usize * PAGE_BYTES,
-                note.count as usize * PAGE_BYTES,
-            )
-        };
+        let bytes_of =
+            |note: &Note| (note.page as usize * PAGE_BYTES, note.count as usize * PAGE_BYTES);
         let notes = self.tracker.notes();
         let mut kept = 0;
         for index in 0..notes.len() {

@@ -31,13 +31,7 @@ impl Driver {
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let linear = instance.get_memory(&mut store, "memory").unwrap();
-        Self {
-            memory,
-            store,
-            linear,
-            file: file.into(),
-            known: vec![],
-        }
+        Self { memory, store, linear, file: file.into(), known: vec![] }
     }
 
     fn write(&mut self, page: usize, value: u8) {
@@ -62,10 +56,7 @@ impl Driver {
             }
             at += length;
         }
-        assert!(
-            self.known == self.linear.data(&self.store),
-            "the snapshots add up to the memory"
-        );
+        assert!(self.known == self.linear.data(&self.store), "the snapshots add up to the memory");
         changes.runs
     }
 }
@@ -106,10 +97,7 @@ fn growth_between_snapshots_is_in_the_next_one() {
     assert_eq!(driver.snapshot(), [run(end as u32 + 5, 1)]);
     driver.write(end + 5, 8);
     driver.write(end + 30, 8);
-    assert_eq!(
-        driver.snapshot(),
-        [run(end as u32 + 5, 1), run(end as u32 + 30, 1)]
-    );
+    assert_eq!(driver.snapshot(), [run(end as u32 + 5, 1), run(end as u32 + 30, 1)]);
 }
 
 #[test]
@@ -132,16 +120,10 @@ fn the_first_snapshot_is_sealed() {
     let mut driver = Driver::start();
     driver.write(1, 1);
     driver.snapshot();
-    assert!(
-        driver.file.write_all_at(b"x", 0).is_err(),
-        "nobody can change it"
-    );
+    assert!(driver.file.write_all_at(b"x", 0).is_err(), "nobody can change it");
     assert!(driver.file.set_len(0).is_err());
     driver.write(1, 9);
     let mut byte = [0];
-    driver
-        .file
-        .read_exact_at(&mut byte, PAGE_BYTES as u64)
-        .unwrap();
+    driver.file.read_exact_at(&mut byte, PAGE_BYTES as u64).unwrap();
     assert_eq!(byte, [1], "the driver goes on with a private mapping");
 }

@@ -48,17 +48,15 @@ pub(super) fn check(wasm: &[u8]) -> Result<Facts, ModuleError> {
         facts.payload(payload.map_err(|error| invalid(&error))?)?;
     }
     // After the limits, so that a huge function is not validated first.
-    Validator::new_with_features(features())
-        .validate_all(wasm)
-        .map_err(|error| {
-            let message = error.message().to_owned();
-            if message.contains("support is not enabled") || message.contains("must be enabled") {
-                let offset = error.offset();
-                ModuleError::Unsupported(format!("{message} (at offset {offset:#x})"))
-            } else {
-                invalid(&error)
-            }
-        })?;
+    Validator::new_with_features(features()).validate_all(wasm).map_err(|error| {
+        let message = error.message().to_owned();
+        if message.contains("support is not enabled") || message.contains("must be enabled") {
+            let offset = error.offset();
+            ModuleError::Unsupported(format!("{message} (at offset {offset:#x})"))
+        } else {
+            invalid(&error)
+        }
+    })?;
     facts.check_imports()?;
     facts.check_exports()?;
     Ok(facts)
@@ -67,11 +65,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<Facts, ModuleError> {
 fn check_header(wasm: &[u8]) -> Result<(), ModuleError> {
     if wasm.len() as u64 > MODULE_BYTES_MAX {
         let (value, limit) = (wasm.len() as u64, MODULE_BYTES_MAX);
-        return Err(ModuleError::TooLarge {
-            what: "module bytes".into(),
-            value,
-            limit,
-        });
+        return Err(ModuleError::TooLarge { what: "module bytes".into(), value, limit });
     }
     let magic = wasm.get(..4).unwrap_or(wasm);
     if magic == b"\x7fELF" && wasm.windows(8).take(4096).any(|w| w == b"wasmtime") {
@@ -80,11 +74,7 @@ fn check_header(wasm: &[u8]) -> Result<(), ModuleError> {
     }
     if magic != b"\0asm" {
         let hex: Vec<String> = magic.iter().map(|byte| format!("{byte:02x}")).collect();
-        let shown = if hex.is_empty() {
-            "the file is empty".into()
-        } else {
-            hex.join(" ")
-        };
+        let shown = if hex.is_empty() { "the file is empty".into() } else { hex.join(" ") };
         return Err(ModuleError::Invalid(format!("not wasm (magic {shown})")));
     }
     if wasm.get(4..8) == Some(&[0x0d, 0, 1, 0]) {
@@ -104,11 +94,7 @@ fn unsupported(what: &str) -> ModuleError {
 }
 
 fn limited(what: String, value: u64, limit: u64) -> Result<(), ModuleError> {
-    if value > limit {
-        Err(ModuleError::TooLarge { what, value, limit })
-    } else {
-        Ok(())
-    }
+    if value > limit { Err(ModuleError::TooLarge { what, value, limit }) } else { Ok(()) }
 }
 
 fn is_mutation(operator: &Operator<'_>) -> Option<&'static str> {
@@ -139,23 +125,14 @@ impl Facts {
             }
             Payload::FunctionSection(reader) => {
                 for function in reader {
-                    self.functions
-                        .push(function.map_err(|error| invalid(&error))?);
+                    self.functions.push(function.map_err(|error| invalid(&error))?);
                 }
-                limited(
-                    "functions".into(),
-                    self.functions.len() as u64,
-                    MAX_FUNCTIONS,
-                )?;
+                limited("functions".into(), self.functions.len() as u64, MAX_FUNCTIONS)?;
             }
             Payload::TableSection(reader) => {
                 for table in reader {
                     let table = table.map_err(|error| invalid(&error))?;
-                    limited(
-                        "table elements".into(),
-                        table.ty.initial,
-                        MAX_TABLE_ELEMENTS,
-                    )?;
+                    limited("table elements".into(), table.ty.initial, MAX_TABLE_ELEMENTS)?;
                 }
             }
             Payload::MemorySection(reader) => {
@@ -179,8 +156,7 @@ impl Facts {
             Payload::ExportSection(reader) => {
                 for export in reader {
                     let export = export.map_err(|error| invalid(&error))?;
-                    self.exports
-                        .push((export.name.to_owned(), export.kind, export.index));
+                    self.exports.push((export.name.to_owned(), export.kind, export.index));
                 }
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
@@ -205,8 +181,7 @@ impl Facts {
         reader: wasmparser::TypeSectionReader<'_>,
     ) -> Result<(), ModuleError> {
         for group in reader.into_iter_err_on_gc_types() {
-            self.types
-                .push(Some(group.map_err(|error| invalid(&error))?));
+            self.types.push(Some(group.map_err(|error| invalid(&error))?));
         }
         Ok(())
     }
@@ -224,9 +199,7 @@ impl Facts {
             }
             TypeRef::Memory(memory) if memory.shared => return Err(unsupported("shared memory")),
             TypeRef::Memory(_) => {
-                return Err(unsupported(
-                    "an imported memory; jobs define and export their own",
-                ));
+                return Err(unsupported("an imported memory; jobs define and export their own"));
             }
             _ => self.unknown_imports.push(name),
         }
@@ -256,11 +229,7 @@ impl Facts {
         let found = found.map(show).unwrap_or_default();
         if found != expected {
             let (name, expected) = (name.to_owned(), expected.to_owned());
-            return Err(ModuleError::ImportType {
-                name,
-                found,
-                expected,
-            });
+            return Err(ModuleError::ImportType { name, found, expected });
         }
         Ok(())
     }
@@ -269,33 +238,18 @@ impl Facts {
         let index = self.bodies;
         self.bodies += 1;
         let bytes = body.range().len() as u64;
-        limited(
-            format!("bytes of function body {index}"),
-            bytes,
-            MAX_BODY_BYTES,
-        )?;
+        limited(format!("bytes of function body {index}"), bytes, MAX_BODY_BYTES)?;
         let mut locals = 0u64;
         for local in body.get_locals_reader().map_err(|error| invalid(&error))? {
             locals += u64::from(local.map_err(|error| invalid(&error))?.0);
         }
-        limited(
-            format!("locals of function body {index}"),
-            locals,
-            MAX_LOCALS,
-        )?;
+        limited(format!("locals of function body {index}"), locals, MAX_LOCALS)?;
         let mut nesting = 0u64;
-        for operator in body
-            .get_operators_reader()
-            .map_err(|error| invalid(&error))?
-        {
+        for operator in body.get_operators_reader().map_err(|error| invalid(&error))? {
             match operator.map_err(|error| invalid(&error))? {
                 Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
                     nesting += 1;
-                    limited(
-                        format!("nesting in function body {index}"),
-                        nesting,
-                        MAX_NESTING,
-                    )?;
+                    limited(format!("nesting in function body {index}"), nesting, MAX_NESTING)?;
                 }
                 Operator::End => nesting = nesting.saturating_sub(1),
                 operator => {
@@ -340,28 +294,17 @@ impl Facts {
         if self.exports.iter().any(|export| fits(&export)) {
             return Ok(());
         }
-        let names: Vec<&str> = self
-            .exports
-            .iter()
-            .map(|(name, ..)| name.as_str())
-            .take(8)
-            .collect();
+        let names: Vec<&str> =
+            self.exports.iter().map(|(name, ..)| name.as_str()).take(8).collect();
         Err(ModuleError::MissingExport {
             expected: format!("{name}{}", ty.unwrap_or("").replace("() -> ()", "()")),
             reason: reason.to_owned(),
-            exports: if names.is_empty() {
-                "nothing".into()
-            } else {
-                names.join(", ")
-            },
+            exports: if names.is_empty() { "nothing".into() } else { names.join(", ") },
         })
     }
 
     fn function_type(&self, index: u32) -> String {
-        let ty = self
-            .functions
-            .get(index as usize)
-            .and_then(|ty| self.types.get(*ty as usize));
+        let ty = self.functions.get(index as usize).and_then(|ty| self.types.get(*ty as usize));
         ty.and_then(Option::as_ref).map(show).unwrap_or_default()
     }
 
@@ -373,13 +316,8 @@ impl Facts {
 
 /// `(i32, i32) -> i64`.
 fn show(ty: &FuncType) -> String {
-    let list = |types: &[ValType]| {
-        types
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let list =
+        |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let results = match ty.results() {
         [one] => one.to_string(),
         many => format!("({})", list(many)),

@@ -27,18 +27,12 @@ pub(super) fn rewrite(wasm: &[u8], facts: &Facts) -> Result<Prepared, ModuleErro
             }
             _ => {
                 if let Some((id, range)) = payload.as_section() {
-                    module.section(&RawSection {
-                        id,
-                        data: &wasm[range],
-                    });
+                    module.section(&RawSection { id, data: &wasm[range] });
                 }
             }
         }
     }
-    Ok(Prepared {
-        wasm: module.finish(),
-        info,
-    })
+    Ok(Prepared { wasm: module.finish(), info })
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
@@ -60,10 +54,7 @@ fn exports(
             _ => continue,
         };
         if export.name.starts_with("offshoot:") {
-            let text = format!(
-                "export {:?}: names with offshoot: are the host's",
-                export.name
-            );
+            let text = format!("export {:?}: names with offshoot: are the host's", export.name);
             return Err(ModuleError::Invalid(text));
         }
         section.export(export.name, kind, export.index);
@@ -95,10 +86,7 @@ fn data(
             info.data.push((value as u32, std::mem::take(&mut data)));
         }
 
-        section.segment(DataSegment {
-            mode: DataSegmentMode::Passive,
-            data,
-        });
+        section.segment(DataSegment { mode: DataSegmentMode::Passive, data });
     }
     Ok(section)
 }

@@ -6,9 +6,7 @@ use super::*;
 const FRAME: &str = r#"(memory (export "memory") 1) (func (export "_start"))"#;
 
 fn refused(text: &str) -> String {
-    prepare(&wat::parse_str(text).unwrap())
-        .unwrap_err()
-        .to_string()
+    prepare(&wat::parse_str(text).unwrap()).unwrap_err().to_string()
 }
 
 fn with(fields: &str) -> String {
@@ -18,19 +16,10 @@ fn with(fields: &str) -> String {
 #[test]
 fn what_is_no_module_is_told_by_its_first_bytes() {
     for (bytes, text) in [
-        (
-            b"".as_slice(),
-            "InvalidModule: not wasm (magic the file is empty)",
-        ),
+        (b"".as_slice(), "InvalidModule: not wasm (magic the file is empty)"),
         (b"hello", "InvalidModule: not wasm (magic 68 65 6c 6c)"),
-        (
-            b"\x7fELF\x02\x01\x01",
-            "InvalidModule: not wasm (magic 7f 45 4c 46)",
-        ),
-        (
-            b"\0asm\x0d\0\x01\0",
-            "UnsupportedFeature: a component; build a core module",
-        ),
+        (b"\x7fELF\x02\x01\x01", "InvalidModule: not wasm (magic 7f 45 4c 46)"),
+        (b"\0asm\x0d\0\x01\0", "UnsupportedFeature: a component; build a core module"),
     ] {
         let error = prepare(bytes).unwrap_err().to_string();
         assert!(error.starts_with(text), "{error}");
@@ -38,10 +27,7 @@ fn what_is_no_module_is_told_by_its_first_bytes() {
     let whole = wat::parse_str(with("")).unwrap();
     for length in 8..whole.len() {
         let error = prepare(&whole[..length]).unwrap_err();
-        let expected = matches!(
-            error,
-            ModuleError::Invalid(_) | ModuleError::MissingExport { .. }
-        );
+        let expected = matches!(error, ModuleError::Invalid(_) | ModuleError::MissingExport { .. });
         assert!(expected, "cut at {length}: {error}");
     }
     let trailing = [whole.as_slice(), b"xyz"].concat();
@@ -51,32 +37,17 @@ fn what_is_no_module_is_told_by_its_first_bytes() {
 #[test]
 fn features_that_a_fork_cannot_have_are_refused_by_name() {
     for (text, word) in [
-        (
-            r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#,
-            "shared",
-        ),
-        (
-            r#"(module (memory (export "memory") i64 1) (func (export "_start")))"#,
-            "memory64",
-        ),
+        (r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#, "shared"),
+        (r#"(module (memory (export "memory") i64 1) (func (export "_start")))"#, "memory64"),
         (
             &with("(table 1 funcref) (func (drop (table.grow 0 (ref.null func) (i32.const 1))))"),
             "table",
         ),
-        (
-            &with(r#"(data $d "x") (func (data.drop $d))"#),
-            "data segment that is dropped",
-        ),
-        (
-            r#"(module (memory (import "a" "b") 1) (func (export "_start")))"#,
-            "imported memory",
-        ),
+        (&with(r#"(data $d "x") (func (data.drop $d))"#), "data segment that is dropped"),
+        (r#"(module (memory (import "a" "b") 1) (func (export "_start")))"#, "imported memory"),
     ] {
         let error = refused(text);
-        assert!(
-            error.starts_with("UnsupportedFeature: ") && error.contains(word),
-            "{error}"
-        );
+        assert!(error.starts_with("UnsupportedFeature: ") && error.contains(word), "{error}");
     }
 }
 
@@ -146,13 +117,7 @@ fn data_and_start_are_taken_out_and_globals_exported() {
     let engine = crate::engine::compiler().unwrap();
     let module = wasmtime::Module::new(&engine, &prepared.wasm).unwrap();
     let names: Vec<&str> = module.exports().map(|export| export.name()).collect();
-    let mine = [
-        "memory",
-        "_start",
-        "offshoot:global:0",
-        "offshoot:global:1",
-        "offshoot:start",
-    ];
+    let mine = ["memory", "_start", "offshoot:global:0", "offshoot:global:1", "offshoot:start"];
     assert_eq!(names, mine);
 }
 
@@ -173,11 +138,5 @@ fn wasmtime_takes_the_length_that_the_creator_gives() {
     memory.snapshot().unwrap();
     let mut fork = wasmtime::Store::new(&engine, ());
     let instance = wasmtime::Instance::new(&mut fork, &module, &[]).unwrap();
-    assert_eq!(
-        instance
-            .get_memory(&mut fork, "memory")
-            .unwrap()
-            .size(&fork),
-        3
-    );
+    assert_eq!(instance.get_memory(&mut fork, "memory").unwrap().size(&fork), 3);
 }

@@ -90,10 +90,7 @@ impl BlockReader {
                 if present == 0 {
                     return Ok(false);
                 }
-                return Err(self.failed(ChunkError::Truncated {
-                    present,
-                    expected: present + 1,
-                }));
+                return Err(self.failed(ChunkError::Truncated { present, expected: present + 1 }));
             }
         }
     }
@@ -101,11 +98,7 @@ impl BlockReader {
     /// Reads more of the current file. False when all files are read.
     fn refill(&mut self) -> Result<bool, ReadError> {
         while let Some((_, block)) = self.files.front_mut() {
-            while block
-                .extents
-                .first()
-                .is_some_and(|extent| extent.length == 0)
-            {
+            while block.extents.first().is_some_and(|extent| extent.length == 0) {
                 block.extents.remove(0);
             }
             let Some(extent) = block.extents.first_mut() else {
@@ -118,10 +111,8 @@ impl BlockReader {
             };
             let count = READ_BYTES.min(extent.length as usize);
             let offset = extent.offset;
-            *extent = Extent {
-                offset: offset + count as u64,
-                length: extent.length - count as u64,
-            };
+            *extent =
+                Extent { offset: offset + count as u64, length: extent.length - count as u64 };
             self.packed.drain(..self.packed_at);
             self.packed_at = 0;
             let start = self.packed.len();

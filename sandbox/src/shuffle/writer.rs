@@ -75,10 +75,7 @@ impl ShuffleWriter {
                 continue;
             }
             let length = reducer.chunks.len() as u64;
-            reducer.extents.push(Extent {
-                offset: self.written,
-                length,
-            });
+            reducer.extents.push(Extent { offset: self.written, length });
             self.written += length;
             self.out.append(&mut reducer.chunks);
             if self.out.len() >= 1 << 20 {
@@ -97,17 +94,7 @@ impl ShuffleWriter {
 
     /// The index of what was flushed, and the digest of what was pushed.
     pub(crate) fn finish(self) -> (ShuffleIndex, u32) {
-        let reducers = self
-            .reducers
-            .into_iter()
-            .map(|reducer| reducer.extents)
-            .collect();
-        (
-            ShuffleIndex {
-                reducers,
-                data_bytes: self.written,
-            },
-            self.digest.finalize(),
-        )
+        let reducers = self.reducers.into_iter().map(|reducer| reducer.extents).collect();
+        (ShuffleIndex { reducers, data_bytes: self.written }, self.digest.finalize())
     }
 }

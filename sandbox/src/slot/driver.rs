@@ -18,18 +18,14 @@ use std::os::unix::fs::FileExt;
 const INLINE_PAGES_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn run(loaded: Loaded) -> Result<(), SlotError> {
-    let Loaded {
-        mut state,
-        pre,
-        info,
-    } = loaded;
+    let Loaded { mut state, pre, info } = loaded;
     state.send(&FromSlot::Ready, vec![])?;
     let (mut state, result) = match Guest::new(&pre, *state) {
         Ok(mut guest) => {
             let result = run_main(&mut guest, &info.data);
             (guest.store.into_data(), result)
         }
-        Err((state, failure)) => (state, Err(GuestEnd::Failed(failure))),
+        Err(ended) => (ended.0, Err(GuestEnd::Failed(ended.1))),
     };
     let end = match result {
         Ok(()) => MainEnd::Exit { code: 0 },
@@ -82,24 +78,16 @@ impl SlotState {
             first_free_descriptor: self.wasi.first_free_descriptor(),
             runs: changes.runs,
         };
-        debug_assert!(header.memory_bytes % WASM_PAGE_BYTES == 0);
-        self.snapshot = Some(SnapshotHeader {
-            runs: Vec::new(),
-            ..header.clone()
-        });
+        debug_assert!(header.memory_bytes.is_multiple_of(WASM_PAGE_BYTES));
+        self.snapshot = Some(SnapshotHeader { runs: Vec::new(), ..header.clone() });
         let (pages, descriptors) = if changes.pages.len() <= INLINE_PAGES_BYTES_MAX {
             (changes.pages, vec![])
         } else {
             let file = File::from(memory_file("changed pages").map_err(cannot_snapshot)?);
-            file.write_all_at(&changes.pages, 0)
-                .map_err(cannot_snapshot)?;
+            file.write_all_at(&changes.pages, 0).map_err(cannot_snapshot)?;
             (Vec::new(), vec![file.into()])
         };
-        let request = Request::SubmitJob {
-            job,
-            snapshot: header,
-            pages,
-        };
+        let request = Request::SubmitJob { job, snapshot: header, pages };
         match self.request(request, descriptors)? {
             (Reply::Number(job), _) => Ok(job as i32),
             _ => Err(CallError::Ends(unexpected_reply())),
@@ -110,10 +98,7 @@ impl SlotState {
     pub(crate) fn job_results(&mut self, job: i32, out: &mut [u8]) -> Outcome {
         self.only_in_main("job_results")?;
         let capacity = out.len().min(i32::MAX as usize) as u32;
-        let reply = self.ask(Request::JobResults {
-            job: JobId(job as u32),
-            capacity,
-        })?;
+        let reply = self.ask(Request::JobResults { job: JobId(job as u32), capacity })?;
         match reply {
             Reply::Results(bytes) if bytes.len() <= out.len() => {
                 out[..bytes.len()].copy_from_slice(&bytes);
@@ -141,9 +126,7 @@ impl SlotState {
 
     fn draw_seed(&mut self) -> Result<u64, CallError> {
         let mut seed = [0; 8];
-        self.wasi
-            .draw(&mut seed)
-            .map_err(|errno| cannot_snapshot(format!("{errno:?}")))?;
+        self.wasi.draw(&mut seed).map_err(|errno| cannot_snapshot(format!("{errno:?}")))?;
         Ok(u64::from_le_bytes(seed))
     }
 }

@@ -59,7 +59,7 @@ impl Guest {
     pub(super) fn new(
         pre: &InstancePre<SlotState>,
         state: SlotState,
-    ) -> Result<Self, (SlotState, TaskFailure)> {
+    ) -> Result<Self, Box<(SlotState, TaskFailure)>> {
         let exports = state.exports.clone();
         let mut store = Store::new(pre.module().engine(), state);
         store.limiter(|state| state);
@@ -67,15 +67,12 @@ impl Guest {
             Ok(instance) => instance,
             Err(error) => {
                 let message = format!("could not start the guest: {error:#}");
-                return Err((store.into_data(), TaskFailure::Host { message }));
+                return Err(Box::new((store.into_data(), TaskFailure::Host { message })));
             }
         };
-        let mut guest = Self {
-            store,
-            instance,
-            exports,
-        };
-        let memory = guest.export(&guest.exports.memory.clone()).into_memory();
+        let mut guest = Self { store, instance, exports };
+        let memory = guest.exports.memory;
+        let memory = guest.export(&memory).into_memory();
         guest.store.data_mut().guest = memory;
         Ok(guest)
     }
@@ -92,41 +89,30 @@ impl Guest {
             return Err(TaskFailure::Host { message });
         }
         for (index, value) in values.iter().enumerate() {
-            let export = self.exports.globals[index].clone();
-            let global = self
-                .export(&export)
-                .into_global()
-                .expect("exported as a global");
-            global
-                .set(&mut self.store, to_val(*value))
-                .map_err(|error| TaskFailure::Host {
-                    message: format!("setting global {index}: {error:#}"),
-                })?;
+            let export = self.exports.globals[index];
+            let global = self.export(&export).into_global().expect("exported as a global");
+            global.set(&mut self.store, to_val(*value)).map_err(|error| TaskFailure::Host {
+                message: format!("setting global {index}: {error:#}"),
+            })?;
         }
         Ok(())
     }
 
     /// Writes a module's active data.
     pub(super) fn write_data(&mut self, data: &[(u32, Vec<u8>)]) -> Result<(), TaskFailure> {
-        let memory = self
-            .store
-            .data()
-            .guest
-            .expect("set when the guest was made");
+        let memory = self.store.data().guest.expect("set when the guest was made");
         for (offset, bytes) in data {
-            memory
-                .write(&mut self.store, *offset as usize, bytes)
-                .map_err(|_| {
-                    let message = format!("a data segment at {offset:#x} is out of bounds");
-                    TaskFailure::Trap { message }
-                })?;
+            memory.write(&mut self.store, *offset as usize, bytes).map_err(|_| {
+                let message = format!("a data segment at {offset:#x} is out of bounds");
+                TaskFailure::Trap { message }
+            })?;
         }
         Ok(())
     }
 
     /// Calls the function of the start section, if there is one.
     pub(super) fn call_start_section(&mut self) -> Result<(), GuestEnd> {
-        match self.exports.start_section.clone() {
+        match self.exports.start_section {
             Some(export) => self.call_unit(&export),
             None => Ok(()),
         }
@@ -134,30 +120,20 @@ impl Guest {
 
     /// Calls `main`.
     pub(super) fn call_main(&mut self) -> Result<(), GuestEnd> {
-        let export = self
-            .exports
-            .start
-            .clone()
-            .ok_or_else(|| missing("_start"))?;
+        let export = self.exports.start.clone().ok_or_else(|| missing("_start"))?;
         self.call_unit(&export)
     }
 
     fn call_unit(&mut self, export: &ModuleExport) -> Result<(), GuestEnd> {
         let function = self.function(export);
-        let typed = function
-            .typed::<(), ()>(&self.store)
-            .map_err(|_| missing("of this type"))?;
+        let typed = function.typed::<(), ()>(&self.store).map_err(|_| missing("of this type"))?;
         let result = typed.call(&mut self.store, ());
         result.map_err(|error| self.ended(&error))
     }
 
     /// Calls the task entry.
     pub(super) fn call_task(&mut self, node: u32, partition: u32) -> Result<i64, GuestEnd> {
-        let export = self
-            .exports
-            .task
-            .clone()
-            .ok_or_else(|| missing("offshoot_task"))?;
+        let export = self.exports.task.clone().ok_or_else(|| missing("offshoot_task"))?;
         let function = self.function(&export);
         let typed = function.typed::<(i32, i32), i64>(&self.store);
         let typed = typed.map_err(|_| missing("of this type"))?;
@@ -166,9 +142,7 @@ impl Guest {
     }
 
     fn function(&mut self, export: &ModuleExport) -> Func {
-        self.export(export)
-            .into_func()
-            .expect("checked when the module was submitted")
+        self.export(export).into_func().expect("checked when the module was submitted")
     }
 
     /// The reason why a call did not return.
@@ -184,33 +158,23 @@ impl Guest {
         if let Some(failure) = state.failure.take() {
             return GuestEnd::Failed(failure);
         }
-        debug_assert!(
-            error.downcast_ref::<Ended>().is_none(),
-            "an end has its reason"
-        );
+        debug_assert!(error.downcast_ref::<Ended>().is_none(), "an end has its reason");
         if let Some((asked, limit)) = state.refused_growth.take() {
             return GuestEnd::Failed(TaskFailure::OutOfMemory { asked, limit });
         }
-        GuestEnd::Failed(TaskFailure::Trap {
-            message: describe(error),
-        })
+        GuestEnd::Failed(TaskFailure::Trap { message: describe(error) })
     }
 }
 
 fn missing(what: &str) -> GuestEnd {
-    GuestEnd::Failed(TaskFailure::Trap {
-        message: format!("the module has no export {what}"),
-    })
+    GuestEnd::Failed(TaskFailure::Trap { message: format!("the module has no export {what}") })
 }
 
 /// A trap's name and the guest's frames, innermost first.
 fn describe(error: &wasmtime::Error) -> String {
     let mut text = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => {
-            format!(
-                "StackOverflow ({} KiB)",
-                crate::engine::WASM_STACK_BYTES >> 10
-            )
+            format!("StackOverflow ({} KiB)", crate::engine::WASM_STACK_BYTES >> 10)
         }
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
@@ -219,9 +183,7 @@ fn describe(error: &wasmtime::Error) -> String {
         for frame in backtrace.frames().iter().take(FRAMES_MAX) {
             let symbol = frame.symbols().first();
             let demangled = symbol.and_then(wasmtime::FrameSymbol::name);
-            let name = demangled
-                .or_else(|| frame.func_name())
-                .unwrap_or("<unknown>");
+            let name = demangled.or_else(|| frame.func_name()).unwrap_or("<unknown>");
             text.push_str(&format!("\n    at {name}"));
             if let Some(symbol) = symbol
                 && let (Some(file), Some(line)) = (symbol.file(), symbol.line())

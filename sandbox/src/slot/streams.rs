@@ -29,22 +29,10 @@ pub(super) struct Streams {
 }
 
 enum Stream {
-    File {
-        file: File,
-        offset: u64,
-    },
-    Shuffle {
-        stream: u32,
-        reader: BlockReader,
-        ended: bool,
-    },
-    Spill {
-        extents: Vec<Extent>,
-    },
-    Bytes {
-        bytes: Vec<u8>,
-        at: usize,
-    },
+    File { file: File, offset: u64 },
+    Shuffle { stream: u32, reader: BlockReader, ended: bool },
+    Spill { extents: Vec<Extent> },
+    Bytes { bytes: Vec<u8>, at: usize },
 }
 
 /// The runs that a task has spilled, in one file.
@@ -77,10 +65,7 @@ impl Streams {
     }
 
     fn entry(&mut self, handle: i32, call: &str) -> Result<&mut Option<Stream>, CallError> {
-        let entry = self
-            .open
-            .get_mut(handle as u32 as usize)
-            .filter(|entry| entry.is_some());
+        let entry = self.open.get_mut(handle as u32 as usize).filter(|entry| entry.is_some());
         entry.ok_or_else(|| refused(code::INVALID, format!("{call}: no open stream {handle}")))
     }
 }
@@ -146,12 +131,10 @@ impl From<ReadFailed> for CallError {
     fn from(error: ReadFailed) -> Self {
         let failure = match error {
             ReadFailed::Blocks(ReadError::Fetch(failure)) => failure,
-            ReadFailed::Blocks(ReadError::Chunk(error)) => TaskFailure::Host {
-                message: format!("a block from the executor: {error}"),
-            },
-            ReadFailed::Io(error) => TaskFailure::Host {
-                message: format!("reading: {error}"),
-            },
+            ReadFailed::Blocks(ReadError::Chunk(error)) => {
+                TaskFailure::Host { message: format!("a block from the executor: {error}") }
+            }
+            ReadFailed::Io(error) => TaskFailure::Host { message: format!("reading: {error}") },
         };
         Self::Ends(failure)
     }
@@ -182,39 +165,21 @@ impl SlotState {
                 let (Reply::Descriptor, Some(file)) = reply else {
                     return Err(CallError::Ends(unexpected_reply()));
                 };
-                Stream::File {
-                    file: file.into(),
-                    offset,
-                }
+                Stream::File { file: file.into(), offset }
             }
             Source::Shuffle { writer, reducer } => {
                 let attempt = self.only_in_task("stream_open of a shuffle")?.attempt;
-                let request = Request::OpenShuffle {
-                    attempt,
-                    writer,
-                    reducer,
-                };
+                let request = Request::OpenShuffle { attempt, writer, reducer };
                 let (Reply::Number(stream), _) = self.request(request, vec![])? else {
                     return Err(CallError::Ends(unexpected_reply()));
                 };
-                Stream::Shuffle {
-                    stream,
-                    reader: BlockReader::default(),
-                    ended: false,
-                }
+                Stream::Shuffle { stream, reader: BlockReader::default(), ended: false }
             }
             Source::Spill { run } => {
                 let task = self.only_in_task("stream_open of a run")?;
-                let extents = task
-                    .spill
-                    .as_ref()
-                    .and_then(|spill| spill.runs.get(&run))
-                    .cloned();
+                let extents = task.spill.as_ref().and_then(|spill| spill.runs.get(&run)).cloned();
                 let extents = extents.ok_or_else(|| {
-                    refused(
-                        code::INVALID,
-                        format!("stream_open: no run {run} was spilled"),
-                    )
+                    refused(code::INVALID, format!("stream_open: no run {run} was spilled"))
                 })?;
                 Stream::Spill { extents }
             }
@@ -224,10 +189,7 @@ impl SlotState {
                 let Reply::Inputs(files) = reply else {
                     return Err(CallError::Ends(unexpected_reply()));
                 };
-                Stream::Bytes {
-                    bytes: frame::to_bytes(&files),
-                    at: 0,
-                }
+                Stream::Bytes { bytes: frame::to_bytes(&files), at: 0 }
             }
         };
         self.streams.add(stream)
@@ -253,12 +215,7 @@ impl SlotState {
     /// `stream_close`.
     pub(crate) fn stream_close(&mut self, handle: i32) -> Outcome {
         let closed = self.streams.entry(handle, "stream_close")?.take();
-        if let Some(Stream::Shuffle {
-            stream,
-            ended: false,
-            ..
-        }) = closed
-        {
+        if let Some(Stream::Shuffle { stream, ended: false, .. }) = closed {
             let request = Request::CloseShuffle { stream };
             self.send(&offshoot_proto::link::FromSlot::Request(request), vec![])?;
         }
@@ -302,29 +259,19 @@ impl SlotState {
         let attempt = task.attempt;
         if task.spill.is_none() {
             let file = self.open_sink(Request::OpenSpill(attempt))?;
-            let spill = Spill {
-                file,
-                length: 0,
-                runs: BTreeMap::new(),
-            };
+            let spill = Spill { file, length: 0, runs: BTreeMap::new() };
             self.only_in_task("spill_write")?.spill = Some(spill);
         }
         let task = self.only_in_task("spill_write")?;
         let spill = task.spill.as_mut().expect("opened above");
         let failed = |error| cannot_write("a spilled run", &error);
-        spill
-            .file
-            .write_all_at(bytes, spill.length)
-            .map_err(failed)?;
+        spill.file.write_all_at(bytes, spill.length).map_err(failed)?;
         let extents = spill.runs.entry(run).or_default();
         match extents.last_mut() {
             Some(last) if last.offset + last.length == spill.length => {
                 last.length += bytes.len() as u64;
             }
-            _ => extents.push(Extent {
-                offset: spill.length,
-                length: bytes.len() as u64,
-            }),
+            _ => extents.push(Extent { offset: spill.length, length: bytes.len() as u64 }),
         }
         spill.length += bytes.len() as u64;
         Ok(0)

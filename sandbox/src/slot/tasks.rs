@@ -50,6 +50,7 @@ pub(super) struct TaskSlot {
     pre: InstancePre<SlotState>,
     stages: BTreeMap<StageRunId, SlotStage>,
     reports: Vec<SlotReport>,
+    forks: u64,
     last_flush: Instant,
 }
 
@@ -71,6 +72,7 @@ impl TaskSlot {
             pre: loaded.pre,
             stages: BTreeMap::new(),
             reports: Vec::new(),
+            forks: 0,
             last_flush: Instant::now(),
         }
     }
@@ -108,10 +110,7 @@ impl TaskSlot {
     fn fork(&mut self, image: ForkImage, descriptors: Vec<OwnedFd>) -> Result<(), SlotError> {
         let state = self.state();
         state.memory.apply(&image, descriptors)?;
-        state.snapshot = Some(SnapshotHeader {
-            runs: Vec::new(),
-            ..image.header
-        });
+        state.snapshot = Some(SnapshotHeader { runs: Vec::new(), ..image.header });
         Ok(())
     }
 
@@ -123,9 +122,7 @@ impl TaskSlot {
         let stage = self.stages.get(&stage).cloned();
         let stage = stage.ok_or(SlotError::Unexpected("tasks of a stage that was not sent"))?;
         if self.mapped() != Some(stage.snapshot) {
-            return Err(SlotError::Unexpected(
-                "tasks of a snapshot that is not mapped",
-            ));
+            return Err(SlotError::Unexpected("tasks of a snapshot that is not mapped"));
         }
         for &(attempt, partition) in tasks {
             let start = Instant::now();
@@ -149,12 +146,14 @@ impl TaskSlot {
         state.begin_task(task, &snapshot);
         let mut guest = match Guest::new(&self.pre, *state) {
             Ok(guest) => guest,
-            Err((mut state, failure)) => {
+            Err(ended) => {
+                let (mut state, failure) = *ended;
                 state.snapshot = Some(snapshot);
                 self.state = Some(Box::new(state));
                 return Ok(Err(failure));
             }
         };
+        self.forks += 1;
         let (node, partition) = guest.store.data().task_place();
         let result = guest
             .set_globals(&snapshot.globals)
@@ -195,41 +194,24 @@ impl TaskSlot {
                     self.send_pieces(&finished.result)?;
                     ResultPlace::Held { length }
                 };
-                let shuffle_bytes = finished
-                    .shuffle
-                    .as_ref()
-                    .map_or(0, |index| index.data_bytes);
+                let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
-                let done = TaskDone {
-                    digest,
-                    result,
-                    staged: None,
-                    shuffle_bytes,
-                };
+                let done = TaskDone { digest, result, staged: None, shuffle_bytes };
                 (TaskOutcome::Done(done), finished.shuffle, finished.staged)
             }
             Err(failure) => (TaskOutcome::Failed(failure), None, None),
         };
         let run_nanos = time.as_nanos() as u64;
-        let report = TaskReport {
-            attempt,
-            run_nanos,
-            outcome,
-        };
-        self.reports.push(SlotReport {
-            report,
-            shuffle,
-            staged,
-            pages_written,
-        });
+        let report = TaskReport { attempt, run_nanos, outcome };
+        let forks = self.forks;
+        self.reports.push(SlotReport { report, shuffle, staged, pages_written, forks });
         Ok(())
     }
 
     fn send_pieces(&mut self, result: &[u8]) -> Result<(), SlotError> {
         self.flush()?;
         for piece in result.chunks(LINK_CHUNK_BYTES) {
-            self.state()
-                .send(&FromSlot::ResultPiece(piece.to_vec()), vec![])?;
+            self.state().send(&FromSlot::ResultPiece(piece.to_vec()), vec![])?;
         }
         Ok(())
     }
@@ -269,9 +251,7 @@ impl TaskState {
             result: Vec::new(),
             result_length: 0,
             spill: None,
-            shuffle: stage
-                .reducers
-                .map(|reducers| (ShuffleWriter::new(reducers), None)),
+            shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
             output,
             digest: crc32fast::Hasher::new(),
         }
@@ -305,9 +285,9 @@ impl SlotState {
     /// Writes what is buffered and sums up.
     fn finish_task(&mut self) -> Result<Finished, GuestEnd> {
         self.finish_sinks().map_err(|error| match error {
-            CallError::Refused(refusal) => GuestEnd::Failed(TaskFailure::Host {
-                message: refusal.message,
-            }),
+            CallError::Refused(refusal) => {
+                GuestEnd::Failed(TaskFailure::Host { message: refusal.message })
+            }
             CallError::Ends(failure) => GuestEnd::Failed(failure),
             CallError::Link(error) => GuestEnd::Link(error),
         })?;
@@ -324,12 +304,7 @@ impl SlotState {
             digest ^= checksum.rotate_left(2);
             (output.length, checksum)
         });
-        Ok(Finished {
-            result: task.result,
-            shuffle,
-            staged,
-            digest,
-        })
+        Ok(Finished { result: task.result, shuffle, staged, digest })
     }
 
     fn finish_sinks(&mut self) -> Result<(), CallError> {
@@ -351,10 +326,7 @@ impl SlotState {
         task.result_length += bytes.len() as u64;
         if task.result_length > limit {
             let length = task.result_length;
-            return Err(CallError::Ends(TaskFailure::ResultTooLarge {
-                length,
-                limit,
-            }));
+            return Err(CallError::Ends(TaskFailure::ResultTooLarge { length, limit }));
         }
         task.result.extend_from_slice(bytes);
         Ok(0)
@@ -389,20 +361,14 @@ impl SlotState {
     fn flush_shuffle(&mut self) -> Result<(), CallError> {
         let task = self.only_in_task("shuffle_write")?;
         let attempt = task.attempt;
-        if task
-            .shuffle
-            .as_ref()
-            .is_some_and(|(_, file)| file.is_none())
-        {
+        if task.shuffle.as_ref().is_some_and(|(_, file)| file.is_none()) {
             let opened = self.open_sink(Request::OpenShuffleSink(attempt))?;
             let task = self.only_in_task("shuffle_write")?;
             task.shuffle.as_mut().expect("checked above").1 = Some(opened);
         }
         let task = self.only_in_task("shuffle_write")?;
         if let Some((writer, Some(file))) = &mut task.shuffle {
-            writer
-                .flush(file)
-                .map_err(|error| cannot_write("shuffle data", &error))?;
+            writer.flush(file).map_err(|error| cannot_write("shuffle data", &error))?;
         }
         Ok(())
     }
@@ -427,24 +393,14 @@ impl SlotState {
     fn flush_output(&mut self) -> Result<(), CallError> {
         let task = self.only_in_task("output_write")?;
         let (attempt, partition) = (task.attempt, task.partition);
-        if task
-            .output
-            .as_ref()
-            .is_some_and(|output| output.file.is_none())
-        {
+        if task.output.as_ref().is_some_and(|output| output.file.is_none()) {
             let opened = self.open_sink(Request::OpenOutputSink(attempt, partition))?;
             let task = self.only_in_task("output_write")?;
             task.output.as_mut().expect("checked above").file = Some(opened);
         }
         let task = self.only_in_task("output_write")?;
-        if let Some(Output {
-            file: Some(file),
-            buffer,
-            ..
-        }) = &mut task.output
-        {
-            file.write_all(buffer)
-                .map_err(|error| cannot_write("the output", &error))?;
+        if let Some(Output { file: Some(file), buffer, .. }) = &mut task.output {
+            file.write_all(buffer).map_err(|error| cannot_write("the output", &error))?;
             buffer.clear();
         }
         Ok(())
@@ -460,13 +416,9 @@ impl SlotState {
 }
 
 pub(super) fn unexpected_reply() -> TaskFailure {
-    TaskFailure::Host {
-        message: "the executor answered with another kind of reply".to_owned(),
-    }
+    TaskFailure::Host { message: "the executor answered with another kind of reply".to_owned() }
 }
 
 pub(super) fn cannot_write(what: &str, error: &std::io::Error) -> CallError {
-    CallError::Ends(TaskFailure::Host {
-        message: format!("writing {what}: {error}"),
-    })
+    CallError::Ends(TaskFailure::Host { message: format!("writing {what}: {error}") })
 }

@@ -66,10 +66,7 @@ struct TestLink {
 
 impl Link for TestLink {
     fn send_frame(&mut self, frame: Vec<u8>, _: Vec<OwnedFd>) -> Result<(), LinkError> {
-        self.said
-            .lock()
-            .unwrap()
-            .push_back(frame::from_bytes(&frame[8..])?);
+        self.said.lock().unwrap().push_back(frame::from_bytes(&frame[8..])?);
         Ok(())
     }
 
@@ -96,10 +93,7 @@ fn file(bytes: &[u8]) -> OwnedFd {
 fn bench() -> Bench {
     let prepared = prepare(&wat::parse_str(GUEST).unwrap()).unwrap();
     let engine = engine::compiler().unwrap();
-    let code = Module::new(&engine, &prepared.wasm)
-        .unwrap()
-        .serialize()
-        .unwrap();
+    let code = Module::new(&engine, &prepared.wasm).unwrap().serialize().unwrap();
     let link = TestLink::default();
     let start = SlotStart {
         role: SlotRole::Tasks,
@@ -112,12 +106,7 @@ fn bench() -> Bench {
     let descriptors = vec![file(&code), file(&frame::to_bytes(&prepared.info))];
     let loaded = load(Box::new(link.clone()), start, descriptors).unwrap();
     let memory = loaded.state.memory.clone();
-    Bench {
-        slot: tasks::TaskSlot::new(loaded),
-        link,
-        attempts: 0,
-        memory,
-    }
+    Bench { slot: tasks::TaskSlot::new(loaded), link, attempts: 0, memory }
 }
 
 fn header(id: u32, pages: usize, runs: Vec<PageRun>) -> SnapshotHeader {
@@ -141,14 +130,7 @@ fn base(pages: usize) -> (ForkImage, Vec<u8>) {
             bytes.fill(page as u8 | 1);
         }
     }
-    (
-        ForkImage {
-            header: header(1, pages, vec![]),
-            base: true,
-            changes: vec![],
-        },
-        content,
-    )
+    (ForkImage { header: header(1, pages, vec![]), base: true, changes: vec![] }, content)
 }
 
 fn sparse_file(content: &[u8]) -> OwnedFd {
@@ -156,8 +138,7 @@ fn sparse_file(content: &[u8]) -> OwnedFd {
     file.set_len(content.len() as u64).unwrap();
     for (page, bytes) in content.chunks(PAGE_BYTES).enumerate() {
         if bytes.iter().any(|byte| *byte != 0) {
-            file.write_all_at(bytes, (page * PAGE_BYTES) as u64)
-                .unwrap();
+            file.write_all_at(bytes, (page * PAGE_BYTES) as u64).unwrap();
         }
     }
     file.into()
@@ -173,28 +154,15 @@ impl Bench {
         let stage = StageRunId(operation);
         let snapshot = self.slot.mapped().unwrap();
         let node = NodeId(operation);
-        let stage_frame = SlotStage {
-            id: stage,
-            snapshot,
-            node,
-            reducers: None,
-            output: false,
-        };
+        let stage_frame = SlotStage { id: stage, snapshot, node, reducers: None, output: false };
         self.slot.obey(ToSlot::Stage(stage_frame), vec![]).unwrap();
         let attempt = AttemptId(self.attempts);
         self.attempts += 1;
         let tasks = vec![(attempt, Partition(argument))];
-        self.slot
-            .obey(ToSlot::Run { stage, tasks }, vec![])
-            .unwrap();
-        assert!(
-            self.memory.is_pristine(),
-            "after operation {operation}({argument})"
-        );
+        self.slot.obey(ToSlot::Run { stage, tasks }, vec![]).unwrap();
+        assert!(self.memory.is_pristine(), "after operation {operation}({argument})");
         let said = self.link.said.lock().unwrap().pop_back();
-        let Some(FromSlot::Reports(mut reports)) = said else {
-            panic!("{said:?}")
-        };
+        let Some(FromSlot::Reports(mut reports)) = said else { panic!("{said:?}") };
         let TaskReport { outcome, .. } = reports.pop().unwrap().report;
         outcome
     }
@@ -225,11 +193,7 @@ fn nothing_of_a_task_is_left_whatever_it_wrote() {
         for round in 0..100 {
             for operation in [0, 1, 2, 3] {
                 let argument = [4096, 1, 65_536, 12_288, 40_000][round % 5];
-                let argument = if operation == 1 {
-                    1 + argument % 3
-                } else {
-                    argument
-                };
+                let argument = if operation == 1 { 1 + argument % 3 } else { argument };
                 bench.run(operation, argument);
             }
             assert_eq!(bench.content(content.len()), content, "round {round}");
@@ -243,23 +207,14 @@ fn memory_beyond_the_snapshot_traps_and_grown_memory_is_zero() {
     let (image, content) = base(64);
     bench.fork(image, vec![sparse_file(&content)]);
     for _ in 0..20 {
-        assert_eq!(
-            bench.number(1, 3),
-            0,
-            "memory grown by one task is zero in the next"
-        );
+        assert_eq!(bench.number(1, 3), 0, "memory grown by one task is zero in the next");
         let TaskOutcome::Failed(TaskFailure::Trap { message }) = bench.run(4, 0) else {
             panic!("reading past the end must trap")
         };
         assert!(message.contains("out of bounds"), "{message}");
     }
-    let TaskOutcome::Failed(failure) = bench.run(1, 100_000) else {
-        panic!("too much memory")
-    };
-    assert!(matches!(
-        failure,
-        TaskFailure::Trap { .. } | TaskFailure::OutOfMemory { .. }
-    ));
+    let TaskOutcome::Failed(failure) = bench.run(1, 100_000) else { panic!("too much memory") };
+    assert!(matches!(failure, TaskFailure::Trap { .. } | TaskFailure::OutOfMemory { .. }));
 }
 
 #[test]
@@ -291,31 +246,15 @@ fn a_snapshot_follows_another_by_its_changes_alone() {
         content.resize(pages * PAGE_BYTES, 0);
         let bytes = vec![id as u8 + 100; count * PAGE_BYTES];
         content[first * PAGE_BYTES..][..bytes.len()].copy_from_slice(&bytes);
-        let run = PageRun {
-            page: first as u32,
-            count: count as u32,
-        };
+        let run = PageRun { page: first as u32, count: count as u32 };
         let (source, descriptors) = if inline {
             (PageSource::Inline(bytes), vec![])
         } else {
-            (
-                PageSource::Descriptor {
-                    index: 0,
-                    offset: 0,
-                },
-                vec![file(&bytes)],
-            )
+            (PageSource::Descriptor { index: 0, offset: 0 }, vec![file(&bytes)])
         };
         let header = header(id, pages, vec![run]);
         let changes = vec![PageChange { run, source }];
-        bench.fork(
-            ForkImage {
-                header,
-                base: false,
-                changes,
-            },
-            descriptors,
-        );
+        bench.fork(ForkImage { header, base: false, changes }, descriptors);
         assert_eq!(bench.content(content.len()), content, "snapshot {id}");
         for argument in [4096, 1, 65_536] {
             bench.run(0, argument);
@@ -324,19 +263,9 @@ fn a_snapshot_follows_another_by_its_changes_alone() {
     }
     // Back to a shorter one: what lies beyond is gone.
     let shorter = header(1, 256, vec![]);
-    bench.fork(
-        ForkImage {
-            header: shorter,
-            base: false,
-            changes: vec![],
-        },
-        vec![],
-    );
+    bench.fork(ForkImage { header: shorter, base: false, changes: vec![] }, vec![]);
     assert_eq!(bench.content(256 * PAGE_BYTES), content[..256 * PAGE_BYTES]);
-    assert!(matches!(
-        bench.run(4, 0),
-        TaskOutcome::Failed(TaskFailure::Trap { .. })
-    ));
+    assert!(matches!(bench.run(4, 0), TaskOutcome::Failed(TaskFailure::Trap { .. })));
 }
 
 #[test]
@@ -347,31 +276,12 @@ fn an_image_that_names_what_is_not_there_is_refused() {
     let bad = |source| {
         let mut header = header(2, 16, vec![]);
         header.runs = vec![];
-        ForkImage {
-            header,
-            base: false,
-            changes: vec![PageChange { run, source }],
-        }
+        ForkImage { header, base: false, changes: vec![PageChange { run, source }] }
     };
     let inline = PageSource::Inline(vec![0; 2 * PAGE_BYTES]);
-    assert!(
-        bench
-            .slot
-            .obey(ToSlot::Fork(bad(inline.clone())), vec![])
-            .is_err(),
-        "no base yet"
-    );
+    assert!(bench.slot.obey(ToSlot::Fork(bad(inline.clone())), vec![]).is_err(), "no base yet");
     bench.fork(image, vec![sparse_file(&content)]);
-    assert!(
-        bench.slot.obey(ToSlot::Fork(bad(inline)), vec![]).is_err(),
-        "beyond the end"
-    );
-    let missing = PageSource::Descriptor {
-        index: 0,
-        offset: 0,
-    };
-    assert!(
-        bench.slot.obey(ToSlot::Fork(bad(missing)), vec![]).is_err(),
-        "no descriptor"
-    );
+    assert!(bench.slot.obey(ToSlot::Fork(bad(inline)), vec![]).is_err(), "beyond the end");
+    let missing = PageSource::Descriptor { index: 0, offset: 0 };
+    assert!(bench.slot.obey(ToSlot::Fork(bad(missing)), vec![]).is_err(), "no descriptor");
 }

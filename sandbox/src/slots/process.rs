@@ -61,11 +61,7 @@ impl ProcessSlots {
         if let Some(sender) = &*requests {
             return Ok(sender.clone());
         }
-        let socket = self
-            .socket
-            .lock()
-            .expect("no holder of the lock panics")
-            .take();
+        let socket = self.socket.lock().expect("no holder of the lock panics").take();
         let socket = socket.ok_or_else(|| io::Error::other("the spawner has ended"))?;
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(talk(AsyncLink::new(socket)?, receiver));
@@ -79,20 +75,11 @@ impl Slots for ProcessSlots {
             let (ours, theirs) = UnixStream::pair()?;
             let (started, starting) = oneshot::channel();
             let (ended, ending) = oneshot::channel();
-            let request = Request {
-                name,
-                socket: theirs.into(),
-                started,
-                ended,
-            };
+            let request = Request { name, socket: theirs.into(), started, ended };
             let gone = || io::Error::other("the spawner has ended");
             self.requests()?.send(request).map_err(|_| gone())?;
             let pidfd = starting.await.map_err(|_| gone())??;
-            let slot = ProcessSlot {
-                link: AsyncLink::new(ours)?,
-                pidfd,
-                ended: Some(ending),
-            };
+            let slot = ProcessSlot { link: AsyncLink::new(ours)?, pidfd, ended: Some(ending) };
             Ok(Box::new(slot) as Box<dyn SlotConnection>)
         })
     }

@@ -42,11 +42,7 @@ struct Spawner {
 /// What the spawner process runs, until its owner closes the socket.
 pub fn spawner_main() -> Result<(), LinkError> {
     let socket = inherited_socket();
-    let mut spawner = Spawner {
-        socket,
-        decoder: Decoder::default(),
-        slots: BTreeMap::new(),
-    };
+    let mut spawner = Spawner { socket, decoder: Decoder::default(), slots: BTreeMap::new() };
     loop {
         match spawner.step() {
             Ok(()) => {}
@@ -69,7 +65,7 @@ impl Spawner {
         }
         if readable {
             receive_some(self.socket.as_fd(), &mut self.decoder, RecvFlags::empty())?;
-            while let Some((request, mut descriptors)) = self.decoder.next::<StartSlot>()? {
+            while let Some((request, mut descriptors)) = self.decoder.next_frame::<StartSlot>()? {
                 let socket = descriptors.pop();
                 self.start(request, socket)?;
             }
@@ -80,21 +76,14 @@ impl Spawner {
     /// Waits for a request or the end of a slot.
     fn wait(&self) -> Result<(bool, Vec<u64>), LinkError> {
         let mut watched = vec![PollFd::new(&self.socket, PollFlags::IN)];
-        watched.extend(
-            self.slots
-                .values()
-                .map(|pidfd| PollFd::new(pidfd, PollFlags::IN)),
-        );
+        watched.extend(self.slots.values().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         match poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let ids = self.slots.keys().zip(&watched[1..]);
-        Ok((
-            ready(&watched[0]),
-            ids.filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect(),
-        ))
+        Ok((ready(&watched[0]), ids.filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect()))
     }
 
     fn start(&mut self, request: StartSlot, socket: Option<OwnedFd>) -> Result<(), LinkError> {
@@ -124,11 +113,7 @@ impl Spawner {
         let frame = encode(event, descriptors.len())?;
         let mut sent = 0;
         while sent < frame.len() {
-            let descriptors = if sent == 0 {
-                descriptors.as_slice()
-            } else {
-                &[]
-            };
+            let descriptors = if sent == 0 { descriptors.as_slice() } else { &[] };
             let rest = &frame[sent..];
             sent += send_some(self.socket.as_fd(), rest, descriptors, SendFlags::empty())?;
         }

@@ -23,10 +23,7 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         (self.0 >> 33) as usize % limit
     }
 }
@@ -38,8 +35,7 @@ fn history(seed: u64, count: u32) -> (SnapshotStore, BTreeMap<SnapshotId, Vec<u8
     memory[5 * PAGE_BYTES..9 * PAGE_BYTES].fill(5);
     let file = File::from(memory_file("base").unwrap());
     file.set_len(memory.len() as u64).unwrap();
-    file.write_all_at(&memory[5 * PAGE_BYTES..9 * PAGE_BYTES], 5 * PAGE)
-        .unwrap();
+    file.write_all_at(&memory[5 * PAGE_BYTES..9 * PAGE_BYTES], 5 * PAGE).unwrap();
     let first = header(1, 64, vec![PageRun { page: 5, count: 4 }]);
     let mut store = SnapshotStore::new(first, file.into()).unwrap();
     let mut copies = BTreeMap::from([(SnapshotId(1), memory.clone())]);
@@ -62,9 +58,7 @@ fn history(seed: u64, count: u32) -> (SnapshotStore, BTreeMap<SnapshotId, Vec<u8
             push_page(&mut runs, page);
             bytes.extend_from_slice(&memory[page as usize * PAGE_BYTES..][..PAGE_BYTES]);
         }
-        store
-            .push(header(id, memory.len() / PAGE_BYTES, runs), bytes)
-            .unwrap();
+        store.push(header(id, memory.len() / PAGE_BYTES, runs), bytes).unwrap();
         copies.insert(SnapshotId(id), memory.clone());
     }
     (store, copies)
@@ -82,10 +76,7 @@ fn a_slot_reaches_any_snapshot_from_any_other() {
             let (image, descriptors) = store.image(mapped, to).unwrap();
             memory.apply(&image, descriptors).unwrap();
             mapped = Some(to);
-            assert!(
-                memory.copy_of(memory.length()) == copies[&to],
-                "seed {seed}, to {to}"
-            );
+            assert!(memory.copy_of(memory.length()) == copies[&to], "seed {seed}, to {to}");
             assert!(memory.is_pristine());
         }
     }
@@ -106,10 +97,7 @@ fn dropping_snapshots_changes_no_other() {
             let (image, descriptors) = store.image(mapped, to).unwrap();
             memory.apply(&image, descriptors).unwrap();
             mapped = Some(to);
-            assert!(
-                memory.copy_of(memory.length()) == copies[&to],
-                "seed {seed}, to {to}"
-            );
+            assert!(memory.copy_of(memory.length()) == copies[&to], "seed {seed}, to {to}");
         }
     }
 }
@@ -126,8 +114,7 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
         let mut at = 0;
         for run in &whole.header.runs {
             let length = run.count as usize * PAGE_BYTES;
-            file.write_all_at(&bytes[at..at + length], u64::from(run.page) * PAGE)
-                .unwrap();
+            file.write_all_at(&bytes[at..at + length], u64::from(run.page) * PAGE).unwrap();
             at += length;
         }
         let mut other = SnapshotStore::new(whole.header.clone(), file.into()).unwrap();
@@ -143,10 +130,7 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
             let (image, descriptors) = other.image(mapped, id).unwrap();
             memory.apply(&image, descriptors).unwrap();
             mapped = Some(id);
-            assert!(
-                memory.copy_of(memory.length()) == copies[&id],
-                "seed {seed}, {id}"
-            );
+            assert!(memory.copy_of(memory.length()) == copies[&id], "seed {seed}, {id}");
         }
     }
 }
@@ -155,10 +139,7 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
 fn a_snapshot_that_does_not_follow_is_refused() {
     let (mut store, _) = history(1, 3);
     let error = store.push(header(5, 64, vec![]), vec![]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "snapshot 5 is malformed: it does not follow the last one"
-    );
+    assert_eq!(error.to_string(), "snapshot 5 is malformed: it does not follow the last one");
     let run = vec![PageRun { page: 1, count: 2 }];
     assert!(store.push(header(4, 64, run), vec![0; PAGE_BYTES]).is_err());
 }

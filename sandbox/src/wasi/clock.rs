@@ -43,10 +43,7 @@ impl Clock {
     /// Running clocks; the monotonic one starts at 0 now, so that it does not tell since when
     /// the machine is up.
     pub fn real() -> Self {
-        Self::Real {
-            origin: Instant::now(),
-            monotonic_base_nanos: 0,
-        }
+        Self::Real { origin: Instant::now(), monotonic_base_nanos: 0 }
     }
 
     /// Nanoseconds since 1970.
@@ -63,13 +60,10 @@ impl Clock {
     /// Nanoseconds of the monotonic clock.
     pub fn monotonic_nanos(&self) -> u64 {
         match self {
-            Self::Real {
-                origin,
-                monotonic_base_nanos,
-            } => step(monotonic_base_nanos.saturating_add(saturating_nanos(origin.elapsed()))),
-            Self::Standing {
-                monotonic_nanos, ..
-            } => *monotonic_nanos,
+            Self::Real { origin, monotonic_base_nanos } => {
+                step(monotonic_base_nanos.saturating_add(saturating_nanos(origin.elapsed())))
+            }
+            Self::Standing { monotonic_nanos, .. } => *monotonic_nanos,
         }
     }
 

@@ -76,11 +76,7 @@ impl Errno {
 
     /// A number that came from elsewhere; what is none of preview-1's becomes [`Errno::IO`].
     pub fn from_raw(raw: u16) -> Self {
-        if (1..=LARGEST).contains(&raw) {
-            Self(raw)
-        } else {
-            Self::IO
-        }
+        if (1..=LARGEST).contains(&raw) { Self(raw) } else { Self::IO }
     }
 }
 

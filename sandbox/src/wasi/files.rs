@@ -106,11 +106,7 @@ impl<T: WasiHost> Call<'_, T> {
         self.memory.write_u64(out, 0)?;
         let file = self.wasi().file(fd, Errno::SPIPE)?;
         let only_asks = whence == WHENCE_CURRENT && offset == 0;
-        file.rights.require(if only_asks {
-            Rights::FD_TELL
-        } else {
-            Rights::FD_SEEK
-        })?;
+        file.rights.require(if only_asks { Rights::FD_TELL } else { Rights::FD_SEEK })?;
         let base = match whence {
             WHENCE_SET => 0,
             WHENCE_CURRENT => file.offset,
@@ -178,20 +174,14 @@ impl<T: WasiHost> Call<'_, T> {
         if chunk.len() >= DIRECT_READ_BYTES {
             self.host.make_writable(chunk.start, chunk.len());
             let file = self.host.wasi().file(fd, Errno::SPIPE)?;
-            return Ok(pread(
-                &file.descriptor,
-                self.memory.slice_mut(chunk),
-                offset,
-            )?);
+            return Ok(pread(&file.descriptor, self.memory.slice_mut(chunk), offset)?);
         }
         let mut bytes = [0; DIRECT_READ_BYTES];
         let bytes = &mut bytes[..chunk.len()];
         let file = self.host.wasi().file(fd, Errno::SPIPE)?;
         let length = pread(&file.descriptor, &mut *bytes, offset)?;
         let target = chunk.start..chunk.start + length;
-        self.memory
-            .slice_mut(target)
-            .copy_from_slice(&bytes[..length]);
+        self.memory.slice_mut(target).copy_from_slice(&bytes[..length]);
         Ok(length)
     }
 

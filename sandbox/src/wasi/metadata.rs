@@ -61,12 +61,9 @@ impl<T: WasiHost> Call<'_, T> {
             Descriptor::Stream(_) => {
                 encode_fdstat(GuestFileType::Unknown, none, Rights::STREAM.bits(), 0)
             }
-            Descriptor::Preopen(_) => encode_fdstat(
-                GuestFileType::Directory,
-                none,
-                Rights::DIRECTORY.bits(),
-                all,
-            ),
+            Descriptor::Preopen(_) => {
+                encode_fdstat(GuestFileType::Directory, none, Rights::DIRECTORY.bits(), all)
+            }
             Descriptor::Directory(directory) => {
                 encode_fdstat(GuestFileType::Directory, none, directory.rights.bits(), all)
             }

@@ -157,10 +157,7 @@ impl<T: WasiHost> Call<'_, T> {
     ) -> Result<(), Errno> {
         let from = self.place(from_fd, from, from_length)?;
         let to = self.place(to_fd, to, to_length)?;
-        let operation = PathOperation::Rename {
-            to_preopen: to.preopen,
-            to_path: to.path,
-        };
+        let operation = PathOperation::Rename { to_preopen: to.preopen, to_path: to.path };
         self.change(from.preopen, from.path, operation)
     }
 
@@ -247,11 +244,7 @@ impl<T: WasiHost> Call<'_, T> {
         path: String,
         operation: PathOperation,
     ) -> Result<(PathReply, Option<OwnedFd>), Errno> {
-        let request = PathRequest {
-            preopen,
-            path,
-            operation,
-        };
+        let request = PathRequest { preopen, path, operation };
         let (reply, descriptor) = self.host.path(request)?;
         let PathReply::Errno { errno, message } = reply else {
             return Ok((reply, descriptor));
@@ -267,10 +260,7 @@ impl<T: WasiHost> Call<'_, T> {
         let directory = self.host.wasi().directory(fd)?;
         directory.rights.require(Rights::PATH_OPEN)?;
         let path = directory.join(self.memory.path(path, length)?)?;
-        Ok(Place {
-            preopen: directory.preopen,
-            path,
-        })
+        Ok(Place { preopen: directory.preopen, path })
     }
 }
 
@@ -300,11 +290,7 @@ impl OpenRequest {
             directory: how & how::DIRECTORY != 0,
             follow: follows(lookup)?,
         };
-        Ok(Self {
-            operation,
-            wanted: Rights::of_file(read, write),
-            flags,
-        })
+        Ok(Self { operation, wanted: Rights::of_file(read, write), flags })
     }
 }
 

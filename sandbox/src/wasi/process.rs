@@ -61,8 +61,7 @@ impl<T: WasiHost> Call<'_, T> {
     }
 
     fn write_strings(&mut self, strings: &Strings, out: u32, bytes: u32) -> Result<(), Errno> {
-        self.memory
-            .check_array(out, strings.starts.len() as u32, 4)?;
+        self.memory.check_array(out, strings.starts.len() as u32, 4)?;
         self.memory.write(bytes, &strings.bytes)?;
         for (start, place) in strings.starts.iter().zip((out..).step_by(4)) {
             self.memory.write_u32(place, bytes + start)?;
@@ -152,22 +151,16 @@ impl<T: WasiHost> Call<'_, T> {
         if !(1..=SUBSCRIPTIONS_MAX).contains(&count) {
             return Err(Errno::INVAL);
         }
-        self.memory
-            .check_array(subscriptions, count, SUBSCRIPTION_BYTES)?;
+        self.memory.check_array(subscriptions, count, SUBSCRIPTION_BYTES)?;
         self.memory.check_array(events, count, EVENT_BYTES)?;
         self.memory.write_u32(out, 0)?;
         let subscriptions = (0..count)
             .map(|index| self.subscription(subscriptions + index * SUBSCRIPTION_BYTES))
             .collect::<Result<Vec<_>, _>>()?;
-        let earliest = subscriptions
-            .iter()
-            .map(Subscription::remaining_nanos)
-            .min();
+        let earliest = subscriptions.iter().map(Subscription::remaining_nanos).min();
         let slept = earliest.unwrap_or(0);
         self.wasi().clock.sleep(slept);
-        let due = subscriptions
-            .iter()
-            .filter(|one| one.remaining_nanos() <= slept);
+        let due = subscriptions.iter().filter(|one| one.remaining_nanos() <= slept);
         let mut ready = 0;
         for subscription in due {
             let event = self.event(subscription);
@@ -187,11 +180,7 @@ impl<T: WasiHost> Call<'_, T> {
             2 => Ok(Wait::Write { fd: number }),
             _ => return Err(Errno::INVAL),
         };
-        Ok(Subscription {
-            userdata: little_endian_u64(&raw[..8]),
-            tag,
-            wait,
-        })
+        Ok(Subscription { userdata: little_endian_u64(&raw[..8]), tag, wait })
     }
 
     fn event(&mut self, subscription: &Subscription) -> [u8; EVENT_BYTES as usize] {
@@ -214,17 +203,11 @@ impl<T: WasiHost> Call<'_, T> {
             Wait::Write { fd } => (fd, false),
         };
         match self.wasi().descriptor(fd)? {
-            Descriptor::Stream(0) if reads => Ok(Readiness {
-                bytes: 0,
-                flags: HANGUP,
-            }),
+            Descriptor::Stream(0) if reads => Ok(Readiness { bytes: 0, flags: HANGUP }),
             Descriptor::Stream(1 | 2) if !reads => Ok(Readiness::default()),
             Descriptor::File(file) if reads => {
                 let length = path_stat(&rustix::fs::fstat(&file.descriptor)?).length;
-                Ok(Readiness {
-                    bytes: length.saturating_sub(file.offset),
-                    flags: 0,
-                })
+                Ok(Readiness { bytes: length.saturating_sub(file.offset), flags: 0 })
             }
             Descriptor::File(_) => Ok(Readiness::default()),
             _ => Err(Errno::BADF),
@@ -253,18 +236,11 @@ fn clock_wait(clock: &Clock, id: u32, raw: &[u8]) -> Result<Wait, Errno> {
         CLOCK_ABSOLUTE => true,
         _ => return Err(Errno::INVAL),
     };
-    let remaining_nanos = if absolute {
-        timeout.saturating_sub(now)
-    } else {
-        timeout
-    };
+    let remaining_nanos = if absolute { timeout.saturating_sub(now) } else { timeout };
     Ok(Wait::Clock { remaining_nanos })
 }
 
 /// At most eight bytes.
 fn little_endian_u64(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }

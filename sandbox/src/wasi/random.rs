@@ -41,9 +41,7 @@ impl Random {
     /// A generator's.
     pub fn from_seed(seed: u64) -> Self {
         let mut mix = SplitMix(seed);
-        Self::Seeded(Generator {
-            state: core::array::from_fn(|_| mix.next()),
-        })
+        Self::Seeded(Generator { state: core::array::from_fn(|_| mix.next()) })
     }
 
     /// Fills guest memory by stores of our own, never by the kernel's.
@@ -114,20 +112,9 @@ mod tests {
     /// The first outputs of the authors' `xoshiro256starstar.c` from the state 1, 2, 3, 4.
     #[test]
     fn the_generator_is_xoshiro256_star_star() {
-        let mut generator = Generator {
-            state: [1, 2, 3, 4],
-        };
+        let mut generator = Generator { state: [1, 2, 3, 4] };
         let drawn: [u64; 5] = core::array::from_fn(|_| generator.next());
-        assert_eq!(
-            drawn,
-            [
-                11520,
-                0,
-                1509978240,
-                1215971899390074240,
-                1216172134540287360
-            ]
-        );
+        assert_eq!(drawn, [11520, 0, 1509978240, 1215971899390074240, 1216172134540287360]);
     }
 
     /// The first outputs of the authors' `splitmix64.c` from the state 1234567.

@@ -39,10 +39,7 @@ impl<T: WasiHost> Call<'_, T> {
             self.wasi().table.set_listing(fd, entries)?;
         }
         let entries = self.host.wasi().table.listing(fd).unwrap_or(&[]);
-        let mut writer = EntryWriter {
-            buffer: self.memory.slice_mut(range),
-            used: 0,
-        };
+        let mut writer = EntryWriter { buffer: self.memory.slice_mut(range), used: 0 };
         write_entries(&mut writer, &directory, entries, cookie);
         let used = writer.used as u32;
         self.memory.write_u32(out, used)
@@ -63,18 +60,11 @@ fn write_entries(
     entries: &[(String, PathStat)],
     cookie: u64,
 ) {
-    let dot = PathStat {
-        inode: directory.inode,
-        kind: PathKind::Directory,
-        ..PathStat::default()
-    };
+    let dot = PathStat { inode: directory.inode, kind: PathKind::Directory, ..PathStat::default() };
     // The number of the parent is not the guest's to know; wasi-libc does not ask for it either.
     let dots = [(".", dot), ("..", PathStat { inode: 0, ..dot })];
     let skipped = usize::try_from(cookie.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-    let entries = entries
-        .iter()
-        .skip(skipped)
-        .map(|(name, stat)| (name.as_str(), *stat));
+    let entries = entries.iter().skip(skipped).map(|(name, stat)| (name.as_str(), *stat));
     let dots = dots.into_iter().skip(cookie.min(DOTS) as usize);
     for ((name, stat), next) in dots.chain(entries).zip(cookie.saturating_add(1)..) {
         if !writer.write(name, &stat, next) {

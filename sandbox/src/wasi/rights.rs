@@ -2,8 +2,8 @@
 //!
 //! What a guest may do with files is decided by its grants, where a path is opened; a rights word
 //! can only take away from that. A directory therefore reports every right as inheritable:
-//! wasi-libc masks what it asks for with that word, and a write that is not granted must reach the trusted
-//! side to be refused with the flag that would allow it.
+//! wasi-libc masks what it asks for with that word, and a write that is not granted must reach the
+//! trusted side to be refused with the flag that would allow it.
 
 use super::errno::Errno;
 

@@ -151,9 +151,6 @@ fn timespec(nanos: Option<u64>) -> Timespec {
             tv_sec: (nanos / NANOS_PER_SECOND) as i64,
             tv_nsec: (nanos % NANOS_PER_SECOND) as i64,
         },
-        None => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
     }
 }

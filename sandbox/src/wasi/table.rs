@@ -149,12 +149,9 @@ impl Table {
     /// A directory, opened or preopened.
     pub(super) fn directory(&mut self, number: u32) -> Result<Directory, Errno> {
         match self.descriptor(number)? {
-            Descriptor::Preopen(preopen) => Ok(Directory {
-                preopen,
-                path: String::new(),
-                inode: 0,
-                rights: Rights::DIRECTORY,
-            }),
+            Descriptor::Preopen(preopen) => {
+                Ok(Directory { preopen, path: String::new(), inode: 0, rights: Rights::DIRECTORY })
+            }
             Descriptor::Directory(directory) => Ok(directory.clone()),
             Descriptor::Stream(_) | Descriptor::File(_) => Err(Errno::NOTDIR),
         }
@@ -231,11 +228,7 @@ impl Table {
 impl Directory {
     /// Its path as a request has it.
     pub(super) fn own_path(&self) -> String {
-        if self.path.is_empty() {
-            ".".to_owned()
-        } else {
-            self.path.clone()
-        }
+        if self.path.is_empty() { ".".to_owned() } else { self.path.clone() }
     }
 
     /// The path beneath the preopen of a path relative to this directory.
@@ -279,12 +272,7 @@ mod tests {
     use super::*;
 
     fn directory(path: &str) -> Directory {
-        Directory {
-            preopen: 0,
-            path: path.to_owned(),
-            inode: 0,
-            rights: Rights::DIRECTORY,
-        }
+        Directory { preopen: 0, path: path.to_owned(), inode: 0, rights: Rights::DIRECTORY }
     }
 
     #[test]
@@ -318,9 +306,7 @@ mod tests {
         let mut table = Table::new(0, 0);
         assert_eq!(table.insert(Opened::Directory(directory("a"))), Ok(3));
         assert_eq!(table.insert(Opened::Directory(directory("b"))), Ok(4));
-        table
-            .set_listing(3, vec![("x".to_owned(), PathStat::default())])
-            .unwrap();
+        table.set_listing(3, vec![("x".to_owned(), PathStat::default())]).unwrap();
         table.renumber(3, 4).unwrap();
         assert_eq!(table.directory(4).unwrap().path, "a");
         assert_eq!(table.listing(4).unwrap().len(), 1);
@@ -348,11 +334,7 @@ mod tests {
         for path in ["..", "../x", "x/../../y", "./..", "/etc/passwd"] {
             assert_eq!(sub.join(path), Err(Errno::PERM), "{path}");
         }
-        assert_eq!(
-            directory("").join("../x"),
-            Ok("../x".to_owned()),
-            "the broker's to refuse"
-        );
+        assert_eq!(directory("").join("../x"), Ok("../x".to_owned()), "the broker's to refuse");
         let long = "x".repeat(4096);
         assert_eq!(sub.join(&long), Err(Errno::NAMETOOLONG));
     }

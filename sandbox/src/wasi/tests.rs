@@ -56,11 +56,7 @@ impl Shared {
             };
             imports.push((name.to_owned(), function.ty(&store)));
         }
-        Self {
-            module: Module::new(&engine, wrapper_module(&imports)).unwrap(),
-            linker,
-            imports,
-        }
+        Self { module: Module::new(&engine, wrapper_module(&imports)).unwrap(), linker, imports }
     }
 }
 
@@ -109,22 +105,14 @@ impl Guest {
     /// A task of a snapshot that was taken when `main` had used the descriptors below `first`.
     fn task(first: u32) -> Self {
         let partition = Partition(7);
-        Self::new(Wasi::for_task(
-            &settings(),
-            &snapshot(first),
-            NodeId(3),
-            partition,
-        ))
+        Self::new(Wasi::for_task(&settings(), &snapshot(first), NodeId(3), partition))
     }
 
     fn new(wasi: Wasi) -> Self {
         let shared = &*SHARED;
         let mut store = Store::new(shared.module.engine(), Host::new(wasi));
         let instance = shared.linker.instantiate(&mut store, &shared.module);
-        Self {
-            instance: instance.unwrap(),
-            store,
-        }
+        Self { instance: instance.unwrap(), store }
     }
 
     fn answer(&mut self, answer: impl FnMut(&PathRequest) -> Answer + 'static) {
@@ -144,13 +132,10 @@ impl Guest {
         let function = self.instance.get_func(&mut self.store, name).unwrap();
         let kind = function.ty(&self.store);
         assert_eq!(kind.params().len(), arguments.len(), "arguments of {name}");
-        let values = kind
-            .params()
-            .zip(arguments)
-            .map(|(kind, &value)| match kind {
-                ValType::I32 => Val::I32(value as u32 as i32),
-                _ => Val::I64(value as i64),
-            });
+        let values = kind.params().zip(arguments).map(|(kind, &value)| match kind {
+            ValType::I32 => Val::I32(value as u32 as i32),
+            _ => Val::I64(value as i64),
+        });
         let mut results = vec![Val::I32(0); kind.results().len()];
         function.call(&mut self.store, &values.collect::<Vec<_>>(), &mut results)?;
         let number = results.first().map_or(0, Val::unwrap_i32);
@@ -231,35 +216,21 @@ fn snapshot(first_free_descriptor: u32) -> SnapshotHeader {
 }
 
 fn errno_reply(errno: Errno, message: &str) -> PathReply {
-    PathReply::Errno {
-        errno: errno.raw(),
-        message: message.to_owned(),
-    }
+    PathReply::Errno { errno: errno.raw(), message: message.to_owned() }
 }
 
 fn wrapper_module(imports: &[(String, FuncType)]) -> Vec<u8> {
     let (mut head, mut body) = (String::new(), String::new());
     for (name, kind) in imports {
         let parameters: Vec<String> = kind.params().map(|kind| kind.to_string()).collect();
-        let result = if kind.results().len() == 0 {
-            ""
-        } else {
-            "(result i32)"
-        };
+        let result = if kind.results().len() == 0 { "" } else { "(result i32)" };
         let signature = format!("(param {}) {result}", parameters.join(" "));
-        writeln!(
-            head,
-            "(import \"{MODULE}\" \"{name}\" (func ${name} {signature}))"
-        )
-        .unwrap();
+        writeln!(head, "(import \"{MODULE}\" \"{name}\" (func ${name} {signature}))").unwrap();
         write!(body, "(func (export \"{name}\") {signature} (call ${name}").unwrap();
         for index in 0..parameters.len() {
             write!(body, " (local.get {index})").unwrap();
         }
         body.push_str("))\n");
     }
-    wat::parse_str(format!(
-        "(module {head} (memory (export \"memory\") 2) {body})"
-    ))
-    .unwrap()
+    wat::parse_str(format!("(module {head} (memory (export \"memory\") 2) {body})")).unwrap()
 }

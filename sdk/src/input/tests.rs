@@ -17,19 +17,12 @@ impl Read for Slow<'_> {
 }
 
 fn file(path: &str, length: usize) -> InputFile {
-    InputFile {
-        path: path.to_owned(),
-        length: length as u64,
-        modified_nanos: 0,
-    }
+    InputFile { path: path.to_owned(), length: length as u64, modified_nanos: 0 }
 }
 
 /// The rule itself: a line ends at `\n`, and what follows the last one is a line if not empty.
 fn naive(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<_> = text
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::to_vec)
-        .collect();
+    let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     if lines.last().is_some_and(Vec::is_empty) {
         lines.pop();
     }
@@ -43,14 +36,8 @@ fn read(text: &[u8], piece: &Piece, step: usize, buffer: usize) -> Vec<Vec<u8>> 
     let mut lines = Vec::new();
     while reader.advance().unwrap() {
         let (offset, line) = (reader.offset() as usize, reader.line());
-        assert!(
-            piece.range.contains(&(offset as u64)),
-            "{offset} in {piece:?}"
-        );
-        assert!(
-            &text[offset..offset + line.len()] == line,
-            "offset of a line"
-        );
+        assert!(piece.range.contains(&(offset as u64)), "{offset} in {piece:?}");
+        assert!(&text[offset..offset + line.len()] == line, "offset of a line");
         lines.push(line.to_vec());
     }
     lines
@@ -58,9 +45,7 @@ fn read(text: &[u8], piece: &Piece, step: usize, buffer: usize) -> Vec<Vec<u8>> 
 
 fn read_all(texts: &[Vec<u8>], partitions: u32, step: usize, buffer: usize) -> Vec<Vec<u8>> {
     let files = texts.iter().enumerate();
-    let files = files
-        .map(|(index, text)| file(&index.to_string(), text.len()))
-        .collect();
+    let files = files.map(|(index, text)| file(&index.to_string(), text.len())).collect();
     let pieces = split(files, partitions);
     assert_eq!(pieces.len(), partitions as usize);
     let lines = pieces.iter().flatten().flat_map(|piece| {
@@ -88,18 +73,13 @@ const NASTY: [&[u8]; 12] = [
 #[test]
 fn every_cut_of_nasty_texts() {
     for text in NASTY {
-        let piece = |range| Piece {
-            file: file("0", text.len()).into(),
-            range,
-        };
+        let piece = |range| Piece { file: file("0", text.len()).into(), range };
         let length = text.len() as u64;
         for first in 0..=length {
             for second in first..=length {
                 let pieces = [0..first, first..second, second..length].map(piece);
-                let lines: Vec<_> = pieces
-                    .iter()
-                    .flat_map(|piece| read(text, piece, 3, 4))
-                    .collect();
+                let lines: Vec<_> =
+                    pieces.iter().flat_map(|piece| read(text, piece, 3, 4)).collect();
                 assert_eq!(lines, naive(text), "{text:?} cut at {first} and {second}");
             }
         }
@@ -118,30 +98,21 @@ fn lines_of_megabytes() {
     ]
     .concat();
     for partitions in [1, 2, 5, 64] {
-        let lines = read_all(
-            std::slice::from_ref(&text),
-            partitions,
-            256 << 10,
-            128 << 10,
-        );
+        let lines = read_all(std::slice::from_ref(&text), partitions, 256 << 10, 128 << 10);
         assert!(lines == naive(&text), "{partitions} partitions");
     }
 }
 
 #[test]
 fn many_small_files_share_partitions() {
-    let texts: Vec<Vec<u8>> = (0..1000)
-        .map(|index| format!("file {index}\nend").into_bytes())
-        .collect();
+    let texts: Vec<Vec<u8>> =
+        (0..1000).map(|index| format!("file {index}\nend").into_bytes()).collect();
     let expected: Vec<_> = texts.iter().flat_map(|text| naive(text)).collect();
     assert_eq!(read_all(&texts, 7, 64, 16), expected);
     let files = texts.iter().map(|text| file("f", text.len())).collect();
     let shares = split(files, 7);
     assert!(shares.iter().all(|share| (130..160).contains(&share.len())));
-    assert!(
-        shares.iter().map(Vec::len).sum::<usize>() <= 1000 + 6,
-        "one cut each, at most"
-    );
+    assert!(shares.iter().map(Vec::len).sum::<usize>() <= 1000 + 6, "one cut each, at most");
 }
 
 #[test]
@@ -149,10 +120,7 @@ fn shares_are_equal_and_cover_everything() {
     let files = vec![file("a", 100), file("b", 0), file("c", 3), file("d", 297)];
     let shares = split(files, 4);
     for share in &shares {
-        let bytes: u64 = share
-            .iter()
-            .map(|piece| piece.range.end - piece.range.start)
-            .sum();
+        let bytes: u64 = share.iter().map(|piece| piece.range.end - piece.range.start).sum();
         assert_eq!(bytes, 100, "{share:?}");
     }
     assert!(split(vec![file("a", 0)], 3).iter().all(Vec::is_empty));

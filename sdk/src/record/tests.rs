@@ -23,15 +23,9 @@ fn check<T: Record + Serialize + PartialEq + Debug>(value: &T) {
     let (mut skipped, longer) = (&bytes[..], [&bytes[..], &[7]].concat());
     T::skip(&mut skipped).unwrap();
     assert!(skipped.is_empty(), "skip leaves {skipped:?} of {value:?}");
-    assert!(
-        decode_whole::<T>(&longer).is_err(),
-        "left-over bytes of {value:?}"
-    );
+    assert!(decode_whole::<T>(&longer).is_err(), "left-over bytes of {value:?}");
     for end in 0..bytes.len() {
-        assert!(
-            decode_whole::<T>(&bytes[..end]).is_err(),
-            "{end} bytes of {value:?}"
-        );
+        assert!(decode_whole::<T>(&bytes[..end]).is_err(), "{end} bytes of {value:?}");
     }
 }
 
@@ -58,10 +52,7 @@ fn edges_of_numbers() {
         check(&i128::from(value.cast_signed()));
         check(&(value as usize));
     }
-    assert!(
-        decode_whole::<u16>(&[0xff, 0xff, 0x04]).is_err(),
-        "above 65535"
-    );
+    assert!(decode_whole::<u16>(&[0xff, 0xff, 0x04]).is_err(), "above 65535");
     assert_eq!(decode_whole::<u16>(&[0xff, 0xff, 0x03]), Ok(u16::MAX));
     assert!(decode_whole::<u32>(&[0x80; 9]).is_err(), "never ends");
 }
@@ -70,21 +61,12 @@ fn edges_of_numbers() {
 fn compound_types() {
     check(&(1u8, -2i8, true, 'ß', 1.5f32, f64::MIN));
     check(&(Some("text".to_owned()), None::<u32>, Some(Some(3u64))));
-    check(&vec![
-        (b"bytes".to_vec(), vec![1u64, 300]),
-        (vec![], vec![]),
-    ]);
+    check(&vec![(b"bytes".to_vec(), vec![1u64, 300]), (vec![], vec![])]);
     check(&[Ok::<u8, String>(3), Err("no".to_owned())]);
     check(&Box::new([1.0f64, -0.0]));
-    check(&BTreeMap::from([
-        ("a".to_owned(), 1i32),
-        ("b".to_owned(), -1),
-    ]));
+    check(&BTreeMap::from([("a".to_owned(), 1i32), ("b".to_owned(), -1)]));
     check(&Shape::Point);
-    check(&Shape::Named {
-        name: "square".to_owned(),
-        sides: vec![1, -1, 1, -1],
-    });
+    check(&Shape::Named { name: "square".to_owned(), sides: vec![1, -1, 1, -1] });
     let mut bytes = Vec::new();
     Serde(Shape::Point).encode(&mut bytes);
     assert_eq!(bytes, [0]);

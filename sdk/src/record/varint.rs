@@ -61,10 +61,4 @@ macro_rules! signed {
         }
     )*};
 }
-signed!(
-    i16 as u16,
-    i32 as u32,
-    i64 as u64,
-    i128 as u128,
-    isize as usize
-);
+signed!(i16 as u16, i32 as u32, i64 as u64, i128 as u128, isize as usize);

@@ -85,11 +85,7 @@ pub(crate) fn simulate(plan: &Plan, job: &Arc<Job>, directory: &Path) -> Result<
     let (wire, elapsed) =
         ended.map_err(|error| format!("seed {}: {error}\n{journal}", plan.seed))?;
     fs::remove_dir_all(directory).map_err(|error| error.to_string())?;
-    Ok(Outcome {
-        trace: wire.take_trace(),
-        journal,
-        elapsed,
-    })
+    Ok(Outcome { trace: wire.take_trace(), journal, elapsed })
 }
 
 fn run(
@@ -109,11 +105,7 @@ fn run(
     let (a, b) = &plan.partition.between;
     let between = (sim.lookup(a.as_str()), sim.lookup(b.as_str()));
     let (loss, during) = (plan.loss, plan.partition.during.clone());
-    let faults = Faults {
-        loss,
-        between,
-        during,
-    };
+    let faults = Faults { loss, between, during };
     let wire = Wire::new(plan.seed, faults);
     let context = Context {
         plan: Arc::new(plan.clone()),
@@ -155,10 +147,7 @@ fn start_roles(
     let (ada, machine) = (mint(Role::Tenant("ada".to_owned()))?, sim.lookup("driver"));
     let role = roles::run_driver(context.clone(), machine, job.clone(), ada);
     sim.client("driver", role);
-    let (admin, machine) = (
-        mint(Role::Tenant("admin".to_owned()))?,
-        sim.lookup("person"),
-    );
+    let (admin, machine) = (mint(Role::Tenant("admin".to_owned()))?, sim.lookup("person"));
     let role = person::run(context.clone(), context.network(machine), admin);
     sim.client("person", role);
     sim.client("master", roles::run_master(context.clone(), state));
@@ -181,8 +170,7 @@ impl Context {
         self.journal.note(format_args!("{stage:?}"));
         self.stage.send_replace(stage);
         if stage == Stage::WorkersEnd {
-            self.ending
-                .send_replace(turmoil::sim_elapsed().unwrap_or_default());
+            self.ending.send_replace(turmoil::sim_elapsed().unwrap_or_default());
         }
     }
 

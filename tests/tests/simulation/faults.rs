@@ -69,10 +69,7 @@ impl Plan {
             cores: std::array::from_fn(|_| rng.random_range(1..=2)),
             loss: [0.0, 0.002, 0.01, 0.03][rng.random_range(0..4)],
             latency: latency_min..latency_max,
-            partition: Partition {
-                between: (worker(first), other),
-                during: start..start + length,
-            },
+            partition: Partition { between: (worker(first), other), during: start..start + length },
         }
     }
 }

@@ -43,9 +43,7 @@ struct Teller(Journal);
 impl Journal {
     pub(crate) fn note(&self, text: impl fmt::Display) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.entries()
-            .lines
-            .push(format!("{:8.3} s  {text}", at.as_secs_f64()));
+        self.entries().lines.push(format!("{:8.3} s  {text}", at.as_secs_f64()));
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Rare)) {
@@ -72,10 +70,7 @@ impl Journal {
 
 impl fmt::Display for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries()
-            .lines
-            .iter()
-            .try_for_each(|line| writeln!(f, "{line}"))
+        self.entries().lines.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -91,8 +86,7 @@ impl Observer for Teller {
     }
 
     fn registered(&mut self, app: AppId) {
-        self.0
-            .note(format_args!("the driver is registered as {app}"));
+        self.0.note(format_args!("the driver is registered as {app}"));
     }
 
     fn waiting(&mut self, reason: &WaitReason) {
@@ -100,18 +94,9 @@ impl Observer for Teller {
     }
 
     fn progress(&mut self, progress: &StageProgress) {
-        let StageProgress {
-            stage,
-            name,
-            done,
-            total,
-            state,
-            ..
-        } = progress;
+        let StageProgress { stage, name, done, total, state, .. } = progress;
         if *state != ProgressState::Running {
-            self.0.note(format_args!(
-                "stage {stage} ({name}) {state:?}, {done} of {total}"
-            ));
+            self.0.note(format_args!("stage {stage} ({name}) {state:?}, {done} of {total}"));
         }
         if *state == ProgressState::Started && *done > 0 {
             self.0.count(|rare| rare.stages_resumed += 1);

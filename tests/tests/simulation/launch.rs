@@ -38,23 +38,14 @@ impl Launch for SimLaunch {
         Box::pin(async move {
             let (network, process) = self.network.process();
             let slots = self.slots.clone();
-            let ports = executor::Ports {
-                network: Arc::new(network),
-                slots,
-            };
+            let ports = executor::Ports { network: Arc::new(network), slots };
             let (ready_sender, ready) = oneshot::channel();
             let (stop, stopped) = oneshot::channel();
             let (code, description) = (artifact.code.into(), artifact.description.into());
             let running = executor::run(start, code, description, ports, ready_sender, stopped);
             let task = tokio::spawn(running);
             let (ready, stop) = (Some(ready), Some(stop));
-            let launched = SimExecutor {
-                ready,
-                stop,
-                process,
-                task,
-                how: None,
-            };
+            let launched = SimExecutor { ready, stop, process, task, how: None };
             Ok(Box::new(launched) as Box<dyn Launched>)
         })
     }

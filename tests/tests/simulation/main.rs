@@ -64,9 +64,7 @@ fn job() -> Arc<Job> {
 /// --test simulation chosen -- --nocapture`.
 fn chosen_seeds() -> Option<Range<u64>> {
     let seeds = std::env::var("OFFSHOOT_SEEDS").ok()?;
-    let (first, end) = seeds
-        .split_once("..")
-        .expect("OFFSHOOT_SEEDS is FIRST..END");
+    let (first, end) = seeds.split_once("..").expect("OFFSHOOT_SEEDS is FIRST..END");
     let number = |text: &str| text.parse().expect("OFFSHOOT_SEEDS is FIRST..END");
     Some(number(first)..number(end))
 }
@@ -77,10 +75,7 @@ fn run(seed: u64, job: &Arc<Job>) -> Result<Outcome, String> {
     let outcome = simulate(&Plan::of(seed), job, &job.directory(seed))?;
     match PANICS.get() - before {
         0 => Ok(outcome),
-        count => Err(format!(
-            "seed {seed}: {count} tasks panicked\n{}",
-            outcome.journal
-        )),
+        count => Err(format!("seed {seed}: {count} tasks panicked\n{}", outcome.journal)),
     }
 }
 
@@ -97,10 +92,7 @@ fn run_all(seeds: Range<u64>, job: &Arc<Job>) -> (Rare, Vec<String>) {
                 Ok(outcome) => {
                     let rare = rare(&outcome);
                     let digest = digest(&outcome.trace);
-                    println!(
-                        "seed {seed}: trace {digest}, {:?}, {rare:?}",
-                        outcome.elapsed
-                    );
+                    println!("seed {seed}: trace {digest}, {:?}, {rare:?}", outcome.elapsed);
                     results.0 += rare;
                 }
                 Err(error) => results.1.push(error),
@@ -122,13 +114,7 @@ fn digest(trace: &[Datagram]) -> String {
 }
 
 fn rare(outcome: &Outcome) -> Rare {
-    let count = |fate| {
-        outcome
-            .trace
-            .iter()
-            .filter(|datagram| datagram.fate == fate)
-            .count()
-    };
+    let count = |fate| outcome.trace.iter().filter(|datagram| datagram.fate == fate).count();
     Rare {
         datagrams_lost: count(Fate::Lost) as u64,
         datagrams_cut_off: count(Fate::CutOff) as u64,
@@ -141,32 +127,12 @@ fn fifty_seeds_count_words_right_and_leave_nothing() {
     let job = job();
     let (total, errors) = run_all(0..SEEDS, &job);
     println!("all {SEEDS} seeds: {total:?}");
-    assert!(
-        errors.is_empty(),
-        "{} seeds failed:\n{}",
-        errors.len(),
-        errors.join("\n")
-    );
-    assert!(
-        total.datagrams_lost > 0,
-        "no datagram was ever lost by chance"
-    );
-    assert!(
-        total.datagrams_cut_off > 0,
-        "no partition ever stopped a datagram"
-    );
-    assert!(
-        total.executors_lost > 0,
-        "no partition ever cost a driver an executor"
-    );
-    assert!(
-        total.workers_lost > 0,
-        "no partition ever cost the master a worker"
-    );
-    assert!(
-        total.stages_resumed > 0,
-        "no partition ever made a stage run again"
-    );
+    assert!(errors.is_empty(), "{} seeds failed:\n{}", errors.len(), errors.join("\n"));
+    assert!(total.datagrams_lost > 0, "no datagram was ever lost by chance");
+    assert!(total.datagrams_cut_off > 0, "no partition ever stopped a datagram");
+    assert!(total.executors_lost > 0, "no partition ever cost a driver an executor");
+    assert!(total.workers_lost > 0, "no partition ever cost the master a worker");
+    assert!(total.stages_resumed > 0, "no partition ever made a stage run again");
 }
 
 #[test]
@@ -180,12 +146,7 @@ fn chosen_seeds_tell_what_happens() {
     }
     let (total, errors) = run_all(seeds, &job);
     println!("{total:?}");
-    assert!(
-        errors.is_empty(),
-        "{} seeds failed:\n{}",
-        errors.len(),
-        errors.join("\n")
-    );
+    assert!(errors.is_empty(), "{} seeds failed:\n{}", errors.len(), errors.join("\n"));
 }
 
 #[test]

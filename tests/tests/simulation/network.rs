@@ -88,23 +88,14 @@ impl Wire {
         let losses = StdRng::seed_from_u64(seed ^ 0x1055_e500);
         let datagrams = Vec::new();
         let record = Mutex::new(Record { losses, datagrams });
-        Arc::new(Self {
-            seed,
-            faults,
-            endpoints: AtomicU64::new(0),
-            record,
-        })
+        Arc::new(Self { seed, faults, endpoints: AtomicU64::new(0), record })
     }
 
     /// The network of a process on `machine` that is never killed.
     pub(crate) fn network(self: &Arc<Self>, machine: IpAddr) -> SimNetwork {
         // Without its sender the receiver stands still, which is what is wanted.
         let (_, process) = watch::channel(false);
-        SimNetwork {
-            wire: self.clone(),
-            machine,
-            process,
-        }
+        SimNetwork { wire: self.clone(), machine, process }
     }
 
     /// Everything that was sent, in order.
@@ -122,13 +113,7 @@ impl Wire {
         let mut record = self.record();
         let draw = record.losses.random::<f64>();
         let fate = self.faults.fate(at, machine, to.ip(), draw);
-        record.datagrams.push(Datagram {
-            at,
-            from,
-            to,
-            length,
-            fate,
-        });
+        record.datagrams.push(Datagram { at, from, to, length, fate });
         fate == Fate::Sent
     }
 }
@@ -139,13 +124,7 @@ impl SimNetwork {
     /// The network of another process on the same machine.
     pub(crate) fn process(&self) -> (Self, ProcessEnd) {
         let (end, process) = watch::channel(false);
-        (
-            Self {
-                process,
-                ..self.clone()
-            },
-            ProcessEnd(end),
-        )
+        (Self { process, ..self.clone() }, ProcessEnd(end))
     }
 
     fn is_dead(&self) -> bool {
@@ -158,11 +137,7 @@ impl Network for SimNetwork {
         Box::pin(async move {
             let socket = Arc::new(turmoil::net::UdpSocket::bind(address).await?);
             let network = self.clone();
-            let socket = SimSocket {
-                socket,
-                network,
-                readable: Mutex::new(None),
-            };
+            let socket = SimSocket { socket, network, readable: Mutex::new(None) };
             Ok(Arc::new(socket) as Arc<dyn AsyncUdpSocket>)
         })
     }
@@ -192,9 +167,7 @@ impl ProcessEnd {
 
 impl std::fmt::Debug for SimSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimSocket")
-            .field("socket", &self.socket)
-            .finish_non_exhaustive()
+        f.debug_struct("SimSocket").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
@@ -231,11 +204,7 @@ impl AsyncUdpSocket for SimSocket {
         }
         let (from, to) = (self.socket.local_addr()?, transmit.destination);
         let bytes = transmit.contents;
-        if self
-            .network
-            .wire
-            .pass(self.network.machine, from, to, bytes.len())
-        {
+        if self.network.wire.pass(self.network.machine, from, to, bytes.len()) {
             // Nobody listens there: the datagram is lost, and UDP does not say so.
             let _ = self.socket.try_send_to(bytes, to);
         }
@@ -255,12 +224,7 @@ impl AsyncUdpSocket for SimSocket {
         loop {
             match self.socket.try_recv_from(&mut buffers[0]) {
                 Ok((length, from)) => {
-                    meta[0] = RecvMeta {
-                        addr: from,
-                        len: length,
-                        stride: length,
-                        ..meta[0]
-                    };
+                    meta[0] = RecvMeta { addr: from, len: length, stride: length, ..meta[0] };
                     (meta[0].ecn, meta[0].dst_ip) = (None, None);
                     return Poll::Ready(Ok(1));
                 }
@@ -307,10 +271,7 @@ impl Runtime for SimRuntime {
     }
 
     fn wrap_udp_socket(&self, _: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "a simulation has no real sockets",
-        ))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a simulation has no real sockets"))
     }
 
     fn now(&self) -> Instant {

@@ -39,9 +39,7 @@ pub(crate) async fn run(
         for row in &rows {
             let is_lost = row.state == WorkerState::Lost;
             if is_lost && lost.insert(row.id.clone()) {
-                context
-                    .journal
-                    .note(format_args!("the master has lost {:?}", row.id));
+                context.journal.note(format_args!("the master has lost {:?}", row.id));
                 context.journal.count(|rare| rare.workers_lost += 1);
             } else if !is_lost {
                 lost.remove(&row.id);
@@ -69,14 +67,9 @@ pub(crate) async fn run(
 /// A connection to the master, which may not listen yet.
 async fn connect(endpoint: &Endpoint, context: &Context) -> Result<FrameStream, Box<dyn Error>> {
     loop {
-        match endpoint
-            .connect(context.master, RoleKind::Master, Purpose::Control)
-            .await
-        {
+        match endpoint.connect(context.master, RoleKind::Master, Purpose::Control).await {
             Ok(mut connection) => {
-                return Ok(connection
-                    .take_control()
-                    .expect("a control connection has its stream"));
+                return Ok(connection.take_control().expect("a control connection has its stream"));
             }
             Err(error) if turmoil::elapsed() > REST => return Err(error.into()),
             Err(_) => {}

@@ -35,9 +35,7 @@ pub(crate) fn unix_time() -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Duration::from_secs(now.expect("it is past 1970").as_secs())
     });
-    let elapsed = turmoil::in_simulation()
-        .then(turmoil::sim_elapsed)
-        .flatten();
+    let elapsed = turmoil::in_simulation().then(turmoil::sim_elapsed).flatten();
     *start + elapsed.unwrap_or_default()
 }
 
@@ -65,10 +63,7 @@ impl SimEntropy {
 
 impl ports::Entropy for SimEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        self.0
-            .lock()
-            .expect("no holder of the lock panics")
-            .fill_bytes(bytes);
+        self.0.lock().expect("no holder of the lock panics").fill_bytes(bytes);
     }
 }
 
@@ -76,10 +71,7 @@ impl ports::Entropy for SimEntropy {
 
 impl MachineModules {
     pub(crate) fn new(cache: ModuleCache) -> Self {
-        Self {
-            cache,
-            known: Mutex::default(),
-        }
+        Self { cache, known: Mutex::default() }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<ModuleHash>> {
@@ -90,11 +82,7 @@ impl MachineModules {
 impl PrepareModule for MachineModules {
     fn lookup(&self, hash: ModuleHash) -> PortFuture<'_, Result<Option<Artifact>, CompileError>> {
         Box::pin(async move {
-            if self.known().contains(&hash) {
-                self.cache.lookup(hash)
-            } else {
-                Ok(None)
-            }
+            if self.known().contains(&hash) { self.cache.lookup(hash) } else { Ok(None) }
         })
     }
 

@@ -32,10 +32,7 @@ pub(crate) async fn run_master(context: Context, state: State) -> turmoil::Resul
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(context.plan.seed)),
     };
-    let config = server::Config {
-        listen: anywhere(PORT),
-        leases: Leases::default(),
-    };
+    let config = server::Config { listen: anywhere(PORT), leases: Leases::default() };
     let master = server::serve(state, config, ports).await?;
     context.reached(Stage::MasterEnds).await;
     master.shutdown().await;
@@ -102,16 +99,11 @@ pub(crate) async fn run_driver(
                 ended => break ended?,
             }
         };
-        context
-            .journal
-            .note(format_args!("job {round} has ended: {end:?}"));
+        context.journal.note(format_args!("job {round} has ended: {end:?}"));
         if end != driver::End::Exit(0) {
             return Err(format!("job {round} failed: {end:?}").into());
         }
-        job.check(
-            &context.journal.take_output(),
-            &context.directory.join(output),
-        )?;
+        job.check(&context.journal.take_output(), &context.directory.join(output))?;
         let healed = context.plan.partition.during.end;
         tokio::time::sleep(healed.saturating_sub(turmoil::elapsed())).await;
     }
@@ -135,10 +127,7 @@ async fn submit(
         artifact: job.cache.get(job.hash, &job.wasm).map_err(failed)?,
         arguments: job.arguments(output),
         grants: job.grants(&context.directory),
-        settings: Settings {
-            shuffle_partitions: PARALLELISM,
-            ..Settings::default()
-        },
+        settings: Settings { shuffle_partitions: PARALLELISM, ..Settings::default() },
         request: ResourceRequest {
             executor_cores: None,
             executor_memory_bytes: MEMORY_BYTES,

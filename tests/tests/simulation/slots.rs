@@ -88,9 +88,7 @@ struct TurnLink {
 impl InPlaceSlots {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let chance = StdRng::seed_from_u64(seed ^ 0x5107_5107);
-        Arc::new(Self {
-            chance: Arc::new(Mutex::new(chance)),
-        })
+        Arc::new(Self { chance: Arc::new(Mutex::new(chance)) })
     }
 
     fn run(&self, name: String) -> io::Result<InPlaceSlot> {
@@ -103,20 +101,10 @@ impl InPlaceSlots {
             }),
             changed: Condvar::new(),
         });
-        let seed = self
-            .chance
-            .lock()
-            .expect("no holder of the lock panics")
-            .random();
+        let seed = self.chance.lock().expect("no holder of the lock panics").random();
         let realtime_nanos = GUEST_TIME.as_nanos() as u64;
-        let world = FixedWorld {
-            seed,
-            realtime_nanos,
-        };
-        let link = Box::new(TurnLink {
-            turns: turns.clone(),
-            world,
-        });
+        let world = FixedWorld { seed, realtime_nanos };
+        let link = Box::new(TurnLink { turns: turns.clone(), world });
         let ending = turns.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             ending.pass(match catch_unwind(AssertUnwindSafe(|| run_slot(link))) {

@@ -46,9 +46,7 @@ fn text() -> String {
     for line in 0..LINES {
         let rare = line.wrapping_mul(2_654_435_761) >> 20;
         let often = line % 17;
-        text.push_str(&format!(
-            "the word{often} of line{line}  and\tword{rare} the end\n"
-        ));
+        text.push_str(&format!("the word{often} of line{line}  and\tword{rare} the end\n"));
     }
     text
 }
@@ -67,8 +65,7 @@ fn write_input(text: &str) -> io::Result<PathBuf> {
 
 fn path_text(path: &Path) -> String {
     let text = path.to_str();
-    text.expect("build and temporary directories have names in UTF-8")
-        .to_owned()
+    text.expect("build and temporary directories have names in UTF-8").to_owned()
 }
 
 // === impl Job ===
@@ -86,14 +83,7 @@ impl Job {
         for word in text.split_ascii_whitespace() {
             *counts.entry(word.to_owned()).or_default() += 1;
         }
-        Ok(Self {
-            wasm,
-            hash,
-            cache,
-            input,
-            directory,
-            counts,
-        })
+        Ok(Self { wasm, hash, cache, input, directory, counts })
     }
 
     /// Where a simulation may keep its files.
@@ -111,14 +101,8 @@ impl Job {
     pub(crate) fn grants(&self, directory: &Path) -> Grants {
         let (input, results) = (path_text(&self.input), RESULTS.to_owned());
         Grants {
-            read: vec![PathGrant {
-                guest: input.clone(),
-                host: input,
-            }],
-            write: vec![PathGrant {
-                guest: results,
-                host: path_text(directory),
-            }],
+            read: vec![PathGrant { guest: input.clone(), host: input }],
+            write: vec![PathGrant { guest: results, host: path_text(directory) }],
             environment: vec![],
         }
     }

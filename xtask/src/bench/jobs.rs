@@ -44,17 +44,13 @@ impl Bench {
         let module = self.guests.module(name)?.to_owned();
         let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        self.job(&options, &module, &arguments)
-            .with_context(|| name.to_owned())
+        self.job(&options, &module, &arguments).with_context(|| name.to_owned())
     }
 
     fn timed(&mut self, command: &mut Command) -> Result<Timed> {
         let start = Instant::now();
         let stdout = self.cluster.run(command)?;
-        Ok(Timed {
-            stdout,
-            seconds: start.elapsed().as_secs_f64(),
-        })
+        Ok(Timed { stdout, seconds: start.elapsed().as_secs_f64() })
     }
 
     /// Samples after a warm-up.
@@ -78,12 +74,7 @@ pub(super) fn submit(bench: &mut Bench) -> Result<Vec<Figure>> {
         cached.push(1e3 * bench.job(&[], &path, &arguments)?.seconds);
     }
     Ok(vec![
-        Figure::new(
-            "submit, module not compiled yet",
-            "ms",
-            Goal::AtMost(150.0),
-            first,
-        ),
+        Figure::new("submit, module not compiled yet", "ms", Goal::AtMost(150.0), first),
         Figure::new("submit, module cached", "ms", Goal::AtMost(50.0), cached),
     ])
 }
@@ -95,12 +86,7 @@ pub(super) fn empty_tasks(bench: &mut Bench) -> Result<Vec<Figure>> {
         let stdout = bench.example(&[], "noop", &[&tasks, "3"])?.stdout;
         last_number(&stdout, " tasks/s")
     })?;
-    Ok(vec![Figure::new(
-        "empty tasks, warm",
-        "1/s",
-        Goal::AtLeast(200_000.0),
-        speeds,
-    )])
+    Ok(vec![Figure::new("empty tasks, warm", "1/s", Goal::AtLeast(200_000.0), speeds)])
 }
 
 /// A guest's clock has steps of a millisecond, so this is a mean over many rounds of one task,
@@ -143,12 +129,7 @@ pub(super) fn lookup(bench: &mut Bench) -> Result<Vec<Figure>> {
         let name = format!("{what}: 1 GiB to 1 MiB");
         figures.push(Figure::new(&name, "ratio", Goal::AtMost(factor), ratios));
     }
-    figures.push(Figure::new(
-        "first job of a 1 GiB driver",
-        "s",
-        Goal::AtMost(2.0),
-        first_jobs,
-    ));
+    figures.push(Figure::new("first job of a 1 GiB driver", "s", Goal::AtMost(2.0), first_jobs));
     Ok(figures)
 }
 
@@ -162,10 +143,7 @@ pub(super) fn word_count(bench: &mut Bench) -> Result<Vec<Figure>> {
         let mut command = Command::new(&bench.native);
         let theirs = bench.timed(command.arg("wordcount").arg(&input))?;
         let job = bench.job(&grant, &module, &[input.as_os_str()])?;
-        ensure!(
-            job.stdout == theirs.stdout,
-            "the job and the native program count differently"
-        );
+        ensure!(job.stdout == theirs.stdout, "the job and the native program count differently");
         if sample >= WARM_UP {
             ours.push(job.seconds);
             native.push(theirs.seconds);
@@ -176,12 +154,7 @@ pub(super) fn word_count(bench: &mut Bench) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new(&name("Offshoot"), "s", Goal::Open, ours),
         Figure::new(&name("native"), "s", Goal::Open, native),
-        Figure::new(
-            "word count: Offshoot to native",
-            "ratio",
-            Goal::AtMost(0.8),
-            ratios,
-        ),
+        Figure::new("word count: Offshoot to native", "ratio", Goal::AtMost(0.8), ratios),
     ])
 }
 
@@ -191,12 +164,8 @@ pub(super) fn sort(bench: &mut Bench) -> Result<Vec<Figure>> {
     let output = bench.cluster.directory().join("sorted");
     fs::create_dir(&output).context("making a folder for sorted lines")?;
     let module = bench.guests.module("sort")?.to_owned();
-    let options = [
-        "--allow-read".as_ref(),
-        input.as_os_str(),
-        "--allow-write".as_ref(),
-        output.as_os_str(),
-    ];
+    let options =
+        ["--allow-read".as_ref(), input.as_os_str(), "--allow-write".as_ref(), output.as_os_str()];
     let (ours_at, native_at) = (output.join("offshoot"), output.join("native"));
     let (mut ours, mut native, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for sample in 0..WARM_UP + bench.scale.samples {
@@ -204,10 +173,7 @@ pub(super) fn sort(bench: &mut Bench) -> Result<Vec<Figure>> {
         let theirs = bench.timed(command.arg("sort").args([&input, &native_at]))?;
         let arguments = [input.as_os_str(), ours_at.as_os_str()];
         let job = bench.job(&options, &module, &arguments)?;
-        ensure!(
-            part_bytes(&ours_at)? == part_bytes(&native_at)?,
-            "different lengths were written"
-        );
+        ensure!(part_bytes(&ours_at)? == part_bytes(&native_at)?, "different lengths were written");
         fs::remove_dir_all(&ours_at)?;
         fs::remove_dir_all(&native_at)?;
         if sample >= WARM_UP {
@@ -229,22 +195,14 @@ pub(super) fn sort(bench: &mut Bench) -> Result<Vec<Figure>> {
 pub(super) fn idle_memory(bench: &mut Bench) -> Result<Vec<Figure>> {
     let module = bench.guests.module("noop")?.to_owned();
     let mut command = bench.cluster.submit();
-    command
-        .arg(&module)
-        .args(["1000", "1000000"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg(&module).args(["1000", "1000000"]).stdout(Stdio::null()).stderr(Stdio::null());
     let job = bench.cluster.spawn(&mut command)?;
     sleep(SETTLE * 2);
     let pid = Pid::from_raw(bench.cluster.pid(job) as i32).context("a process has an id")?;
     kill_process(pid, Signal::STOP).context("stopping the job")?;
     sleep(SETTLE);
-    let families: Result<Vec<_>> = bench
-        .cluster
-        .members()
-        .iter()
-        .map(|member| family(member.pid))
-        .collect();
+    let families: Result<Vec<_>> =
+        bench.cluster.members().iter().map(|member| family(member.pid)).collect();
     bench.cluster.kill(job)?;
     let processes: Vec<Process> = families?.into_iter().flatten().collect();
     let of = |role: &str, size: fn(&Process) -> f64| -> Result<Vec<f64>> {
@@ -268,18 +226,14 @@ pub(super) fn idle_memory(bench: &mut Bench) -> Result<Vec<Figure>> {
 /// The number at the end of the last line, after its last space and before `unit`.
 fn last_number(stdout: &str, unit: &str) -> Result<f64> {
     let line = stdout.lines().last().unwrap_or_default();
-    let number = line
-        .strip_suffix(unit)
-        .and_then(|rest| rest.rsplit(' ').next());
+    let number = line.strip_suffix(unit).and_then(|rest| rest.rsplit(' ').next());
     let number = number.and_then(|number| number.parse().ok());
     number.with_context(|| format!("expected a number before {unit:?} in {line:?}"))
 }
 
 /// The seconds in `first run: 0.123 s`.
 fn first_run(stdout: &str) -> Result<f64> {
-    let line = stdout
-        .lines()
-        .find_map(|line| line.strip_prefix("first run: "));
+    let line = stdout.lines().find_map(|line| line.strip_prefix("first run: "));
     last_number(line.context("the job said nothing of its first run")?, " s")
 }
 

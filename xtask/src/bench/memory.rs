@@ -31,14 +31,7 @@ pub(crate) fn family(root: u32) -> Result<Vec<Process>> {
     let mut family = vec![root];
     let mut next = 0;
     while let Some(pid) = family.get(next) {
-        family.extend(
-            children
-                .get(pid)
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect::<Vec<_>>(),
-        );
+        family.extend(children.get(pid).into_iter().flatten().copied().collect::<Vec<_>>());
         next += 1;
     }
     family.into_iter().map(look).collect()
@@ -56,28 +49,18 @@ fn look(pid: u32) -> Result<Process> {
         let path = format!("/proc/{pid}/{file}");
         fs::read_to_string(&path).with_context(|| format!("reading {path}"))
     };
-    let arguments = read("cmdline")?
-        .split('\0')
-        .skip(1)
-        .map(str::to_owned)
-        .collect();
+    let arguments = read("cmdline")?.split('\0').skip(1).map(str::to_owned).collect();
     let rollup = read("smaps_rollup")?;
     let kib = |names: &[&str]| {
         let lines = rollup.lines().filter_map(|line| line.split_once(':'));
         let wanted = lines.filter(|(name, _)| names.contains(name));
         let values = wanted.filter_map(|(_, value)| value.trim().strip_suffix(" kB"));
-        values
-            .filter_map(|value| value.trim().parse::<f64>().ok())
-            .sum::<f64>()
+        values.filter_map(|value| value.trim().parse::<f64>().ok()).sum::<f64>()
     };
     let resident_mib = kib(&["Rss"]) / 1024.0;
     ensure!(resident_mib > 0.0, "process {pid} has no memory");
     let private_mib = kib(&["Private_Clean", "Private_Dirty"]) / 1024.0;
-    Ok(Process {
-        arguments,
-        resident_mib,
-        private_mib,
-    })
+    Ok(Process { arguments, resident_mib, private_mib })
 }
 
 #[cfg(test)]
@@ -88,20 +71,12 @@ mod tests {
 
     #[test]
     fn a_family_is_a_process_and_what_it_started() {
-        let mut child = Command::new("cat")
-            .arg("-u")
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("cat").arg("-u").stdin(Stdio::piped()).spawn().unwrap();
         let family = family(id());
         drop(child.stdin.take());
         child.wait().unwrap();
         let family = family.unwrap();
         assert!(family[0].resident_mib >= family[0].private_mib);
-        assert!(
-            family[1..]
-                .iter()
-                .any(|process| process.arguments[0] == "-u")
-        );
+        assert!(family[1..].iter().any(|process| process.arguments[0] == "-u"));
     }
 }

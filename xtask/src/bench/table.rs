@@ -52,22 +52,12 @@ impl Goal {
 impl Figure {
     /// A figure that was measured.
     pub(crate) fn new(name: &str, unit: &'static str, goal: Goal, samples: Vec<f64>) -> Self {
-        Self {
-            name: name.to_owned(),
-            unit,
-            goal,
-            samples: Ok(samples),
-        }
+        Self { name: name.to_owned(), unit, goal, samples: Ok(samples) }
     }
 
     /// A figure that could not be measured.
     pub(crate) fn missing(name: &str, reason: String) -> Self {
-        Self {
-            name: name.to_owned(),
-            unit: "",
-            goal: Goal::Open,
-            samples: Err(reason),
-        }
+        Self { name: name.to_owned(), unit: "", goal: Goal::Open, samples: Err(reason) }
     }
 
     /// Median, least and greatest sample.
@@ -87,10 +77,7 @@ impl Figure {
             return [&self.name, "", "not measured", "", "", "", ""].map(str::to_owned);
         };
         let (median, min, max) = Self::spread(samples);
-        let met = self
-            .goal
-            .is_met(median)
-            .map_or("", |met| if met { "yes" } else { "NO" });
+        let met = self.goal.is_met(median).map_or("", |met| if met { "yes" } else { "NO" });
         [
             self.name.clone(),
             self.unit.to_owned(),
@@ -106,26 +93,15 @@ impl Figure {
 /// The table for a person; what is missing is explained below it.
 pub(crate) fn render(figures: &[Figure]) -> String {
     let header = ["figure", "unit", "median", "min", "max", "goal", "met"].map(str::to_owned);
-    let rows: Vec<_> = [header]
-        .into_iter()
-        .chain(figures.iter().map(Figure::row))
-        .collect();
-    let widths: [usize; 7] = std::array::from_fn(|i| {
-        rows.iter()
-            .map(|row| row[i].chars().count())
-            .max()
-            .unwrap_or(0)
-    });
+    let rows: Vec<_> = [header].into_iter().chain(figures.iter().map(Figure::row)).collect();
+    let widths: [usize; 7] =
+        std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .enumerate()
-            .map(|(i, (cell, width))| match i {
-                2..=4 => format!("{cell:>width$}"),
-                _ => format!("{cell:<width$}"),
-            });
+        let cells = row.iter().zip(widths).enumerate().map(|(i, (cell, width))| match i {
+            2..=4 => format!("{cell:>width$}"),
+            _ => format!("{cell:<width$}"),
+        });
         let line = cells.collect::<Vec<_>>().join("  ");
         text.push_str(line.trim_end());
         text.push('\n');
@@ -173,11 +149,7 @@ fn number(value: f64) -> String {
 
 fn grouped(value: i64) -> String {
     let digits = value.abs().to_string();
-    let mut out = if value < 0 {
-        "-".to_owned()
-    } else {
-        String::new()
-    };
+    let mut out = if value < 0 { "-".to_owned() } else { String::new() };
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');

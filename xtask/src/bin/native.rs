@@ -105,11 +105,7 @@ fn sort(text: &[u8], output: &Path) -> io::Result<()> {
     });
     fs::create_dir(output)?;
     let written = in_parallel(PARTITIONS, |reducer| {
-        let mut sorted: Vec<&[u8]> = mapped
-            .iter()
-            .flat_map(|map| &map[reducer])
-            .copied()
-            .collect();
+        let mut sorted: Vec<&[u8]> = mapped.iter().flat_map(|map| &map[reducer]).copied().collect();
         sorted.sort_unstable();
         write_lines(&sorted, &output.join(format!("part-{reducer:05}")))
     });
@@ -165,14 +161,11 @@ fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
     let take = || {
         let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
         let mine = numbers.take_while(|number| *number < count);
-        mine.map(|number| (number, work(number)))
-            .collect::<Vec<_>>()
+        mine.map(|number| (number, work(number))).collect::<Vec<_>>()
     };
     let mut results: Vec<(usize, T)> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
-        let done = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no thread panics"));
+        let done = threads.into_iter().map(|thread| thread.join().expect("no thread panics"));
         done.flatten().collect()
     });
     results.sort_unstable_by_key(|(number, _)| *number);
@@ -189,18 +182,14 @@ mod tests {
         let text = b"a b\na c\x0ba\n".repeat(100);
         let counted = word_count(&text);
         let expected = [(&b"a"[..], 300), (b"b", 100), (b"c", 100)];
-        assert_eq!(
-            counted,
-            expected.map(|(word, count)| (word.to_vec(), count))
-        );
+        assert_eq!(counted, expected.map(|(word, count)| (word.to_vec(), count)));
     }
 
     #[test]
     fn lines_come_out_sorted_and_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let text: String = (0..5000u32)
-            .map(|n| format!("{}\n", n.wrapping_mul(7919) % 5000))
-            .collect();
+        let text: String =
+            (0..5000u32).map(|n| format!("{}\n", n.wrapping_mul(7919) % 5000)).collect();
         sort(text.as_bytes(), &folder.path().join("out")).unwrap();
         let parts = (0..PARTITIONS).map(|part| {
             fs::read_to_string(folder.path().join(format!("out/part-{part:05}"))).unwrap()

@@ -12,24 +12,15 @@ fn nodes_that_contradict_themselves_or_others_are_refused() {
         assert!(error.to_string().contains(text), "{error}");
     };
     check(node(0, 2, records, vec![]), "registered already");
-    check(
-        node(9, 0, records, vec![]),
-        "0 partitions, must be 1 to 1048576",
-    );
-    check(
-        node(9, (1 << 20) + 1, records, vec![]),
-        "1048577 partitions",
-    );
+    check(node(9, 0, records, vec![]), "0 partitions, must be 1 to 1048576");
+    check(node(9, (1 << 20) + 1, records, vec![]), "1048577 partitions");
     check(node(9, 1, write(0), vec![]), "0 reducers");
     check(node(9, 1, records, vec![narrow(8)]), "node 8, which is not");
     check(node(9, 2, records, vec![narrow(1)]), "node 1 as records");
     check(node(9, 2, records, vec![shuffle(0)]), "node 0 as a shuffle");
     check(node(9, 3, records, vec![narrow(0)]), "out of range");
     check(node(9, 3, records, vec![range(0, 2)]), "out of range");
-    check(
-        node(9, 3, records, vec![range(0, u32::MAX)]),
-        "out of range",
-    );
+    check(node(9, 3, records, vec![range(0, u32::MAX)]), "out of range");
     check(node(9, 3, records, vec![shuffle(1)]), "has 2 reducers");
     check(node(9, 2, records, vec![narrow(0); 4097]), "limit 4096");
     let mut named = node(9, 2, records, vec![]);
@@ -37,10 +28,7 @@ fn nodes_that_contradict_themselves_or_others_are_refused() {
     check(named, "a name of 257 bytes, limit 256");
     assert_eq!(
         env.dag.register(node(9, 3, records, vec![narrow(9)])),
-        Err(RegisterError::UnknownParent {
-            node: NodeId(9),
-            parent: NodeId(9),
-        }),
+        Err(RegisterError::UnknownParent { node: NodeId(9), parent: NodeId(9) }),
         "cycles cannot be said"
     );
     env.register(node(9, 4, records, vec![range(0, 0), range(0, 2)]));
@@ -86,8 +74,6 @@ fn a_lineage_of_ten_thousand_shuffles_is_walked_without_recursion() {
     for id in 0..=2 * count {
         env.dag.handle(Event::NodeDropped(NodeId(id)), &mut actions);
     }
-    let dropped = actions
-        .iter()
-        .filter(|a| matches!(a, Action::DropShuffle(_)));
+    let dropped = actions.iter().filter(|a| matches!(a, Action::DropShuffle(_)));
     assert_eq!(dropped.count(), count as usize);
 }

@@ -16,10 +16,7 @@ fn a_lost_worker_costs_nothing_until_its_output_is_needed_then_only_that_in_its_
     let places = vec![place(1)];
     assert_eq!(
         env.done(2, 0, 1, 20),
-        [submitted(
-            reduce_run(3, 5, [(0, 20), (0, 11)], places),
-            [0, 1]
-        )]
+        [submitted(reduce_run(3, 5, [(0, 20), (0, 11)], places), [0, 1])]
     );
 }
 
@@ -27,22 +24,13 @@ fn a_lost_worker_costs_nothing_until_its_output_is_needed_then_only_that_in_its_
 fn a_worker_lost_under_a_reader_suspends_it_and_it_goes_on_with_what_it_has() {
     let mut env = Env::reducing();
     assert_eq!(env.done(1, 0, 0, 12), [result(0, 0, 12)]);
-    assert_eq!(
-        env.lose_worker(1),
-        [suspended(1), submitted(map_run(2, 0, 1), [1])]
-    );
+    assert_eq!(env.lose_worker(1), [suspended(1), submitted(map_run(2, 0, 1), [1])]);
     assert_eq!(env.done(2, 1, 1, 20), [], "its executor is lost as well");
     assert_eq!(
         env.done(2, 1, 0, 21),
-        [resumed(
-            1,
-            reduce_run(3, 0, [(0, 10), (0, 21)], vec![place(0)])
-        )]
+        [resumed(1, reduce_run(3, 0, [(0, 10), (0, 21)], vec![place(0)]))]
     );
-    assert_eq!(
-        env.done(1, 1, 0, 14),
-        [result(0, 1, 14), Action::JobFinished(JobId(0))]
-    );
+    assert_eq!(env.done(1, 1, 0, 14), [result(0, 1, 14), Action::JobFinished(JobId(0))]);
 }
 
 #[test]
@@ -66,11 +54,7 @@ fn a_fetch_failure_reruns_that_map_and_late_ones_rerun_nothing() {
     let run = reduce_run(3, 0, [(0, 20), (0, 11)], vec![place(1)]);
     assert_eq!(env.done(2, 0, 1, 20), [resumed(1, run)]);
     assert_eq!(env.finish(2), []);
-    assert_eq!(
-        env.fetch_failed((1, 1), (0, 10, 0)),
-        [],
-        "attempt 10 was replaced by attempt 20"
-    );
+    assert_eq!(env.fetch_failed((1, 1), (0, 10, 0)), [], "attempt 10 was replaced by attempt 20");
 }
 
 #[test]
@@ -155,10 +139,7 @@ fn different_bytes_from_two_attempts_fail_the_job_naming_both_workers() {
     let mut env = Env::reducing();
     env.lose_worker(1);
     env.add_executor(1);
-    let other = TaskDone {
-        digest: 7,
-        ..TaskDone::default()
-    };
+    let other = TaskDone { digest: 7, ..TaskDone::default() };
     let actions = env.report(2, 1, 0, 20, other);
     let message = failed_message(&actions);
     assert!(
@@ -169,10 +150,7 @@ fn different_bytes_from_two_attempts_fail_the_job_naming_both_workers() {
 
 #[test]
 fn a_held_result_that_is_lost_is_computed_again() {
-    let held = || TaskDone {
-        result: ResultPlace::Held { length: 1 },
-        ..TaskDone::default()
-    };
+    let held = || TaskDone { result: ResultPlace::Held { length: 1 }, ..TaskDone::default() };
     let mut env = Env::new();
     env.register(node(0, 2, NodeKind::Records, vec![]));
     env.submit(0, SOURCE, []);
@@ -190,14 +168,8 @@ fn a_held_result_that_is_lost_is_computed_again() {
     assert!(
         matches!(&actions[..], [Action::Submit { partitions: p, .. }] if *p == partitions([1]))
     );
-    assert_eq!(
-        env.done(1, 1, 0, 12),
-        [result(0, 1, 12), Action::JobFinished(JobId(0))]
-    );
-    assert_eq!(
-        env.handle(Event::JobDropped(JobId(0))),
-        [Action::FreeSnapshot(SnapshotId(1))]
-    );
+    assert_eq!(env.done(1, 1, 0, 12), [result(0, 1, 12), Action::JobFinished(JobId(0))]);
+    assert_eq!(env.handle(Event::JobDropped(JobId(0))), [Action::FreeSnapshot(SnapshotId(1))]);
 }
 
 #[test]
@@ -209,17 +181,8 @@ fn a_snapshot_can_be_reclaimed_unless_it_is_needed_and_its_shuffles_are_then_com
     env.done(1, 1, 0, 13);
     assert_eq!(actions, []);
     assert!(env.dag.reclaim(SnapshotId(1), &mut actions));
-    assert_eq!(
-        actions,
-        [
-            Action::FreeSnapshot(SnapshotId(1)),
-            Action::DropShuffle(WRITER)
-        ]
-    );
-    assert_eq!(
-        env.submit(1, READER, []),
-        [submitted(map_run(2, 1, 2), [0, 1])]
-    );
+    assert_eq!(actions, [Action::FreeSnapshot(SnapshotId(1)), Action::DropShuffle(WRITER)]);
+    assert_eq!(env.submit(1, READER, []), [submitted(map_run(2, 1, 2), [0, 1])]);
 }
 
 #[test]

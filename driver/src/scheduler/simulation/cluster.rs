@@ -63,9 +63,7 @@ pub(super) struct Faults {
 pub(super) fn value_of(node: NodeId, partition: Partition, read: impl Iterator<Item = u64>) -> u64 {
     let mut value = (u64::from(node.0) << 32) | u64::from(partition.0);
     for input in read {
-        value = (value ^ input)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(23);
+        value = (value ^ input).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
     }
     value
 }
@@ -74,10 +72,7 @@ pub(super) fn value_of(node: NodeId, partition: Partition, read: impl Iterator<I
 
 impl Cluster {
     pub(super) fn add_executor(&mut self, random: &mut Random) -> Event {
-        let executor = ExecutorId {
-            app: AppId(1),
-            number: ExecutorNumber(self.added),
-        };
+        let executor = ExecutorId { app: AppId(1), number: ExecutorNumber(self.added) };
         self.added += 1;
         let worker = WorkerId(format!("w{}", random.below(4)));
         let slots = 1 + random.below(3) as u32;
@@ -214,15 +209,8 @@ impl Cluster {
                     }
                     keep
                 });
-                let word = if back.is_empty() {
-                    "recall refused"
-                } else {
-                    "recall answered"
-                };
-                executor.outbox.push_back(Event::Recalled {
-                    executor: id,
-                    attempts: back,
-                });
+                let word = if back.is_empty() { "recall refused" } else { "recall answered" };
+                executor.outbox.push_back(Event::Recalled { executor: id, attempts: back });
                 self.count(word);
             }
             Action::Kill { attempts, .. } => {
@@ -240,10 +228,7 @@ impl Cluster {
                     outcome: TaskOutcome::Failed(TaskFailure::Killed),
                 });
                 let reports = reports.collect();
-                executor.outbox.push_back(Event::Reports {
-                    executor: id,
-                    reports,
-                });
+                executor.outbox.push_back(Event::Reports { executor: id, reports });
             }
             _ => {}
         }
@@ -263,17 +248,10 @@ impl Cluster {
         let worker = executor.worker.clone();
         for (attempt, partition, run) in ending {
             let outcome = self.compute(&worker, attempt, partition, &run, faults, random);
-            reports.push(TaskReport {
-                attempt,
-                run_nanos: 1 << (10 + random.below(16)),
-                outcome,
-            });
+            reports.push(TaskReport { attempt, run_nanos: 1 << (10 + random.below(16)), outcome });
         }
         if let (Some(executor), false) = (self.executors.get_mut(&id), reports.is_empty()) {
-            executor.outbox.push_back(Event::Reports {
-                executor: id,
-                reports,
-            });
+            executor.outbox.push_back(Event::Reports { executor: id, reports });
         }
     }
 
@@ -305,10 +283,7 @@ impl Cluster {
         let value = value_of(run.node, partition, read.iter().map(|c| c.value));
         let origin = NodeId(run.snapshot.0);
         let digest = value_of(origin, partition, read.iter().map(|c| c.digest));
-        let mut done = TaskDone {
-            digest: digest as u32,
-            ..TaskDone::default()
-        };
+        let mut done = TaskDone { digest: digest as u32, ..TaskDone::default() };
         match run.kind {
             StageKind::ShuffleWrite { .. } => {
                 let block = (run.node, partition, attempt);

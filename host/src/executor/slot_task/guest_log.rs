@@ -25,12 +25,7 @@ pub(super) struct GuestLog {
 impl GuestLog {
     pub(super) fn new() -> Self {
         let partial = [Vec::new(), Vec::new()];
-        Self {
-            partial,
-            since: Instant::now(),
-            bytes: 0,
-            left_out: 0,
-        }
+        Self { partial, since: Instant::now(), bytes: 0, left_out: 0 }
     }
 
     /// Takes what a guest wrote to stream 1 or 2.

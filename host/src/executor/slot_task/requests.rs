@@ -27,11 +27,7 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
                 (Reply::Failed(TaskFailure::Input { message }), vec![])
             }
         },
-        Request::OpenShuffle {
-            attempt,
-            writer,
-            reducer,
-        } => {
+        Request::OpenShuffle { attempt, writer, reducer } => {
             let opened = task.open_shuffle(attempt, writer, reducer);
             (opened.unwrap_or_else(|message| invalid(&message)), vec![])
         }
@@ -58,22 +54,13 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         | Request::ListInputs { .. }
         | Request::Parallelism => {
             let message = "actions run in main; this is a task".to_owned();
-            (
-                Reply::Error {
-                    code: code::NOT_HERE,
-                    message,
-                },
-                vec![],
-            )
+            (Reply::Error { code: code::NOT_HERE, message }, vec![])
         }
     })
 }
 
 fn invalid(message: &str) -> Reply {
-    Reply::Error {
-        code: code::INVALID,
-        message: message.to_owned(),
-    }
+    Reply::Error { code: code::INVALID, message: message.to_owned() }
 }
 
 fn opened(result: io::Result<OwnedFd>) -> Answer {
@@ -119,10 +106,9 @@ impl SlotTask {
     fn shuffle_sink(&self, attempt: AttemptId) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match stage.kind {
-            StageKind::ShuffleWrite { .. } => self
-                .context
-                .files
-                .shuffle_sink(stage.node, partition, attempt),
+            StageKind::ShuffleWrite { .. } => {
+                self.context.files.shuffle_sink(stage.node, partition, attempt)
+            }
             _ => Err(io::Error::other("this stage writes no shuffle")),
         }
     }
@@ -130,10 +116,9 @@ impl SlotTask {
     fn output_sink(&self, attempt: AttemptId, claimed: Partition) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match &stage.kind {
-            StageKind::Output { staging, prefix } if partition == claimed => self
-                .context
-                .files
-                .output_sink(staging, prefix, partition, attempt),
+            StageKind::Output { staging, prefix } if partition == claimed => {
+                self.context.files.output_sink(staging, prefix, partition, attempt)
+            }
             _ => Err(io::Error::other("this stage writes no output")),
         }
     }

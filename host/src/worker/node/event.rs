@@ -159,15 +159,10 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Registered { epoch, executors } => write!(
-                f,
-                "registered with the master (epoch {epoch}), {executors} executors"
-            ),
-            Self::MasterLost {
-                reason,
-                retry_in,
-                executors,
-            } => write!(
+            Self::Registered { epoch, executors } => {
+                write!(f, "registered with the master (epoch {epoch}), {executors} executors")
+            }
+            Self::MasterLost { reason, retry_in, executors } => write!(
                 f,
                 "no master: {reason}; dialling again in {:.1} s, {executors} executors go on",
                 retry_in.as_secs_f64()

@@ -17,17 +17,8 @@ impl Node {
             return;
         }
         if let Err(reason) = self.accepts(&order) {
-            out.push(Action::Note(Note::LaunchRefused {
-                executor: id,
-                reason: reason.clone(),
-            }));
-            return self.tell(
-                FromWorker::ExecutorGone {
-                    executor: id,
-                    reason,
-                },
-                out,
-            );
+            out.push(Action::Note(Note::LaunchRefused { executor: id, reason: reason.clone() }));
+            return self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
         }
         let module = order.app.module;
         if !self.is_preparing(module) {
@@ -114,17 +105,8 @@ impl Node {
             return;
         }
         executor.phase = Phase::Running { address };
-        out.push(Action::Note(Note::ExecutorReady {
-            executor: id,
-            address,
-        }));
-        self.tell(
-            FromWorker::ExecutorReady {
-                executor: id,
-                address,
-            },
-            out,
-        );
+        out.push(Action::Note(Note::ExecutorReady { executor: id, address }));
+        self.tell(FromWorker::ExecutorReady { executor: id, address }, out);
     }
 
     pub(super) fn on_executor_ended(&mut self, id: ExecutorId, how: String, out: &mut Vec<Action>) {
@@ -144,13 +126,7 @@ impl Node {
         }
         // The master's books may have what is long gone.
         let reason = "it does not run on this worker".to_owned();
-        self.tell(
-            FromWorker::ExecutorGone {
-                executor: id,
-                reason,
-            },
-            out,
-        );
+        self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
     }
 
     pub(super) fn on_forget(&mut self, now: Duration, app: AppId, out: &mut Vec<Action>) {
@@ -202,17 +178,8 @@ impl Node {
     /// Takes an executor of which nothing is left out of the books.
     fn remove(&mut self, id: ExecutorId, reason: String, out: &mut Vec<Action>) {
         self.executors.remove(&id);
-        out.push(Action::Note(Note::ExecutorGone {
-            executor: id,
-            reason: reason.clone(),
-        }));
-        self.tell(
-            FromWorker::ExecutorGone {
-                executor: id,
-                reason,
-            },
-            out,
-        );
+        out.push(Action::Note(Note::ExecutorGone { executor: id, reason: reason.clone() }));
+        self.tell(FromWorker::ExecutorGone { executor: id, reason }, out);
         if self.executors_of(id.app).is_empty() && self.forgotten.remove(&id.app) {
             out.push(Action::Delete(id.app));
         }

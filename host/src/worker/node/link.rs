@@ -107,18 +107,10 @@ impl Node {
                 let seconds = self.timing.master_lease.as_secs_f64();
                 self.lose(now, format!("nothing heard from it for {seconds} s"), out);
             }
-            Link::Registered {
-                session,
-                until,
-                beat_at,
-            } => {
+            Link::Registered { session, until, beat_at } => {
                 if beat_at <= now {
                     let beat_at = now + self.timing.heartbeat;
-                    self.link = Link::Registered {
-                        session,
-                        until,
-                        beat_at,
-                    };
+                    self.link = Link::Registered { session, until, beat_at };
                     self.tell(FromWorker::Heartbeat, out);
                 }
                 if self.renew_at <= now {
@@ -150,15 +142,9 @@ impl Node {
         let pause = self.timing.pause_min * (1 << self.failures.min(DOUBLINGS_MAX));
         let retry_in = self.jitter.spread(pause.min(self.timing.pause_max));
         self.failures = self.failures.saturating_add(1);
-        self.link = Link::Pausing {
-            until: now + retry_in,
-        };
+        self.link = Link::Pausing { until: now + retry_in };
         let executors = self.executors.len();
-        out.push(Action::Note(Note::MasterLost {
-            reason,
-            retry_in,
-            executors,
-        }));
+        out.push(Action::Note(Note::MasterLost { reason, retry_in, executors }));
     }
 
     /// Whether no master has ever accepted this worker: then a refusal is an operator's mistake.
@@ -168,8 +154,6 @@ impl Node {
 
     fn fail(&mut self, reason: String, out: &mut Vec<Action>) {
         self.life = Life::Over;
-        out.push(Action::Exit {
-            error: Some(reason),
-        });
+        out.push(Action::Exit { error: Some(reason) });
     }
 }

@@ -18,15 +18,9 @@ async fn numbers_out_of_range_are_named_with_their_range() {
     let error = refusal(|_, config| config.cores = 0).await;
     assert_eq!(error, "cores is 0; it must be from 1 to 4096");
     let error = refusal(|_, config| config.memory_bytes = 16 << 20).await;
-    assert_eq!(
-        error,
-        "memory is 16 MiB; it must be from 64 MiB to 1024 TiB"
-    );
+    assert_eq!(error, "memory is 16 MiB; it must be from 64 MiB to 1024 TiB");
     let error = refusal(|_, config| config.executor_ports = Some((5000, 4000))).await;
-    assert!(
-        error.starts_with("executor ports 5000 to 4000: "),
-        "{error}"
-    );
+    assert!(error.starts_with("executor ports 5000 to 4000: "), "{error}");
     let nowhere = "0.0.0.0".parse().unwrap();
     let error = refusal(|_, config| config.advertise = Some(nowhere)).await;
     assert!(error.starts_with("cannot advertise 0.0.0.0: "), "{error}");
@@ -59,10 +53,7 @@ async fn a_directory_or_an_address_in_use_is_named() {
     let master = TestMaster::start().await;
     let stage = Stage::start(master.config()).await;
     let error = serve(master.config(), idle_ports()).await.unwrap_err();
-    assert!(
-        error.to_string().contains("is in use by another worker"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is in use by another worker"), "{error}");
     let mut config = master.config();
     config.directory = master.directory.path().join("other");
     config.listen = stage.worker.local_address();

@@ -21,10 +21,7 @@ async fn an_executor_gets_its_order_a_directory_and_a_range_of_ports() {
     assert!(exists(&start.app_directory.join("spill")));
     let address = "127.0.0.1:4001".parse().unwrap();
     actor.ready.send(Ok(address)).unwrap();
-    let ready = FromWorker::ExecutorReady {
-        executor: executor(1, 0),
-        address,
-    };
+    let ready = FromWorker::ExecutorReady { executor: executor(1, 0), address };
     assert_eq!(control.hear().await, ready);
     actor.end.send("ended by signal 9".to_owned()).unwrap();
     assert_eq!(control.hear_gone(executor(1, 0)).await, "ended by signal 9");
@@ -49,21 +46,14 @@ async fn a_module_that_the_master_does_not_have_ends_the_launch() {
     control.launch(order_of(executor(1, 0), b"absent")).await;
     let reason = control.hear_gone(executor(1, 0)).await;
     let hash = hash_of(b"absent");
-    assert_eq!(
-        reason,
-        format!("the master has no module {hash}: upload it first")
-    );
+    assert_eq!(reason, format!("the master has no module {hash}: upload it first"));
 }
 
 #[tokio::test]
 async fn a_module_with_other_bytes_is_not_compiled() {
     let mut master = TestMaster::start().await;
     let hash = hash_of(b"module");
-    master
-        .modules
-        .lock()
-        .unwrap()
-        .insert(hash, b"M0dule".to_vec());
+    master.modules.lock().unwrap().insert(hash, b"M0dule".to_vec());
     let _stage = Stage::start(master.config()).await;
     let (mut control, _) = master.registered().await;
     control.launch(order_of(executor(1, 0), b"module")).await;
@@ -83,10 +73,7 @@ async fn a_module_over_the_limit_is_not_read() {
     let (mut control, _) = master.registered().await;
     control.launch(order_of(executor(1, 0), b"module")).await;
     let reason = control.hear_gone(executor(1, 0)).await;
-    assert_eq!(
-        reason,
-        format!("module {hash} has 33554433 bytes, the limit is 33554432")
-    );
+    assert_eq!(reason, format!("module {hash} has 33554433 bytes, the limit is 33554432"));
 }
 
 #[tokio::test]

@@ -51,11 +51,7 @@ async fn a_refused_worker_ends_with_the_masters_reason() {
     let ended = soon(stage.worker.ended()).await.unwrap_err();
     let expected = "the master refused this worker: cores is 4096; it must be from 1 to 8";
     assert_eq!(ended.reason, expected);
-    assert_eq!(
-        stage.worker.ended().await,
-        Err(ended),
-        "asked again, the same"
-    );
+    assert_eq!(stage.worker.ended().await, Err(ended), "asked again, the same");
 }
 
 #[tokio::test]
@@ -66,10 +62,7 @@ async fn a_master_of_another_cluster_is_not_served() {
     config.master = other.config().master;
     let mut stage = Stage::start(config).await;
     let ended = soon(stage.worker.ended()).await.unwrap_err();
-    assert!(
-        ended.reason.contains("is not a member of this cluster"),
-        "{ended}"
-    );
+    assert!(ended.reason.contains("is not a member of this cluster"), "{ended}");
 }
 
 #[tokio::test]
@@ -84,10 +77,7 @@ async fn what_an_earlier_worker_left_is_deleted_once_the_master_has_accepted() {
     let _stage = Stage::start(master.config()).await;
     let mut control = master.control().await;
     control.hear().await;
-    assert!(
-        exists(&left),
-        "nothing is deleted for a master that may be the wrong one"
-    );
+    assert!(exists(&left), "nothing is deleted for a master that may be the wrong one");
     control.say(&ToWorker::Registered { epoch: Epoch(2) }).await;
     control.settle().await;
     assert!(!exists(&actor.start.app_directory));
@@ -107,15 +97,9 @@ async fn a_certificate_is_renewed_used_and_kept() {
     };
     *stage.clock.0.lock().unwrap() = SystemTime::now();
     let validity = Validity::of_node(SystemTime::now());
-    let issued = master
-        .authority
-        .issue(old.role(), &signing_request, validity);
+    let issued = master.authority.issue(old.role(), &signing_request, validity);
     let certificate = issued.unwrap();
-    control
-        .say(&ToWorker::Renewed {
-            certificate: certificate.clone(),
-        })
-        .await;
+    control.say(&ToWorker::Renewed { certificate: certificate.clone() }).await;
     control.settle().await;
     let saved = Credential::load(&path).unwrap();
     assert_eq!(saved.certificate(), certificate);
@@ -136,10 +120,7 @@ async fn a_certificate_for_somebody_else_is_not_used() {
     };
     let validity = Validity::of_node(SystemTime::now());
     let role = Role::Worker(WorkerId("w2".to_owned()));
-    let certificate = master
-        .authority
-        .issue(&role, &signing_request, validity)
-        .unwrap();
+    let certificate = master.authority.issue(&role, &signing_request, validity).unwrap();
     control.say(&ToWorker::Renewed { certificate }).await;
     control.settle().await;
     assert!(!exists(&path));
@@ -158,9 +139,7 @@ async fn a_driver_may_watch_the_workers_of_its_executors_and_no_others() {
         let connected = endpoint.connect(worker, RoleKind::Worker, purpose).await;
         connected.map(|connection| (endpoint, connection))
     };
-    let (_endpoint, watched) = dial(Role::Driver(AppId(1)), Purpose::Control)
-        .await
-        .unwrap();
+    let (_endpoint, watched) = dial(Role::Driver(AppId(1)), Purpose::Control).await.unwrap();
     let Err(ConnectError::Refused { reason, .. }) =
         dial(Role::Driver(AppId(2)), Purpose::Control).await
     else {

@@ -105,13 +105,7 @@ impl TestMaster {
         let (sender, controls) = mpsc::unbounded_channel();
         let modules = Arc::new(Mutex::new(BTreeMap::new()));
         tokio::spawn(accept(endpoint, sender, modules.clone()));
-        Self {
-            authority,
-            modules,
-            directory: tempfile::tempdir().unwrap(),
-            address,
-            controls,
-        }
+        Self { authority, modules, directory: tempfile::tempdir().unwrap(), address, controls }
     }
 
     pub(super) fn credential(&self, role: &Role) -> Credential {
@@ -126,10 +120,7 @@ impl TestMaster {
 
     pub(super) fn config(&self) -> WorkerConfig {
         let role = Role::Worker(WorkerId("w1".to_owned()));
-        let timing = Timing {
-            pause_min: Duration::from_millis(10),
-            ..Timing::default()
-        };
+        let timing = Timing { pause_min: Duration::from_millis(10), ..Timing::default() };
         WorkerConfig {
             master: self.address,
             credential: self.credential(&role),
@@ -154,10 +145,7 @@ impl TestMaster {
     pub(super) async fn control(&mut self) -> Control {
         let mut connection = soon(self.controls.recv()).await.unwrap();
         let stream = connection.take_control().unwrap();
-        Control {
-            _connection: connection,
-            stream,
-        }
+        Control { _connection: connection, stream }
     }
 
     /// The next connection of the worker, registered; and what it registered.
@@ -203,24 +191,15 @@ async fn accept(
 async fn serve_modules(connection: Connection, modules: &Mutex<BTreeMap<ModuleHash, Vec<u8>>>) {
     while let Ok(mut stream) = connection.accept().await {
         let request = stream.receiver.recv::<ModuleRequest>().await.unwrap();
-        let Some(ModuleRequest::Get { hash }) = request else {
-            panic!("{request:?}")
-        };
+        let Some(ModuleRequest::Get { hash }) = request else { panic!("{request:?}") };
         let wasm = modules.lock().unwrap().get(&hash).cloned();
         let reply = match &wasm {
-            Some(wasm) => ModuleReply::Ok {
-                length: wasm.len() as u64,
-            },
-            None => ModuleReply::Refused {
-                reason: "upload it first".to_owned(),
-            },
+            Some(wasm) => ModuleReply::Ok { length: wasm.len() as u64 },
+            None => ModuleReply::Refused { reason: "upload it first".to_owned() },
         };
         // The worker may leave as soon as it knows enough.
         let _ = stream.sender.send(&reply).await;
-        let _ = stream
-            .sender
-            .send_chunk(wasm.unwrap_or_default().into())
-            .await;
+        let _ = stream.sender.send_chunk(wasm.unwrap_or_default().into()).await;
         let _ = stream.sender.finish().await;
     }
 }
@@ -274,11 +253,7 @@ impl Stage {
         let (launched, executors) = mpsc::unbounded_channel();
         let clock = Arc::new(TestClock(Mutex::new(now)));
         let ports = ports(launched, clock.clone());
-        Self {
-            worker: serve(config, ports).await.unwrap(),
-            executors,
-            clock,
-        }
+        Self { worker: serve(config, ports).await.unwrap(), executors, clock }
     }
 }
 
@@ -330,22 +305,9 @@ impl Launch for TestLaunch {
         let (ready, ready_in) = oneshot::channel();
         let (end, end_in) = oneshot::channel();
         let (tell, told) = mpsc::unbounded_channel();
-        let actor = Actor {
-            start,
-            ready,
-            end,
-            told,
-        };
-        let puppet = Puppet {
-            ready: ready_in,
-            end: end_in,
-            how: None,
-            told: tell,
-        };
-        let started = self
-            .0
-            .send(actor)
-            .map_err(|_| io::Error::other("no more executors"));
+        let actor = Actor { start, ready, end, told };
+        let puppet = Puppet { ready: ready_in, end: end_in, how: None, told: tell };
+        let started = self.0.send(actor).map_err(|_| io::Error::other("no more executors"));
         Box::pin(async move { started.map(|()| Box::new(puppet) as Box<dyn Launched>) })
     }
 }

@@ -7,10 +7,7 @@ use offshoot_proto::id::{AppId, ExecutorId};
 
 fn refused(session: u64, reason: &str) -> [crate::cluster::Action; 2] {
     let reason = reason.to_owned();
-    [
-        to_client(session, ToClient::Refused { reason }),
-        close(session),
-    ]
+    [to_client(session, ToClient::Refused { reason }), close(session)]
 }
 
 fn added(session: u64, id: ExecutorId, cores: u32) -> crate::cluster::Action {
@@ -92,15 +89,9 @@ fn the_end_stops_executors_and_frees_their_cores_only_when_they_are_gone() {
     let actions = env.register_app(3, 2, spec.clone());
     assert!(matches!(
         actions.last(),
-        Some(crate::cluster::Action::ToClient {
-            message: ToClient::Waiting(_),
-            ..
-        })
+        Some(crate::cluster::Action::ToClient { message: ToClient::Waiting(_), .. })
     ));
-    assert_eq!(
-        env.gone(1, "w1", id),
-        [launch(1, executor(11, 0), 2, &spec)]
-    );
+    assert_eq!(env.gone(1, "w1", id), [launch(1, executor(11, 0), 2, &spec)]);
     assert_eq!(
         env.register_app(4, 1, spec),
         refused(4, "app-10, registered with this key, has ended")
@@ -113,16 +104,10 @@ fn an_executor_that_is_gone_is_replaced() {
     env.register_worker(1, worker("w1", 2));
     let spec = app(Some(2), None);
     env.register_app(2, 1, spec.clone());
-    assert_eq!(
-        env.ready(1, "w1", executor(10, 0)),
-        [added(2, executor(10, 0), 2)]
-    );
+    assert_eq!(env.ready(1, "w1", executor(10, 0)), [added(2, executor(10, 0), 2)]);
     assert_eq!(
         env.gone(1, "w1", executor(10, 0)),
-        [
-            gone_message(2, executor(10, 0), "it ended"),
-            launch(1, executor(10, 1), 2, &spec)
-        ]
+        [gone_message(2, executor(10, 0), "it ended"), launch(1, executor(10, 1), 2, &spec)]
     );
 }
 
@@ -172,16 +157,10 @@ fn an_order_that_cannot_be_completed_is_a_failed_launch() {
     env.register_worker(1, worker("w1", 1));
     let spec = app(None, None);
     env.register_app(2, 1, spec.clone());
-    let event = Event::LaunchFailed {
-        executor: executor(10, 0),
-        reason: "cannot sign".to_owned(),
-    };
+    let event = Event::LaunchFailed { executor: executor(10, 0), reason: "cannot sign".to_owned() };
     assert_eq!(
         env.handle(event),
-        [
-            gone_message(2, executor(10, 0), "cannot sign"),
-            launch(1, executor(10, 1), 1, &spec)
-        ]
+        [gone_message(2, executor(10, 0), "cannot sign"), launch(1, executor(10, 1), 1, &spec)]
     );
 }
 

@@ -71,18 +71,12 @@ impl Env {
     }
 
     pub(crate) fn ready(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
-        let message = FromWorker::ExecutorReady {
-            executor: id,
-            address: executor_address(id),
-        };
+        let message = FromWorker::ExecutorReady { executor: id, address: executor_address(id) };
         self.worker_says(session, worker, message)
     }
 
     pub(crate) fn gone(&mut self, session: u64, worker: &str, id: ExecutorId) -> Vec<Action> {
-        let message = FromWorker::ExecutorGone {
-            executor: id,
-            reason: "it ended".to_owned(),
-        };
+        let message = FromWorker::ExecutorGone { executor: id, reason: "it ended".to_owned() };
         self.worker_says(session, worker, message)
     }
 
@@ -103,11 +97,7 @@ impl Env {
 }
 
 pub(crate) fn origin() -> Origin {
-    Origin {
-        epoch: Epoch(3),
-        first_app: AppId(10),
-        unix_millis: 1_000_000,
-    }
+    Origin { epoch: Epoch(3), first_app: AppId(10), unix_millis: 1_000_000 }
 }
 
 pub(crate) fn worker_id(id: &str) -> WorkerId {
@@ -115,10 +105,7 @@ pub(crate) fn worker_id(id: &str) -> WorkerId {
 }
 
 pub(crate) fn executor(app: u64, number: u32) -> ExecutorId {
-    ExecutorId {
-        app: AppId(app),
-        number: ExecutorNumber(number),
-    }
+    ExecutorId { app: AppId(app), number: ExecutorNumber(number) }
 }
 
 pub(crate) fn address(port: u16) -> SocketAddr {
@@ -159,40 +146,24 @@ pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppS
         arguments: vec!["word-count".to_owned()],
         grants: Grants::default(),
         settings: Settings::default(),
-        request: ResourceRequest {
-            executor_cores,
-            executor_memory_bytes: GIB,
-            total_cores,
-        },
+        request: ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores },
     }
 }
 
 pub(crate) fn register(key: u128, app: AppSpec) -> FromClient {
-    FromClient::Register {
-        idempotency_key: key,
-        app: Box::new(app),
-        signing_request: CSR.to_vec(),
-    }
+    FromClient::Register { idempotency_key: key, app: Box::new(app), signing_request: CSR.to_vec() }
 }
 
 pub(crate) fn to_worker(session: u64, message: ToWorker) -> Action {
-    Action::ToWorker {
-        session: SessionId(session),
-        message,
-    }
+    Action::ToWorker { session: SessionId(session), message }
 }
 
 pub(crate) fn to_client(session: u64, message: ToClient) -> Action {
-    Action::ToClient {
-        session: SessionId(session),
-        message,
-    }
+    Action::ToClient { session: SessionId(session), message }
 }
 
 pub(crate) fn close(session: u64) -> Action {
-    Action::Close {
-        session: SessionId(session),
-    }
+    Action::Close { session: SessionId(session) }
 }
 
 pub(crate) fn launch(session: u64, id: ExecutorId, cores: u32, app: &AppSpec) -> Action {
@@ -230,10 +201,7 @@ pub(crate) fn worker_note(id: &str, cores: u32) -> Action {
 }
 
 pub(crate) fn app_note(app: u64) -> Action {
-    Action::Note(Note::AppRegistered {
-        app: AppId(app),
-        tenant: "ada".to_owned(),
-    })
+    Action::Note(Note::AppRegistered { app: AppId(app), tenant: "ada".to_owned() })
 }
 
 pub(crate) fn ended_note(app: u64, state: AppState) -> Action {
@@ -243,11 +211,5 @@ pub(crate) fn ended_note(app: u64, state: AppState) -> Action {
 
 pub(crate) fn gone_message(session: u64, id: ExecutorId, reason: &str) -> Action {
     let reason = reason.to_owned();
-    to_client(
-        session,
-        ToClient::ExecutorGone {
-            executor: id,
-            reason,
-        },
-    )
+    to_client(session, ToClient::ExecutorGone { executor: id, reason })
 }

@@ -69,10 +69,7 @@ fn a_silent_worker_is_lost_and_its_executors_are_replaced_elsewhere() {
     assert_eq!(
         actions,
         [
-            Action::Note(Note::WorkerLost {
-                worker: worker_id("w1"),
-                executors: 1
-            }),
+            Action::Note(Note::WorkerLost { worker: worker_id("w1"), executors: 1 }),
             close(1),
             gone_message(2, executor(10, 0), LOST),
             launch(3, executor(10, 1), 2, &spec),
@@ -91,17 +88,10 @@ fn a_worker_that_reconnects_keeps_what_it_still_runs() {
     env.closed(1);
     let back = holding(worker("w1", 3), &[(running, 1), (starting, 1)]);
     let actions = env.register_worker(4, back);
-    let Action::ToClient {
-        message: ToClient::ExecutorAdded(info),
-        ..
-    } = &actions[2]
-    else {
+    let Action::ToClient { message: ToClient::ExecutorAdded(info), .. } = &actions[2] else {
         panic!("{actions:?}");
     };
-    assert_eq!(
-        (info.id, info.address),
-        (starting, executor_address(starting))
-    );
+    assert_eq!((info.id, info.address), (starting, executor_address(starting)));
     assert_eq!(
         actions,
         [
@@ -160,10 +150,7 @@ fn a_lost_worker_that_comes_back_stops_what_was_given_up() {
             to_client(2, waiting),
         ]
     );
-    assert_eq!(
-        env.gone(3, "w1", old),
-        [launch(3, executor(10, 1), 2, &spec)]
-    );
+    assert_eq!(env.gone(3, "w1", old), [launch(3, executor(10, 1), 2, &spec)]);
 }
 
 #[test]
@@ -179,11 +166,7 @@ fn a_worker_hears_of_the_end_of_an_application_when_it_is_back() {
     env.register_app(3, 2, spec);
     assert_eq!(
         env.register_worker(4, holding(worker("w1", 2), &[(id, 2)])),
-        [
-            registered(4),
-            to_worker(4, ToWorker::Forget(AppId(10))),
-            worker_note("w1", 2),
-        ]
+        [registered(4), to_worker(4, ToWorker::Forget(AppId(10))), worker_note("w1", 2),]
     );
     assert_eq!(env.gone(4, "w1", id).len(), 2, "its cores are free now");
 }
@@ -199,10 +182,7 @@ fn executors_of_an_earlier_life_of_the_master_run_on_and_are_counted() {
     let spec = app(None, None);
     let actions = env.register_app(2, 1, spec.clone());
     assert_eq!(actions[2..], [launch(1, executor(10, 0), 1, &spec)]);
-    assert_eq!(
-        env.gone(1, "w1", old),
-        [launch(1, executor(10, 1), 2, &spec)]
-    );
+    assert_eq!(env.gone(1, "w1", old), [launch(1, executor(10, 1), 2, &spec)]);
 }
 
 #[test]
@@ -214,8 +194,5 @@ fn nothing_is_given_to_a_driver_or_by_a_worker_that_is_away() {
     let waiting = ToClient::Waiting(WaitReason::Busy { cores_free: 0 });
     assert_eq!(actions[2..], [to_client(2, waiting)]);
     env.closed(2);
-    assert_eq!(
-        env.register_worker(3, worker("w1", 1)),
-        [registered(3), worker_note("w1", 1)]
-    );
+    assert_eq!(env.register_worker(3, worker("w1", 1)), [registered(3), worker_note("w1", 1)]);
 }

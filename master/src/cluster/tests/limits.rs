@@ -8,9 +8,7 @@ use offshoot_proto::cluster::{AppSpec, FromClient, ToClient, ToWorker, WorkerInf
 fn worker_errors(change: impl Fn(&mut WorkerInfo)) -> String {
     let mut info = worker("w1", 4);
     change(&mut info);
-    validate_worker(&worker_id("w1"), &info)
-        .unwrap_err()
-        .to_string()
+    validate_worker(&worker_id("w1"), &info).unwrap_err().to_string()
 }
 
 fn app_errors(change: impl Fn(&mut AppSpec)) -> String {
@@ -46,9 +44,7 @@ fn workers_are_refused_with_field_value_and_range() {
 }
 
 fn held() -> offshoot_proto::cluster::HeldExecutor {
-    holding(worker("w1", 1), &[(executor(1, 0), 1)])
-        .executors
-        .remove(0)
+    holding(worker("w1", 1), &[(executor(1, 0), 1)]).executors.remove(0)
 }
 
 #[test]
@@ -104,13 +100,9 @@ fn a_worker_cannot_claim_executors_of_another_or_of_another_size() {
     env.register_app(2, 1, app(Some(2), None));
     let id = executor(10, 0);
     let refusal = |env: &mut Env, info| match &env.register_worker(3, info)[..] {
-        [
-            crate::cluster::Action::ToWorker {
-                message: ToWorker::Refused { reason },
-                ..
-            },
-            _,
-        ] => reason.clone(),
+        [crate::cluster::Action::ToWorker { message: ToWorker::Refused { reason }, .. }, _] => {
+            reason.clone()
+        }
         other => panic!("{other:?}"),
     };
     let errors = [

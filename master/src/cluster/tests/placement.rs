@@ -5,20 +5,13 @@ use crate::cluster::placement::{Grant, Offer, plan};
 use offshoot_proto::cluster::{ResourceRequest, ToClient, WaitReason};
 
 fn offers(workers: usize, cores: u32) -> Vec<Offer> {
-    let offer = |index| Offer {
-        worker: worker_id(&format!("w{index}")),
-        cores,
-        memory_bytes: 16 * GIB,
-    };
+    let offer =
+        |index| Offer { worker: worker_id(&format!("w{index}")), cores, memory_bytes: 16 * GIB };
     (0..workers).map(offer).collect()
 }
 
 fn request(executor_cores: Option<u32>, total_cores: Option<u32>) -> ResourceRequest {
-    ResourceRequest {
-        executor_cores,
-        executor_memory_bytes: GIB,
-        total_cores,
-    }
+    ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores }
 }
 
 /// The cores of each executor, worker by worker.
@@ -42,12 +35,7 @@ fn executors_are_placed_as_spark_standalone_places_them() {
         (&five, Some(4), Some(8), vec![vec![4], vec![4]]),
         (&five, Some(3), None, vec![vec![3, 3]; 5]),
         (&five, Some(3), Some(10), vec![vec![3]; 3]),
-        (
-            &five,
-            None,
-            Some(12),
-            [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec(),
-        ),
+        (&five, None, Some(12), [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec()),
         (&five, None, Some(2), vec![vec![1], vec![1]]),
         (&four, Some(16), Some(48), vec![vec![16]; 3]),
     ];
@@ -79,10 +67,7 @@ fn memory_and_what_is_held_already_count() {
 #[test]
 fn an_application_gets_what_is_free_and_its_driver_hears_who_listens() {
     let mut env = Env::new();
-    assert_eq!(
-        env.register_worker(1, worker("w1", 4)),
-        [registered(1), worker_note("w1", 4)]
-    );
+    assert_eq!(env.register_worker(1, worker("w1", 4)), [registered(1), worker_note("w1", 4)]);
     let spec = app(Some(2), None);
     let (first, second) = (executor(10, 0), executor(10, 1));
     assert_eq!(
@@ -108,12 +93,9 @@ impl Env {
         id: offshoot_proto::id::ExecutorId,
     ) -> offshoot_proto::cluster::ExecutorInfo {
         match &self.ready(session, worker, id)[..] {
-            [
-                crate::cluster::Action::ToClient {
-                    message: ToClient::ExecutorAdded(info),
-                    ..
-                },
-            ] => info.clone(),
+            [crate::cluster::Action::ToClient { message: ToClient::ExecutorAdded(info), .. }] => {
+                info.clone()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -131,10 +113,7 @@ fn the_first_application_is_served_first_and_the_second_when_it_has_ended() {
         [certify(3, 11, false), app_note(11), to_client(3, busy(0))]
     );
     env.client_says(2, "ada", finished(true));
-    assert_eq!(
-        env.gone(1, "w1", executor(10, 0)),
-        [launch(1, executor(11, 0), 4, &spec)]
-    );
+    assert_eq!(env.gone(1, "w1", executor(10, 0)), [launch(1, executor(11, 0), 4, &spec)]);
 }
 
 #[test]
@@ -144,28 +123,15 @@ fn waiting_is_explained_once_and_again_when_it_changes() {
     let waiting = |reason| to_client(2, ToClient::Waiting(reason));
     assert_eq!(
         env.register_app(2, 1, spec.clone()),
-        [
-            certify(2, 10, false),
-            app_note(10),
-            waiting(WaitReason::NoWorkers)
-        ]
+        [certify(2, 10, false), app_note(10), waiting(WaitReason::NoWorkers)]
     );
-    let too_large = |cores_max, memory_bytes_max| WaitReason::TooLarge {
-        cores_max,
-        memory_bytes_max,
-    };
+    let too_large =
+        |cores_max, memory_bytes_max| WaitReason::TooLarge { cores_max, memory_bytes_max };
     assert_eq!(
         env.register_worker(1, worker("w1", 2)),
-        [
-            registered(1),
-            worker_note("w1", 2),
-            waiting(too_large(2, 2 * GIB))
-        ]
+        [registered(1), worker_note("w1", 2), waiting(too_large(2, 2 * GIB))]
     );
-    assert_eq!(
-        env.register_worker(3, worker("w2", 1)),
-        [registered(3), worker_note("w2", 1)]
-    );
+    assert_eq!(env.register_worker(3, worker("w2", 1)), [registered(3), worker_note("w2", 1)]);
     assert_eq!(
         env.register_worker(4, worker("w3", 8)),
         [
@@ -183,10 +149,7 @@ fn nothing_is_launched_before_the_module_is_there() {
     env.register_worker(1, worker("w1", 1));
     let mut spec = app(None, None);
     spec.module.0 = [8; 32];
-    assert_eq!(
-        env.register_app(2, 1, spec.clone()),
-        [certify(2, 10, true), app_note(10)]
-    );
+    assert_eq!(env.register_app(2, 1, spec.clone()), [certify(2, 10, true), app_note(10)]);
     let hash = spec.module;
     assert_eq!(
         env.handle(crate::cluster::Event::ModuleStored { hash }),

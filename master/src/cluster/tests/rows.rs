@@ -46,26 +46,14 @@ fn a_tenant_sees_its_own_applications_and_the_admin_all() {
     env.client_says(4, "ada", FromClient::Finished { succeeded: false });
     env.now += Duration::from_secs(1);
     let list = env.client_says(5, "ada", FromClient::ListApps);
-    let [
-        crate::cluster::Action::ToClient {
-            message: ToClient::Apps(rows),
-            ..
-        },
-    ] = &list[..]
-    else {
+    let [crate::cluster::Action::ToClient { message: ToClient::Apps(rows), .. }] = &list[..] else {
         panic!("{list:?}");
     };
-    assert_eq!(
-        states(rows),
-        [(10, AppState::Running), (12, AppState::Failed)]
-    );
+    assert_eq!(states(rows), [(10, AppState::Running), (12, AppState::Failed)]);
     assert_eq!(rows[0].submitted, 1_100_000);
     assert_eq!((rows[0].cores, &rows[0].tenant[..]), (2, "ada"));
     assert_eq!(rows[0].executors[0].state, ExecutorState::Launching);
-    assert_eq!(
-        states(&env.cluster.app_rows("bob")),
-        [(11, AppState::Waiting)]
-    );
+    assert_eq!(states(&env.cluster.app_rows("bob")), [(11, AppState::Waiting)]);
     assert_eq!(env.cluster.app_rows("admin").len(), 3);
     env.client_says(2, "ada", FromClient::Finished { succeeded: true });
     let row = &env.cluster.app_rows("ada")[0];
@@ -85,10 +73,7 @@ fn two_hundred_ended_applications_are_remembered_with_their_keys() {
     let again = env.register_app(1, 1, app(None, None));
     assert!(matches!(
         &again[0],
-        crate::cluster::Action::ToClient {
-            message: ToClient::Refused { .. },
-            ..
-        }
+        crate::cluster::Action::ToClient { message: ToClient::Refused { .. }, .. }
     ));
     let forgotten = env.register_app(1, 0, app(None, None));
     assert_eq!(forgotten[0], certify(1, 211, false));

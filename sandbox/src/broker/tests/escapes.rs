@@ -35,20 +35,14 @@ fn no_path_leads_out() {
         open(true, true, true),
         PathOperation::Stat { follow: true },
         PathOperation::List,
-        PathOperation::SetTimes {
-            accessed_nanos: Some(0),
-            modified_nanos: Some(0),
-        },
+        PathOperation::SetTimes { accessed_nanos: Some(0), modified_nanos: Some(0) },
     ];
     for guest in ["data", "work"] {
         for path in paths {
             for operation in &operations {
                 let errno = world.refused(guest, path, operation.clone());
                 let reasons = [Errno::PERM, Errno::ACCES];
-                assert!(
-                    reasons.contains(&errno),
-                    "{guest} {path} {operation:?}: {errno:?}"
-                );
+                assert!(reasons.contains(&errno), "{guest} {path} {operation:?}: {errno:?}");
             }
         }
     }
@@ -106,26 +100,14 @@ fn a_grant_to_read_is_no_grant_to_write() {
         truncate,
         PathOperation::RemoveFile,
         rename(work, "stolen"),
-        PathOperation::SetTimes {
-            accessed_nanos: None,
-            modified_nanos: Some(1),
-        },
+        PathOperation::SetTimes { accessed_nanos: None, modified_nanos: Some(1) },
     ] {
         assert_eq!(world.refused("data", "in.txt", operation), Errno::ACCES);
     }
     assert_eq!(world.refused("data", "new", CREATE), Errno::ACCES);
-    assert_eq!(
-        world.refused("data", "new", PathOperation::CreateDirectory),
-        Errno::ACCES
-    );
-    assert_eq!(
-        world.refused("data", "sub", PathOperation::RemoveDirectory),
-        Errno::ACCES
-    );
-    assert_eq!(
-        world.refused("work", "old.txt", rename(data, "new")),
-        Errno::ACCES
-    );
+    assert_eq!(world.refused("data", "new", PathOperation::CreateDirectory), Errno::ACCES);
+    assert_eq!(world.refused("data", "sub", PathOperation::RemoveDirectory), Errno::ACCES);
+    assert_eq!(world.refused("work", "old.txt", rename(data, "new")), Errno::ACCES);
     assert_eq!(world.contents("data", "in.txt"), "in");
     assert_eq!(
         world.message("data", "in.txt", WRITE),
@@ -136,22 +118,11 @@ fn a_grant_to_read_is_no_grant_to_write() {
 #[test]
 fn a_granted_file_says_nothing_of_its_siblings() {
     let world = World::new();
-    for path in [
-        "../two.txt",
-        "two.txt",
-        "one.txt",
-        "./x",
-        "..",
-        "/",
-        "one.txt/../two.txt",
-    ] {
+    for path in ["../two.txt", "two.txt", "one.txt", "./x", "..", "/", "one.txt/../two.txt"] {
         world.refused("one.txt", path, READ);
         world.refused("one.txt", path, PathOperation::Stat { follow: true });
     }
-    assert_eq!(
-        world.refused("one.txt", ".", PathOperation::List),
-        Errno::NOTDIR
-    );
+    assert_eq!(world.refused("one.txt", ".", PathOperation::List), Errno::NOTDIR);
     assert_eq!(world.refused("one.txt", "./", READ), Errno::NOTDIR);
     assert_eq!(world.refused("one.txt", ".", WRITE), Errno::ACCES);
 }
@@ -174,29 +145,11 @@ fn paths_that_are_none_are_refused_by_form() {
         assert_eq!(errno, Errno::NAMETOOLONG);
         assert_eq!(world.refused("work", "", operation), Errno::NOENT);
     }
-    assert!(
-        world.message("work", &long, READ).len() < 100,
-        "the path is not repeated"
-    );
+    assert!(world.message("work", &long, READ).len() < 100, "the path is not repeated");
     let work = world.preopen("work");
-    assert_eq!(
-        world.refused("work", "old.txt", rename(work, &long)),
-        Errno::NAMETOOLONG
-    );
-    assert!(
-        world
-            .broker
-            .list_inputs(&long)
-            .unwrap_err()
-            .to_string()
-            .len()
-            < 100
-    );
-    let request = PathRequest {
-        preopen: 99,
-        path: "x".to_owned(),
-        operation: READ,
-    };
+    assert_eq!(world.refused("work", "old.txt", rename(work, &long)), Errno::NAMETOOLONG);
+    assert!(world.broker.list_inputs(&long).unwrap_err().to_string().len() < 100);
+    let request = PathRequest { preopen: 99, path: "x".to_owned(), operation: READ };
     let (reply, _) = world.broker.handle(&request);
     assert!(matches!(reply, PathReply::Errno { errno, .. } if errno == Errno::BADF.raw()));
     let deep = "d/".repeat(2000) + "x";
@@ -216,10 +169,7 @@ fn devices_pipes_and_sockets_are_not_opened() {
         }
     }
     let grants = grants(Path::new("/dev"), &["."], &["null"]);
-    let world = World {
-        broker: Broker::new(&grants),
-        ..world
-    };
+    let world = World { broker: Broker::new(&grants), ..world };
     assert_eq!(world.refused(".", "zero", READ), Errno::ACCES);
     assert_eq!(world.refused("null", ".", WRITE), Errno::ACCES);
 }
@@ -227,32 +177,16 @@ fn devices_pipes_and_sockets_are_not_opened() {
 #[test]
 fn links_stay_where_they_are() {
     let world = World::new();
-    let grants = grants(
-        world.directory.path(),
-        &["work/nested"],
-        &["work", "result.txt"],
-    );
-    let world = World {
-        broker: Broker::new(&grants),
-        ..world
-    };
+    let grants = grants(world.directory.path(), &["work/nested"], &["work", "result.txt"]);
+    let world = World { broker: Broker::new(&grants), ..world };
     let result = world.preopen("result.txt");
     let work = world.preopen("work");
-    assert_eq!(
-        world.refused("work", "out", rename(result, ".")),
-        Errno::PERM
-    );
-    assert_eq!(
-        world.refused("work", "out", rename(work, "nested")),
-        Errno::PERM
-    );
+    assert_eq!(world.refused("work", "out", rename(result, ".")), Errno::PERM);
+    assert_eq!(world.refused("work", "out", rename(work, "nested")), Errno::PERM);
     // Should there be one where a grant begins that a guest can write around, it leads nowhere.
     symlink("../secret", world.at("work/nested")).unwrap();
     assert_eq!(world.refused("work/nested", "key.txt", READ), Errno::PERM);
-    assert_eq!(
-        world.ask("work", "out", PathOperation::RemoveFile).0,
-        PathReply::Done
-    );
+    assert_eq!(world.ask("work", "out", PathOperation::RemoveFile).0, PathReply::Done);
     assert_eq!(fs::read(world.at("secret/key.txt")).unwrap(), b"key");
 }
 
@@ -278,10 +212,7 @@ fn what_no_grant_is_near_is_refused_with_the_flag() {
     }
     let work = world.preopen("work");
     let nowhere = world.preopen("/");
-    assert_eq!(
-        world.refused("work", "old.txt", rename(nowhere, "tmp/x")),
-        Errno::ACCES
-    );
+    assert_eq!(world.refused("work", "old.txt", rename(nowhere, "tmp/x")), Errno::ACCES);
     assert_eq!(world.contents("work", "old.txt"), "old");
     assert!(work < nowhere);
 }

@@ -139,11 +139,7 @@ fn every_function_with_a_pointer_is_in_the_table() {
 
 #[test]
 fn a_buffer_outside_the_memory_is_a_fault_before_anything_is_moved() {
-    for (pointer, length) in [
-        (OUT - 1, 2),
-        (0, OUT + 1),
-        (u32::MAX.into(), u32::MAX.into()),
-    ] {
+    for (pointer, length) in [(OUT - 1, 2), (0, OUT + 1), (u32::MAX.into(), u32::MAX.into())] {
         let mut guest = guest_with_file();
         let buffers = [0x200, 4, pointer as u32, length as u32];
         guest.write_words(0x400, &buffers);
@@ -162,10 +158,7 @@ fn there_are_at_most_1024_buffers() {
     let mut guest = guest_with_file();
     assert_eq!(guest.call("fd_write", &[1, 0x1000, 1024, 0]), 0);
     for count in [1025, 0x2000_0001, u32::MAX.into()] {
-        assert_eq!(
-            guest.call("fd_write", &[1, 0x1000, count, 0]),
-            Errno::INVAL.raw()
-        );
+        assert_eq!(guest.call("fd_write", &[1, 0x1000, count, 0]), Errno::INVAL.raw());
     }
 }
 
@@ -220,8 +213,6 @@ fn a_module_without_memory_has_no_valid_pointer() {
     );
     let module = Module::new(store.engine(), wat::parse_str(wat).unwrap()).unwrap();
     let instance = SHARED.linker.instantiate(&mut store, &module).unwrap();
-    let run = instance
-        .get_typed_func::<(), i32>(&mut store, "run")
-        .unwrap();
+    let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
     assert_eq!(run.call(&mut store, ()).unwrap(), i32::from(FAULT));
 }

@@ -6,9 +6,7 @@ use super::*;
 fn exit_is_an_error_of_its_own_type() {
     for code in [0_i32, 3, -1] {
         let mut guest = Guest::main();
-        let error = guest
-            .try_call("proc_exit", &[code as u32 as u64])
-            .unwrap_err();
+        let error = guest.try_call("proc_exit", &[code as u32 as u64]).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&Exit(code)));
     }
 }
@@ -60,20 +58,15 @@ fn the_clocks_of_main_run_in_steps_of_a_millisecond() {
 fn the_clocks_of_processor_time_do_not_exist() {
     let mut guest = Guest::main();
     for clock in [2, 3, u32::MAX.into()] {
-        assert_eq!(
-            guest.call("clock_time_get", &[clock, 0, 0]),
-            Errno::INVAL.raw()
-        );
+        assert_eq!(guest.call("clock_time_get", &[clock, 0, 0]), Errno::INVAL.raw());
         assert_eq!(guest.call("clock_res_get", &[clock, 0]), Errno::INVAL.raw());
     }
 }
 
 #[test]
 fn a_clock_that_goes_on_from_a_snapshot_does_not_go_back() {
-    let clock = Clock::Real {
-        origin: std::time::Instant::now(),
-        monotonic_base_nanos: 5_000_000_000,
-    };
+    let clock =
+        Clock::Real { origin: std::time::Instant::now(), monotonic_base_nanos: 5_000_000_000 };
     assert!(clock.monotonic_nanos() >= 5_000_000_000);
 }
 
@@ -86,16 +79,8 @@ fn draw(wasi: Wasi) -> Vec<u8> {
 #[test]
 fn every_attempt_of_a_partition_draws_the_same() {
     let task = |seed, node, partition| {
-        let snapshot = SnapshotHeader {
-            seed,
-            ..snapshot(0)
-        };
-        draw(Wasi::for_task(
-            &settings(),
-            &snapshot,
-            NodeId(node),
-            Partition(partition),
-        ))
+        let snapshot = SnapshotHeader { seed, ..snapshot(0) };
+        draw(Wasi::for_task(&settings(), &snapshot, NodeId(node), Partition(partition)))
     };
     let first = task(1, 2, 3);
     assert_eq!(first, task(1, 2, 3));
@@ -130,11 +115,7 @@ fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<(u64, u16, u8)> {
     let events = (0..guest.u32_at(0x2000)).map(|index| {
         let event = guest.read(0x1000 + index * 32, 32);
         let userdata = u64::from_le_bytes(event[..8].try_into().unwrap());
-        (
-            userdata,
-            u16::from_le_bytes([event[8], event[9]]),
-            event[10],
-        )
+        (userdata, u16::from_le_bytes([event[8], event[9]]), event[10])
     });
     events.collect()
 }
@@ -143,24 +124,15 @@ fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Vec<(u64, u16, u8)> {
 fn a_sleep_of_a_task_ends_at_once() {
     let mut guest = Guest::task(0);
     let hour = 3_600_000_000_000;
-    let both = [
-        subscription(1, 0, 1, hour, false),
-        subscription(2, 0, 1, 2 * hour, false),
-    ];
+    let both = [subscription(1, 0, 1, hour, false), subscription(2, 0, 1, 2 * hour, false)];
     assert_eq!(poll(&mut guest, &both), [(1, 0, 0)], "the earlier one only");
-    assert_eq!(
-        poll(&mut guest, &[subscription(3, 0, 0, u64::MAX, true)]),
-        [(3, 0, 0)]
-    );
+    assert_eq!(poll(&mut guest, &[subscription(3, 0, 0, u64::MAX, true)]), [(3, 0, 0)]);
 }
 
 #[test]
 fn main_does_not_sleep_for_what_is_past_or_while_a_descriptor_is_ready() {
     let mut guest = Guest::main();
-    assert_eq!(
-        poll(&mut guest, &[subscription(1, 0, 0, 5, true)]),
-        [(1, 0, 0)]
-    );
+    assert_eq!(poll(&mut guest, &[subscription(1, 0, 0, 5, true)]), [(1, 0, 0)]);
     let ready = [
         subscription(1, 0, 1, u64::MAX, false),
         subscription(2, 1, 0, 0, false),
@@ -169,10 +141,7 @@ fn main_does_not_sleep_for_what_is_past_or_while_a_descriptor_is_ready() {
         subscription(5, 0, 9, 0, false),
     ];
     let (bad, invalid) = (Errno::BADF.raw(), Errno::INVAL.raw());
-    assert_eq!(
-        poll(&mut guest, &ready),
-        [(2, 0, 1), (3, 0, 2), (4, bad, 1), (5, invalid, 0)]
-    );
+    assert_eq!(poll(&mut guest, &ready), [(2, 0, 1), (3, 0, 2), (4, bad, 1), (5, invalid, 0)]);
 }
 
 #[test]
@@ -180,14 +149,8 @@ fn there_is_no_network_and_there_are_no_signals() {
     let mut guest = Guest::main();
     assert_eq!(guest.call("sock_shutdown", &[1, 3]), Errno::NOTSOCK.raw());
     assert_eq!(guest.call("sock_accept", &[3, 0, 0]), Errno::NOTSOCK.raw());
-    assert_eq!(
-        guest.call("sock_recv", &[77, 0, 0, 0, 0, 0]),
-        Errno::BADF.raw()
-    );
-    assert_eq!(
-        guest.call("sock_send", &[2, 0, 0, 0, 0]),
-        Errno::NOTSOCK.raw()
-    );
+    assert_eq!(guest.call("sock_recv", &[77, 0, 0, 0, 0, 0]), Errno::BADF.raw());
+    assert_eq!(guest.call("sock_send", &[2, 0, 0, 0, 0]), Errno::NOTSOCK.raw());
     assert_eq!(guest.call("proc_raise", &[6]), Errno::NOTSUP.raw());
     assert_eq!(guest.call("sched_yield", &[]), 0);
 }

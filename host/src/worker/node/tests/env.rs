@@ -42,24 +42,13 @@ pub(super) fn module(number: u8) -> ModuleHash {
 }
 
 pub(super) fn held(id: ExecutorId, address: Option<SocketAddr>) -> HeldExecutor {
-    HeldExecutor {
-        id,
-        cores: 1,
-        memory_bytes: 100 << 20,
-        address,
-    }
+    HeldExecutor { id, cores: 1, memory_bytes: 100 << 20, address }
 }
 
 pub(super) fn gone(executor: ExecutorId, reason: &str) -> [Action; 2] {
     let reason = || reason.to_owned();
-    let note = Note::ExecutorGone {
-        executor,
-        reason: reason(),
-    };
-    let message = FromWorker::ExecutorGone {
-        executor,
-        reason: reason(),
-    };
+    let note = Note::ExecutorGone { executor, reason: reason() };
+    let message = FromWorker::ExecutorGone { executor, reason: reason() };
     [Action::Note(note), Action::Send(message)]
 }
 
@@ -72,10 +61,7 @@ pub(super) fn launch(executor: ExecutorId) -> Action {
 impl Env {
     pub(super) fn new() -> Self {
         let renew_in = Duration::from_secs(16 * 60 * 60);
-        Self {
-            node: Node::new(offer(), TIMING, renew_in, 1),
-            now: Duration::ZERO,
-        }
+        Self { node: Node::new(offer(), TIMING, renew_in, 1), now: Duration::ZERO }
     }
 
     /// One that is registered with a master of epoch 1, over session 1.
@@ -125,10 +111,7 @@ impl Env {
     }
 
     pub(super) fn prepared(&mut self) -> Vec<Action> {
-        self.event(Event::Prepared {
-            module: module(7),
-            outcome: Ok(()),
-        })
+        self.event(Event::Prepared { module: module(7), outcome: Ok(()) })
     }
 
     /// Orders an executor and brings it as far as its launch.

@@ -14,14 +14,8 @@ fn prepare(number: u8) -> Action {
 /// What follows an order that is not followed.
 fn refused(executor: ExecutorId, reason: &str) -> [Action; 2] {
     let reason = || reason.to_owned();
-    let note = Note::LaunchRefused {
-        executor,
-        reason: reason(),
-    };
-    let message = FromWorker::ExecutorGone {
-        executor,
-        reason: reason(),
-    };
+    let note = Note::LaunchRefused { executor, reason: reason() };
+    let message = FromWorker::ExecutorGone { executor, reason: reason() };
     [Action::Note(note), Action::Send(message)]
 }
 
@@ -33,14 +27,8 @@ fn an_executor_is_prepared_launched_and_reported() {
     assert_eq!(env.prepared(), [launch(id)]);
     let address = address(5000);
     let ready = [
-        Action::Note(Note::ExecutorReady {
-            executor: id,
-            address,
-        }),
-        Action::Send(FromWorker::ExecutorReady {
-            executor: id,
-            address,
-        }),
+        Action::Note(Note::ExecutorReady { executor: id, address }),
+        Action::Send(FromWorker::ExecutorReady { executor: id, address }),
     ];
     assert_eq!(env.ready(id, 5000), ready);
     assert_eq!(env.ended(id, "crashed"), gone(id, "crashed"));
@@ -54,10 +42,7 @@ fn executors_of_one_module_wait_for_one_preparation() {
     assert_eq!(env.order(executor(1, 1)), []);
     let other = ToWorker::Launch(Box::new(order(executor(2, 0), 8)));
     assert_eq!(env.master(1, other), [prepare(8)]);
-    assert_eq!(
-        env.prepared(),
-        [launch(executor(1, 0)), launch(executor(1, 1))]
-    );
+    assert_eq!(env.prepared(), [launch(executor(1, 0)), launch(executor(1, 1))]);
     assert_eq!(env.prepared(), []);
 }
 
@@ -72,11 +57,7 @@ fn a_module_that_cannot_be_had_ends_all_launches_that_wait_for_it() {
     let reason = "CompileLimit: 30 s CPU";
     let expected = [gone(executor(1, 0), reason), gone(executor(1, 1), reason)];
     assert_eq!(actions, expected.concat());
-    assert_eq!(
-        env.order(executor(1, 2)),
-        [prepare(7)],
-        "the next one tries again"
-    );
+    assert_eq!(env.order(executor(1, 2)), [prepare(7)], "the next one tries again");
 }
 
 #[test]
@@ -93,23 +74,13 @@ fn no_core_and_no_byte_is_granted_twice() {
     let mut env = Env::running();
     let order = |number, cores, memory_bytes| {
         let order = order(executor(1, number), 7);
-        let order = LaunchExecutor {
-            cores,
-            memory_bytes,
-            ..order
-        };
+        let order = LaunchExecutor { cores, memory_bytes, ..order };
         ToWorker::Launch(Box::new(order))
     };
     let actions = env.master(1, order(1, 4, 1 << 20));
-    assert_eq!(
-        actions,
-        refused(executor(1, 1), "it asks for 4 cores, 3 are free")
-    );
+    assert_eq!(actions, refused(executor(1, 1), "it asks for 4 cores, 3 are free"));
     let actions = env.master(1, order(2, 0, 1 << 20));
-    assert_eq!(
-        actions,
-        refused(executor(1, 2), "it asks for 0 cores, 3 are free")
-    );
+    assert_eq!(actions, refused(executor(1, 2), "it asks for 0 cores, 3 are free"));
     let actions = env.master(1, order(3, 1, 1 << 30));
     let reason = "it asks for 1 GiB of memory, 924 MiB are free";
     assert_eq!(actions, refused(executor(1, 3), reason));
@@ -122,10 +93,7 @@ fn a_kill_stops_an_executor_in_order_and_then_by_force() {
     let mut env = Env::running();
     let id = executor(1, 0);
     env.until(std::time::Duration::from_millis(500));
-    assert_eq!(
-        env.master(1, ToWorker::Kill(id)),
-        [Action::StopExecutor(id)]
-    );
+    assert_eq!(env.master(1, ToWorker::Kill(id)), [Action::StopExecutor(id)]);
     assert_eq!(env.master(1, ToWorker::Kill(id)), []);
     let due = env.now + TIMING.stop_deadline;
     let killed = env.until(due);
@@ -139,10 +107,7 @@ fn a_kill_during_the_preparation_needs_nothing_more() {
     let mut env = Env::registered();
     let id = executor(1, 0);
     env.order(id);
-    assert_eq!(
-        env.master(1, ToWorker::Kill(id)),
-        gone(id, "stopped by the master")
-    );
+    assert_eq!(env.master(1, ToWorker::Kill(id)), gone(id, "stopped by the master"));
     assert_eq!(env.prepared(), []);
 }
 
@@ -151,10 +116,7 @@ fn a_kill_of_an_executor_that_is_not_here_is_answered() {
     let mut env = Env::registered();
     let id = executor(1, 0);
     let reason = "it does not run on this worker".to_owned();
-    let message = FromWorker::ExecutorGone {
-        executor: id,
-        reason,
-    };
+    let message = FromWorker::ExecutorGone { executor: id, reason };
     assert_eq!(env.master(1, ToWorker::Kill(id)), [Action::Send(message)]);
 }
 
@@ -182,10 +144,7 @@ fn a_forgotten_application_is_deleted_once_its_executors_are_gone() {
     env.order(preparing);
     env.order(executor(2, 0));
     let app = AppId(1);
-    let mut expected = vec![
-        Action::StopExecutor(running),
-        Action::StopExecutor(launching),
-    ];
+    let mut expected = vec![Action::StopExecutor(running), Action::StopExecutor(launching)];
     expected.extend(gone(preparing, "its application has ended"));
     assert_eq!(env.master(1, ToWorker::Forget(app)), expected);
     assert_eq!(env.master(1, ToWorker::Forget(app)), []);

@@ -47,9 +47,7 @@ fn a_registered_worker_beats_each_second_and_loses_a_silent_master() {
     let lost = env.timeout();
     assert_eq!(env.now, TIMING.master_lease);
     assert_eq!(lost[0], Action::Disconnect);
-    let Action::Note(Note::MasterLost { reason, .. }) = &lost[1] else {
-        panic!("{lost:?}")
-    };
+    let Action::Note(Note::MasterLost { reason, .. }) = &lost[1] else { panic!("{lost:?}") };
     assert_eq!(reason, "nothing heard from it for 8 s");
     assert_eq!(lost.len(), 2);
 }
@@ -71,10 +69,7 @@ fn a_master_that_does_not_answer_a_registration_is_given_up() {
     env.timeout();
     env.connected(1);
     let lost = env.timeout();
-    assert_eq!(
-        (env.now, &lost[0]),
-        (TIMING.master_lease, &Action::Disconnect)
-    );
+    assert_eq!((env.now, &lost[0]), (TIMING.master_lease, &Action::Disconnect));
 }
 
 #[test]
@@ -105,34 +100,18 @@ fn executors_go_on_without_a_master_and_are_named_to_the_next() {
     env.launched(executor(1, 1));
     env.order(executor(2, 0));
     let lost = env.disconnected(1);
-    assert!(matches!(
-        &lost[..],
-        [Action::Note(Note::MasterLost { executors: 3, .. })]
-    ));
+    assert!(matches!(&lost[..], [Action::Note(Note::MasterLost { executors: 3, .. })]));
     assert_eq!(env.ended(executor(2, 0), "never")[1..], []);
     assert_eq!(env.timeout(), [connect(2)]);
-    let executors = vec![
-        held(executor(1, 0), Some(address(5000))),
-        held(executor(1, 1), None),
-    ];
-    let info = WorkerInfo {
-        executors,
-        ..offer()
-    };
+    let executors = vec![held(executor(1, 0), Some(address(5000))), held(executor(1, 1), None)];
+    let info = WorkerInfo { executors, ..offer() };
     let register = Action::Send(FromWorker::Register(info));
     assert_eq!(env.connected(2), [register]);
     // What happens before the answer is told too: the frames keep their order.
-    let message = FromWorker::ExecutorReady {
-        executor: executor(1, 1),
-        address: address(5001),
-    };
+    let message = FromWorker::ExecutorReady { executor: executor(1, 1), address: address(5001) };
     assert_eq!(env.ready(executor(1, 1), 5001)[1], Action::Send(message));
     let registered = env.master(2, ToWorker::Registered { epoch: Epoch(1) });
-    assert_eq!(
-        registered,
-        [registered_note(1, 2)],
-        "nothing is swept again"
-    );
+    assert_eq!(registered, [registered_note(1, 2)], "nothing is swept again");
 }
 
 #[test]
@@ -146,11 +125,7 @@ fn a_master_of_an_older_life_is_refused() {
     env.timeout();
     env.connected(3);
     let refused = env.master(3, ToWorker::Registered { epoch: Epoch(4) });
-    let [
-        Action::Disconnect,
-        Action::Note(Note::MasterLost { reason, .. }),
-    ] = &refused[..]
-    else {
+    let [Action::Disconnect, Action::Note(Note::MasterLost { reason, .. })] = &refused[..] else {
         panic!("{refused:?}")
     };
     assert_eq!(reason, "its epoch is 4, and a master of epoch 5 was here");
@@ -166,10 +141,7 @@ fn orders_before_the_registration_end_the_connection() {
     let actions = env.order(executor(1, 0));
     assert!(matches!(
         &actions[..],
-        [
-            Action::Disconnect,
-            Action::Note(Note::MasterLost { executors: 0, .. })
-        ]
+        [Action::Disconnect, Action::Note(Note::MasterLost { executors: 0, .. })]
     ));
 }
 
@@ -189,17 +161,9 @@ fn a_worker_that_no_master_ever_took_ends_when_it_is_refused() {
     let mut env = Env::new();
     env.timeout();
     let reason = "10.0.0.9:1 is not a member of this cluster".to_owned();
-    let event = Event::Disconnected {
-        session: SessionId(1),
-        reason: reason.clone(),
-        hopeless: true,
-    };
-    assert_eq!(
-        env.event(event),
-        [Action::Exit {
-            error: Some(reason)
-        }]
-    );
+    let event =
+        Event::Disconnected { session: SessionId(1), reason: reason.clone(), hopeless: true };
+    assert_eq!(env.event(event), [Action::Exit { error: Some(reason) }]);
     assert_eq!(env.node.next_timeout(), None);
 
     let mut env = Env::new();
@@ -221,17 +185,11 @@ fn a_worker_that_was_taken_once_is_stubborn() {
     let refused = env.master(2, ToWorker::Refused { reason });
     assert!(matches!(
         &refused[..],
-        [
-            Action::Disconnect,
-            Action::Note(Note::MasterLost { executors: 1, .. })
-        ]
+        [Action::Disconnect, Action::Note(Note::MasterLost { executors: 1, .. })]
     ));
     assert_eq!(env.timeout(), [connect(3)]);
-    let event = Event::Disconnected {
-        session: SessionId(3),
-        reason: "expired".to_owned(),
-        hopeless: true,
-    };
+    let event =
+        Event::Disconnected { session: SessionId(3), reason: "expired".to_owned(), hopeless: true };
     assert!(matches!(env.event(event)[..], [Action::Note(_)]));
 }
 
@@ -242,12 +200,7 @@ fn a_certificate_is_renewed_when_it_is_time_and_again_if_that_fails() {
     env.event(Event::CertificateInstalled { renew_in: due });
     assert_eq!(env.until(due), [HEARTBEAT, HEARTBEAT, Action::Renew]);
     let reason = "busy".to_owned();
-    let refused = env.master(
-        1,
-        ToWorker::Refused {
-            reason: reason.clone(),
-        },
-    );
+    let refused = env.master(1, ToWorker::Refused { reason: reason.clone() });
     assert_eq!(refused, [Action::Note(Note::RenewalRefused { reason })]);
     let mut again = vec![];
     while env.now < due + TIMING.renewal_retry {
@@ -256,8 +209,6 @@ fn a_certificate_is_renewed_when_it_is_time_and_again_if_that_fails() {
     }
     assert_eq!(again, [HEARTBEAT, Action::Renew]);
     let certificate = vec![1];
-    let install = Action::Install {
-        certificate: vec![1],
-    };
+    let install = Action::Install { certificate: vec![1] };
     assert_eq!(env.master(1, ToWorker::Renewed { certificate }), [install]);
 }

@@ -88,27 +88,20 @@ impl World {
                 return;
             }
             Step::Connected => Event::Connected { session },
-            Step::Disconnected => Event::Disconnected {
-                session,
-                reason: String::new(),
-                hopeless: false,
-            },
+            Step::Disconnected => {
+                Event::Disconnected { session, reason: String::new(), hopeless: false }
+            }
             Step::Master(message) => Event::FromMaster { session, message },
-            Step::Prepared {
-                module: number,
-                works,
-            } => Event::Prepared {
+            Step::Prepared { module: number, works } => Event::Prepared {
                 module: module(number),
                 outcome: works.then_some(()).ok_or_else(|| "no".to_owned()),
             },
-            Step::Ready(executor) if self.started.contains(&executor) => Event::ExecutorReady {
-                executor,
-                address: super::env::address(1),
-            },
-            Step::Ended(executor) if self.started.remove(&executor) => Event::ExecutorEnded {
-                executor,
-                how: String::new(),
-            },
+            Step::Ready(executor) if self.started.contains(&executor) => {
+                Event::ExecutorReady { executor, address: super::env::address(1) }
+            }
+            Step::Ended(executor) if self.started.remove(&executor) => {
+                Event::ExecutorEnded { executor, how: String::new() }
+            }
             Step::Ready(_) | Step::Ended(_) => return,
         };
         let actions = env.event(event);
