@@ -8,6 +8,7 @@ use offshoot_proto::cluster::{FromClient, ToClient};
 use offshoot_proto::hello::Purpose;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How to reach a cluster.
 #[derive(Clone, Debug, Args)]
@@ -42,7 +43,9 @@ pub(crate) fn ask(cluster: &ClusterArguments, question: &FromClient) -> Result<T
                 Some(ToClient::Heartbeat) => {}
                 Some(ToClient::Refused { reason }) => return Err(Failure::cluster(reason)),
                 Some(answer) => {
-                    endpoint.close("done").await;
+                    // Nothing is left to be said that would be worth waiting for.
+                    let closing = endpoint.close("done");
+                    let _ = tokio::time::timeout(Duration::from_millis(5), closing).await;
                     return Ok(answer);
                 }
                 None => return Err(Failure::cluster("the master closed the connection")),

@@ -28,8 +28,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long executors have to hear that the application has ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the last words have to leave. The master has confirmed the end by then, and has
+/// executors stopped; a connection that drains for longer serves nobody.
+const FAREWELL: Duration = Duration::from_millis(5);
 
 /// Events of executors that are handled before the scheduler's actions go out: a burst of reports
 /// makes one batch of orders.
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     snapshot_live: u32,
     jobs: BTreeMap<JobId, Job>,
     next_job: u32,
+    /// Why a node was not registered. The guest does not wait for an answer; the next job has it.
+    graph_error: Option<String>,
     waiting: Option<Waiting>,
     outputs: u32,
     origin: Instant,
@@ -147,6 +150,7 @@ impl Core {
             snapshot_live: 0,
             jobs: BTreeMap::new(),
             next_job: 0,
+            graph_error: None,
             waiting: None,
             outputs: 0,
             origin: Instant::now(),

@@ -25,6 +25,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the end of the application waits for the master to have heard of it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a closing connection may take for its last packet to leave.
+const LAST_WORDS: Duration = Duration::from_millis(5);
+
 /// A registered application.
 pub(crate) struct MasterLink {
     /// Its id.
@@ -181,7 +184,8 @@ impl Registration {
                 Err(_) => {}
             }
         }
-        self.endpoint.close("the application has ended").await;
+        let closing = self.endpoint.close("the application has ended");
+        let _ = tokio::time::timeout(LAST_WORDS, closing).await;
     }
 }
 

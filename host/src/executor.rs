@@ -34,8 +34,9 @@ const DRIVER_DIALS_WITHIN: Duration = Duration::from_secs(30);
 /// A driver that is silent for so long is gone.
 const DRIVER_LEASE: Duration = Duration::from_secs(4);
 
-/// How long the end of an executor waits for its peers to have heard of it.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// How long the end of an executor waits for its last words to leave. Its cores are free only
+/// when the process is gone, and peers need no more than to see it go.
+const FAREWELL: Duration = Duration::from_millis(5);
 
 /// How often the executor says that it is here.
 const HEARTBEAT: Duration = Duration::from_millis(500);

@@ -180,9 +180,9 @@ pub enum MainEnd {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     // -- a driver's
-    /// `node_register`.
+    /// `node_register`. Not answered: an error comes with the next `SubmitJob`.
     RegisterNode(NodeSpec),
-    /// `node_drop`.
+    /// `node_drop`. Not answered.
     DropNode(NodeId),
     /// `job_submit`. The pages of the first snapshot are in the memory descriptor of
     /// [`ToSlot::Start`], at their own offsets. Changed pages of a later one come one after the
@@ -203,7 +203,7 @@ pub enum Request {
         /// Room in the guest's buffer.
         capacity: u32,
     },
-    /// `job_drop`.
+    /// `job_drop`. Not answered.
     DropJob(JobId),
     /// `stream_open` of a listing.
     ListInputs {

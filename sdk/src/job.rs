@@ -10,8 +10,9 @@ use offshoot_proto::abi::{JobSpec, NodeKind, OutputSpec, RESULT_PIECE_HEADER_BYT
 use offshoot_proto::id::Partition;
 use std::rc::Rc;
 
-/// Room for pieces of results in one call: ten thousand small results.
-const RESULTS_BUFFER_BYTES: usize = 256 << 10;
+/// Room for pieces of results in one call: thousands of small results, and few pages that a job
+/// writes in the driver's memory.
+const RESULTS_BUFFER_BYTES: usize = 64 << 10;
 
 /// Bytes at which a task hands over what it has of its result.
 const RESULT_CHUNK_BYTES: usize = 64 << 10;
@@ -39,6 +40,8 @@ pub(crate) type EachResult<'a> = dyn FnMut(u32, &[u8]) -> Result<(), Error> + 'a
 /// A job at the host.
 pub(crate) struct Job {
     host: HostJob,
+    /// How many results come; a job with an output has none, and ends when it is committed.
+    results: Option<usize>,
     /// Keeps the lineage registered.
     _node: Rc<Node>,
 }
@@ -112,6 +115,9 @@ impl Action {
     #[inline(never)]
     pub(crate) fn submit(self) -> Result<Job, Error> {
         self.node.register()?;
+        let all = self.node.partitions() as usize;
+        let asked = if self.partitions.is_empty() { all } else { self.partitions.len() };
+        let results = self.output.is_none().then_some(asked);
         let host = host::submit(&JobSpec {
             node: self.node.id(),
             partitions: self.partitions,
@@ -120,7 +126,7 @@ impl Action {
             name: self.origin.name.to_owned(),
             source: self.origin.source(),
         })?;
-        Ok(Job { host, _node: self.node })
+        Ok(Job { host, results, _node: self.node })
     }
 
     /// Runs it, one call for each result.
@@ -141,14 +147,18 @@ impl Job {
         task::require_main();
         let mut buffer = vec![0; RESULTS_BUFFER_BYTES];
         let mut assembler = Assembler::default();
-        loop {
+        let mut left = self.results;
+        // After the last result there is nothing to ask for.
+        while left != Some(0) {
             let length = self.host.results(&mut buffer)?;
             if length == 0 {
-                return assembler.finish();
+                break;
             }
             let pieces = buffer.get(..length).ok_or_else(|| malformed("a full buffer"))?;
-            assembler.add(pieces, each)?;
+            let whole = assembler.add(pieces, each)?;
+            left = left.map(|left| left.saturating_sub(whole));
         }
+        assembler.finish()
     }
 }
 
@@ -208,7 +218,9 @@ impl ResultWriter {
 
 impl Assembler {
     #[inline(never)]
-    fn add(&mut self, mut pieces: &[u8], each: &mut EachResult<'_>) -> Result<(), Error> {
+    /// Takes pieces; how many results they made whole.
+    fn add(&mut self, mut pieces: &[u8], each: &mut EachResult<'_>) -> Result<usize, Error> {
+        let mut whole = 0;
         while !pieces.is_empty() {
             let (header, rest) = PieceHeader::read(pieces)?;
             let (bytes, rest) = rest
@@ -222,16 +234,18 @@ impl Assembler {
             }
             if bytes.len() == header.total as usize {
                 each(header.partition, bytes)?;
+                whole += 1;
                 continue;
             }
             self.partition = Some(header.partition);
             self.partial.extend_from_slice(bytes);
             if self.partial.len() >= header.total as usize {
                 each(header.partition, &self.partial)?;
+                whole += 1;
                 *self = Self::default();
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     fn finish(self) -> Result<(), Error> {

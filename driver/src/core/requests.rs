@@ -37,15 +37,14 @@ impl Core {
         }
         match request {
             Request::RegisterNode(spec) => {
-                let registered = self.scheduler.register(spec);
-                self.reply(match registered {
-                    Ok(()) => Reply::Ok,
-                    Err(error) => refused(code::INVALID, &error),
-                })
+                if let Err(error) = self.scheduler.register(spec) {
+                    self.graph_error.get_or_insert(error.to_string());
+                }
+                Ok(())
             }
             Request::DropNode(node) => {
                 self.handle(Event::NodeDropped(node));
-                self.reply(Reply::Ok)
+                Ok(())
             }
             Request::SubmitJob { job, snapshot, pages } => {
                 let descriptor = descriptors.into_iter().next();
@@ -59,7 +58,7 @@ impl Core {
                     }
                     self.handle(Event::JobDropped(job));
                 }
-                self.reply(Reply::Ok)
+                Ok(())
             }
             Request::ListInputs { pattern } => {
                 let listed = self.broker.list_inputs(&pattern);
@@ -164,6 +163,9 @@ impl Core {
         spec: JobSpec,
         snapshot: offshoot_proto::id::SnapshotId,
     ) -> Result<JobId, (i32, String)> {
+        if let Some(error) = self.graph_error.take() {
+            return Err((code::INVALID, error));
+        }
         self.check_memory(snapshot)?;
         let job = JobId(self.next_job);
         self.next_job += 1;

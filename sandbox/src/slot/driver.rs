@@ -49,18 +49,22 @@ impl SlotState {
         Ok(self.request(request, vec![])?.0)
     }
 
+    /// What is not answered: the guest goes on, and an error comes with the next job.
+    fn tell(&mut self, request: Request) -> Outcome {
+        self.send(&FromSlot::Request(request), vec![])?;
+        Ok(0)
+    }
+
     /// `node_register`.
     pub(crate) fn node_register(&mut self, node: NodeSpec) -> Outcome {
         self.only_in_main("node_register")?;
-        self.ask(Request::RegisterNode(node))?;
-        Ok(0)
+        self.tell(Request::RegisterNode(node))
     }
 
     /// `node_drop`.
     pub(crate) fn node_drop(&mut self, node: i32) -> Outcome {
         self.only_in_main("node_drop")?;
-        self.ask(Request::DropNode(NodeId(node as u32)))?;
-        Ok(0)
+        self.tell(Request::DropNode(NodeId(node as u32)))
     }
 
     /// `job_submit`: the snapshot is taken here, while the guest stands still.
@@ -111,8 +115,7 @@ impl SlotState {
     /// `job_drop`.
     pub(crate) fn job_drop(&mut self, job: i32) -> Outcome {
         self.only_in_main("job_drop")?;
-        self.ask(Request::DropJob(JobId(job as u32)))?;
-        Ok(0)
+        self.tell(Request::DropJob(JobId(job as u32)))
     }
 
     /// `parallelism`.
