@@ -235,7 +235,6 @@ impl Core {
                 link.ready = true;
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
-                self.send_live_snapshots(executor);
                 self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
                 self.answer_parallelism();
             }
@@ -288,18 +287,15 @@ impl Core {
         Ok(())
     }
 
-    fn send_live_snapshots(&mut self, executor: ExecutorId) {
+    /// Sends an executor a snapshot that it is to run tasks of, and on the way to it every other
+    /// live one that it lacks: each follows the one before it.
+    fn send_snapshots(&mut self, executor: ExecutorId, wanted: SnapshotId) {
         let Some(store) = &self.snapshots else { return };
-        let Some(link) = self.executors.get_mut(&executor) else {
-            return;
-        };
-        let Some(first) = store.live().next() else {
-            return;
-        };
-        // Everything from the oldest live one on: executors count on having each in turn.
-        for id in (first.0..=store.last().0).map(SnapshotId).filter(|id| store.contains(*id)) {
+        let Some(link) = self.executors.get_mut(&executor) else { return };
+        let after = link.snapshot;
+        for id in store.live().filter(|id| Some(*id) > after && *id <= wanted) {
             let sent = store
-                .transfer(id, !link.has_snapshot)
+                .transfer(id, link.snapshot)
                 .map_err(|error| error.to_string())
                 .and_then(|transfer| link.send_snapshot(transfer).map_err(|e| e.to_string()));
             if let Err(error) = sent {

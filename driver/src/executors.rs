@@ -4,7 +4,7 @@ use offshoot_net::{Connection, Endpoint, FrameStream, Role, StreamError};
 use offshoot_proto::cluster::ExecutorInfo;
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
-use offshoot_proto::id::{AttemptId, ExecutorId};
+use offshoot_proto::id::{AttemptId, ExecutorId, SnapshotId};
 use offshoot_sandbox::snapshots::Transfer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,13 +49,14 @@ pub(crate) struct ExecutorLink {
     pub(crate) info: ExecutorInfo,
     frames: mpsc::UnboundedSender<ToExecutor>,
     data: mpsc::UnboundedSender<DataOrder>,
-    pub(crate) has_snapshot: bool,
+    /// The newest snapshot that it was sent.
+    pub(crate) snapshot: Option<SnapshotId>,
     pub(crate) ready: bool,
 }
 
 #[derive(Debug)]
 enum DataOrder {
-    Send(Transfer, bool),
+    Send(Transfer, Option<SnapshotId>),
     Fetch(AttemptId, u64, oneshot::Sender<Fetched>),
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn connect(
         let lost = live(endpoint, task_info, &events, frames_out, data_out).await;
         let _ = events.send((id, ExecutorEvent::Lost(lost)));
     });
-    ExecutorLink { info, frames, data, has_snapshot: false, ready: false }
+    ExecutorLink { info, frames, data, snapshot: None, ready: false }
 }
 
 // === impl ExecutorLink ===
@@ -84,17 +85,17 @@ impl ExecutorLink {
         let _ = self.frames.send(frame);
     }
 
-    /// Sends a snapshot: all of it the first time.
+    /// Sends what makes a snapshot of the newest one that the executor has.
     pub(crate) fn send_snapshot(&mut self, transfer: Transfer) -> std::io::Result<()> {
-        let whole = !std::mem::replace(&mut self.has_snapshot, true);
+        let after = self.snapshot.replace(transfer.header.id);
         if transfer.bytes() <= INLINE_SNAPSHOT_BYTES_MAX {
             let mut pages = Vec::with_capacity(transfer.bytes() as usize);
             for piece in transfer.pieces() {
                 pages.extend_from_slice(&piece?);
             }
-            self.send(ToExecutor::Snapshot { header: transfer.header, whole, pages });
+            self.send(ToExecutor::Snapshot { header: transfer.header, after, pages });
         } else {
-            let _ = self.data.send(DataOrder::Send(transfer, whole));
+            let _ = self.data.send(DataOrder::Send(transfer, after));
         }
         Ok(())
     }
@@ -223,8 +224,8 @@ async fn serve_data(
             },
         };
         match order {
-            DataOrder::Send(transfer, whole) => {
-                if let Err(error) = send_snapshot(&dialled, &transfer, whole).await {
+            DataOrder::Send(transfer, after) => {
+                if let Err(error) = send_snapshot(&dialled, &transfer, after).await {
                     return error.to_string();
                 }
             }
@@ -243,11 +244,11 @@ async fn serve_data(
 async fn send_snapshot(
     connection: &Connection,
     transfer: &Transfer,
-    whole: bool,
+    after: Option<SnapshotId>,
 ) -> Result<(), StreamError> {
     let mut stream = connection.open().await?;
     let header = transfer.header.clone();
-    stream.sender.send(&DriverData::Snapshot { header, whole }).await?;
+    stream.sender.send(&DriverData::Snapshot { header, after }).await?;
     let mut packing = None;
     for piece in transfer.pieces() {
         // A memory file of this process: an error is a bug that the executor sees as a cut.

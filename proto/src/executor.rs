@@ -18,9 +18,9 @@ pub enum ToExecutor {
     Snapshot {
         /// Its description.
         header: SnapshotHeader,
-        /// Whether these are all its pages, for an executor that has no snapshot yet; otherwise
-        /// those that changed since the one before.
-        whole: bool,
+        /// The newest snapshot that the executor has by then, to which these pages are the
+        /// changes; none if it has none, and these are all pages.
+        after: Option<SnapshotId>,
         /// The changed pages, one after the other.
         #[serde(with = "crate::raw_bytes")]
         pages: Vec<u8>,
@@ -83,7 +83,7 @@ pub enum DriverData {
         /// Its description.
         header: SnapshotHeader,
         /// As in [`ToExecutor::Snapshot`].
-        whole: bool,
+        after: Option<SnapshotId>,
     },
     /// Send the held result of this attempt, in [`DataChunk`] frames.
     Result(AttemptId),

@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// A layer of at most so many bytes travels to a slot in the frame itself.
 const INLINE_LAYER_BYTES_MAX: usize = 256 << 10;
 
+/// Layers that are kept as they were pushed.
+const FRESH_LAYERS_MAX: usize = 8;
+
 /// Bytes of one piece when a snapshot is sent.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -39,9 +42,12 @@ pub struct SnapshotStore {
     /// Every snapshot after the base.
     layers: BTreeMap<SnapshotId, Layer>,
     dropped: BTreeSet<SnapshotId>,
+    /// The newest layers as they were pushed, each with the snapshot that it follows: the way from
+    /// one snapshot to the next stays short however much was merged.
+    fresh: BTreeMap<SnapshotId, (SnapshotId, Layer)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Layer {
     runs: Vec<PageRun>,
     pages: Pages,
@@ -87,6 +93,7 @@ impl SnapshotStore {
             layers: BTreeMap::new(),
             base_id: id,
             dropped: BTreeSet::new(),
+            fresh: BTreeMap::new(),
         })
     }
 
@@ -110,7 +117,7 @@ impl SnapshotStore {
         self.headers.get(&id)
     }
 
-    /// Adds the snapshot after the last one: `pages` are its changed pages one after the other.
+    /// Adds a snapshot that follows the last one: `pages` are its changed pages one after the other.
     pub fn push(&mut self, header: SnapshotHeader, pages: Vec<u8>) -> Result<(), SnapshotError> {
         let expected = header.pages() as usize * PAGE_BYTES;
         self.push_layer(header, Pages::new(pages)?, expected)
@@ -135,13 +142,18 @@ impl SnapshotStore {
         check(&header)?;
         let id = header.id;
         let last = self.last();
-        if id.0 != last.0 + 1 {
+        if id <= last {
             return Err(SnapshotError::Malformed { id, reason: "it does not follow the last one" });
         }
         if pages.length()? < expected as u64 {
             return Err(SnapshotError::Malformed { id, reason: "it has fewer pages than runs" });
         }
-        self.layers.insert(id, Layer { runs: header.runs.clone(), pages });
+        let layer = Layer { runs: header.runs.clone(), pages };
+        self.fresh.insert(id, (last, layer.clone()));
+        if self.fresh.len() > FRESH_LAYERS_MAX {
+            self.fresh.pop_first();
+        }
+        self.layers.insert(id, layer);
         self.headers.insert(id, header);
         if self.dropped.contains(&last) {
             self.merge(last)?;
@@ -211,6 +223,11 @@ impl SnapshotStore {
         }
         match from {
             Some(from) if from > to => self.changes_back(from, to, &mut image, &mut descriptors)?,
+            _ if let Some(way) = from.and_then(|from| self.fresh_way(from, to)) => {
+                for layer in way {
+                    layer.add_to(&mut image, &mut descriptors)?;
+                }
+            }
             _ => {
                 let after = from.unwrap_or(self.base_id);
                 for (_, layer) in self.layers.range((Excluded(after), Included(to))) {
@@ -219,6 +236,19 @@ impl SnapshotStore {
             }
         }
         Ok((image, descriptors))
+    }
+
+    /// The layers from one snapshot to a later one as they were pushed, if all are there.
+    fn fresh_way(&self, from: SnapshotId, to: SnapshotId) -> Option<Vec<&Layer>> {
+        let mut way = Vec::new();
+        let mut at = to;
+        while at > from {
+            let (before, layer) = self.fresh.get(&at)?;
+            way.push(layer);
+            at = *before;
+        }
+        way.reverse();
+        (at == from).then_some(way)
     }
 
     /// Pages of an older snapshot that later ones have changed.
@@ -266,26 +296,30 @@ impl SnapshotStore {
         if offset + PAGE <= length { self.base.read_exact_at(out, offset) } else { Ok(()) }
     }
 
-    /// A snapshot as another owner needs it: `whole` if it has none yet, else what changed since
-    /// the one before.
-    pub fn transfer(&self, id: SnapshotId, whole: bool) -> Result<Transfer, SnapshotError> {
+    /// A snapshot as another owner needs it: what changed since the newest one that it has, or all
+    /// if it has none.
+    pub fn transfer(
+        &self,
+        id: SnapshotId,
+        after: Option<SnapshotId>,
+    ) -> Result<Transfer, SnapshotError> {
         let header = self.headers.get(&id).ok_or(SnapshotError::Unknown(id))?;
         let mut transfer = Transfer { header: header.clone(), pieces: Vec::new() };
-        if !whole && let Some(layer) = self.layers.get(&id) {
-            let mut offset = 0;
-            for run in &layer.runs {
-                transfer.add(*run, &layer.pages, &mut offset);
-            }
-            return Ok(transfer);
-        }
         let mut pages: BTreeMap<u32, (&Pages, u64)> = BTreeMap::new();
-        let file_bytes = self.base.metadata()?.len().min(header.memory_bytes);
-        for range in data_ranges(&self.base, file_bytes)? {
-            for page in range.start / PAGE..range.end.div_ceil(PAGE) {
-                pages.insert(page as u32, (&self.base_pages, page * PAGE));
+        if after.is_none() {
+            let file_bytes = self.base.metadata()?.len().min(header.memory_bytes);
+            for range in data_ranges(&self.base, file_bytes)? {
+                for page in range.start / PAGE..range.end.div_ceil(PAGE) {
+                    pages.insert(page as u32, (&self.base_pages, page * PAGE));
+                }
             }
         }
-        for (_, layer) in self.layers.range(..=id) {
+        let way = after.and_then(|after| self.fresh_way(after, id));
+        let layers = way.unwrap_or_else(|| {
+            let after = after.unwrap_or(self.base_id);
+            self.layers.range((Excluded(after), Included(id))).map(|(_, layer)| layer).collect()
+        });
+        for layer in layers {
             let places = layer.page_offsets().map(|(page, at)| (page, (&layer.pages, at)));
             pages.extend(places);
         }

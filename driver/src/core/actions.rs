@@ -25,6 +25,7 @@ impl Core {
     fn run_action(&mut self, action: Action) {
         match action {
             Action::SendStage { executor, stage } => {
+                self.send_snapshots(executor, stage.snapshot);
                 self.tell(executor, ToExecutor::Stage((*stage).clone()));
             }
             Action::DropStage { executor, stage } => {
@@ -132,7 +133,7 @@ impl Core {
         {
             tracing::warn!(snapshot = id.0, %error, "a snapshot could not be freed");
         }
-        for link in self.executors.values() {
+        for link in self.executors.values().filter(|link| link.snapshot >= Some(id)) {
             link.send(ToExecutor::DropSnapshot(id));
         }
     }

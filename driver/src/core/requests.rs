@@ -148,13 +148,6 @@ impl Core {
                 self.snapshots = Some(SnapshotStore::new(header, memory)?);
             }
         }
-        let Some(store) = &self.snapshots else {
-            return Ok(());
-        };
-        for link in self.executors.values_mut().filter(|link| link.ready) {
-            let transfer = store.transfer(id, !link.has_snapshot)?;
-            link.send_snapshot(transfer)?;
-        }
         Ok(())
     }
 

@@ -189,9 +189,9 @@ fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
         &expect![[r#"
             job 0 failed:
             job 0 `collect` (job.rs:9):
-            stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: panicked: boom
-              attempt 0 on app-1/0, worker w0: panicked: boom
-              attempt 2 on app-1/0, worker w0: panicked: boom
+            stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: boom
+              attempt 0 on app-1/0, worker w0: boom
+              attempt 2 on app-1/0, worker w0: boom
             stage 0 `count`: Ended 0/2
             recall 1
             kill 1

@@ -165,8 +165,8 @@ impl Core {
                 });
             }
             FromDriver::Frame(frame) => self.on_frame(frame),
-            FromDriver::Snapshot(header, pages) => {
-                let added = self.snapshots.add(header, pages);
+            FromDriver::Snapshot(header, after, pages) => {
+                let added = self.snapshots.add(header, after, pages);
                 self.on_snapshots(added);
             }
             FromDriver::Gone(reason) => {
@@ -196,8 +196,8 @@ impl Core {
     fn on_frame(&mut self, frame: ToExecutor) {
         match frame {
             ToExecutor::Heartbeat => {}
-            ToExecutor::Snapshot { header, whole, pages } => {
-                let added = self.snapshots.add_inline(header, whole, pages);
+            ToExecutor::Snapshot { header, after, pages } => {
+                let added = self.snapshots.add_inline(header, after, pages);
                 self.on_snapshots(added);
             }
             ToExecutor::DropSnapshot(id) => self.snapshots.drop_snapshot(id),

@@ -5,6 +5,7 @@ use super::receive::{PageSink, ReceivedPages};
 use offshoot_net::{Arrival, Connection, Endpoint, FrameStream, Role, StreamError};
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
+use offshoot_proto::id::SnapshotId;
 use offshoot_proto::snapshot::SnapshotHeader;
 use std::io;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(super) enum FromDriver {
     /// A frame.
     Frame(ToExecutor),
     /// A snapshot that came on a stream of its own.
-    Snapshot(SnapshotHeader, ReceivedPages),
+    Snapshot(SnapshotHeader, Option<SnapshotId>, ReceivedPages),
     /// The control connection has ended.
     Gone(String),
 }
@@ -119,14 +120,14 @@ async fn data_stream(
     held: HeldResults,
 ) -> io::Result<()> {
     match stream.receiver.recv::<DriverData>().await.map_err(io::Error::other)? {
-        Some(DriverData::Snapshot { header, whole }) => {
-            let mut sink = PageSink::new(&header, whole)?;
+        Some(DriverData::Snapshot { header, after }) => {
+            let mut sink = PageSink::new(&header, after.is_none())?;
             while let Some(chunk) =
                 stream.receiver.recv::<DataChunk>().await.map_err(io::Error::other)?
             {
                 sink.push_chunk(chunk)?;
             }
-            let _ = events.send(FromDriver::Snapshot(header, sink.finish()?)).await;
+            let _ = events.send(FromDriver::Snapshot(header, after, sink.finish()?)).await;
         }
         Some(DriverData::Result(attempt)) => {
             let result = held.lock().expect("no holder of the lock panics").get(&attempt).cloned();

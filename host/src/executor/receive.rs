@@ -31,8 +31,16 @@ pub(super) enum ReceivedPages {
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     store: Option<SnapshotStore>,
-    early: BTreeMap<SnapshotId, (SnapshotHeader, ReceivedPages)>,
+    early: BTreeMap<SnapshotId, Early>,
     dropped_early: BTreeSet<SnapshotId>,
+}
+
+/// A snapshot that has come, and which one it follows.
+#[derive(Debug)]
+struct Early {
+    header: SnapshotHeader,
+    after: Option<SnapshotId>,
+    pages: ReceivedPages,
 }
 
 /// Takes the chunks of one snapshot from a stream.
@@ -122,27 +130,28 @@ impl Snapshots {
     pub(super) fn add_inline(
         &mut self,
         header: SnapshotHeader,
-        whole: bool,
+        after: Option<SnapshotId>,
         bytes: Vec<u8>,
     ) -> Result<Vec<SnapshotId>, SnapshotError> {
-        if !whole {
-            return self.add(header, ReceivedPages::Changed(bytes));
+        if after.is_some() {
+            return self.add(header, after, ReceivedPages::Changed(bytes));
         }
         let mut sink = PageSink::new(&header, true)?;
         sink.push(&bytes)?;
-        self.add(header, sink.finish()?)
+        self.add(header, after, sink.finish()?)
     }
 
     /// Adds a snapshot; returns those that can be forked from now on.
     pub(super) fn add(
         &mut self,
         header: SnapshotHeader,
+        after: Option<SnapshotId>,
         pages: ReceivedPages,
     ) -> Result<Vec<SnapshotId>, SnapshotError> {
-        self.early.insert(header.id, (header, pages));
+        self.early.insert(header.id, Early { header, after, pages });
         let mut ready = Vec::new();
         while let Some(next) = self.next() {
-            let (header, pages) = self.early.remove(&next).expect("it is there");
+            let Early { header, pages, .. } = self.early.remove(&next).expect("it is there");
             self.take(header, pages)?;
             if self.dropped_early.remove(&next) {
                 self.drop_snapshot(next);
@@ -153,20 +162,10 @@ impl Snapshots {
         Ok(ready)
     }
 
-    /// The snapshot that can be taken next, if it is here: the whole one, then one by one.
+    /// The snapshot that can be taken next, if it is here: the whole one, then what follows.
     fn next(&self) -> Option<SnapshotId> {
-        match &self.store {
-            Some(store) => {
-                let next = SnapshotId(store.last().0 + 1);
-                self.early.contains_key(&next).then_some(next)
-            }
-            None => {
-                let whole = |(_, (_, pages)): &(_, &(_, ReceivedPages))| {
-                    matches!(pages, ReceivedPages::Whole(_))
-                };
-                self.early.iter().find(whole).map(|(id, _)| *id)
-            }
-        }
+        let last = self.store.as_ref().map(SnapshotStore::last);
+        self.early.iter().find(|(_, early)| early.after == last).map(|(id, _)| *id)
     }
 
     fn take(&mut self, header: SnapshotHeader, pages: ReceivedPages) -> Result<(), SnapshotError> {

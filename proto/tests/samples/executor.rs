@@ -44,7 +44,7 @@ pub fn to_executor() -> Vec<ToExecutor> {
     let attempts = || vec![AttemptId(300), AttemptId(301)];
     let mut messages = vec![
         ToExecutor::Heartbeat,
-        ToExecutor::Snapshot { header: header(), whole: true, pages: vec![0xAA; 5] },
+        ToExecutor::Snapshot { header: header(), after: None, pages: vec![0xAA; 5] },
         ToExecutor::DropSnapshot(SnapshotId(1)),
         ToExecutor::DropStage(StageRunId(2)),
         ToExecutor::Run {
@@ -78,7 +78,7 @@ pub fn from_executor() -> Vec<FromExecutor> {
 
 fn driver_data() -> Vec<DriverData> {
     vec![
-        DriverData::Snapshot { header: header(), whole: false },
+        DriverData::Snapshot { header: header(), after: Some(SnapshotId(3)) },
         DriverData::Result(AttemptId(300)),
     ]
 }

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 const HOT_NOTES_MAX: usize = 512;
 
 /// A page that so many snapshots found unchanged is closed.
-const CALM_SNAPSHOTS_MAX: u32 = 8;
+const CALM_SNAPSHOTS_MAX: u32 = 64;
 
 /// What a snapshot adds to the one before it.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -79,7 +79,7 @@ fn a_snapshot_names_the_pages_that_changed() {
     driver.write(9, 2);
     assert_eq!(driver.snapshot(), []);
     // Nothing was written for long; then it is again.
-    for _ in 0..20 {
+    for _ in 0..100 {
         assert_eq!(driver.snapshot(), []);
     }
     driver.write(9, 3);
