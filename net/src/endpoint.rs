@@ -295,6 +295,8 @@ pub(crate) async fn quinn_endpoint(
     let socket = network.bind(address).await?;
     let mut config = EndpointConfig::default();
     config.rng_seed(seed);
+    let datagram = config.max_udp_payload_size(transport::DATAGRAM_BYTES_MAX);
+    datagram.map_err(io::Error::other)?;
     quinn::Endpoint::new_with_abstract_socket(config, server, socket, network.runtime())
 }
 

@@ -99,7 +99,8 @@ impl Attempts {
         self.remove(id)
     }
 
-    /// All of them, in order of id.
+    /// All of them, in order of id. What is always to hold is checked with it.
+    #[cfg(debug_assertions)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (AttemptId, &Attempt)> {
         let old = self.old.iter().map(|(id, attempt)| (*id, attempt));
         let window = (self.first..).zip(&self.window);

@@ -218,10 +218,7 @@ fn a_guests_failure_is_tried_once_more_on_another_machine() {
             stage: StageRunId(0),
             partition: Partition(0),
             failure: panicked("boom"),
-            attempts: vec![
-                failed_attempt(0, 0, 0, "boom"),
-                failed_attempt(1, 1, 1, "boom"),
-            ],
+            attempts: vec![failed_attempt(0, 0, 0, "boom"), failed_attempt(1, 1, 1, "boom"),],
         }]
     );
 }
@@ -231,8 +228,7 @@ fn a_guest_that_fails_differently_counts_as_transient_and_names_a_suspect() {
     let mut env = Env::with_executors(&[1]);
     env.submit(0, 0, 1);
     assert_eq!(env.fail(0, 0, panicked("a")), [run(0, 0, [(1, 0)])]);
-    let attempts =
-        vec![failed_attempt(0, 0, 0, "a"), failed_attempt(1, 0, 0, "b")];
+    let attempts = vec![failed_attempt(0, 0, 0, "a"), failed_attempt(1, 0, 0, "b")];
     assert_eq!(
         env.fail(0, 1, panicked("b")),
         [

@@ -120,7 +120,7 @@ impl Guest {
 
     /// Calls `main`.
     pub(super) fn call_main(&mut self) -> Result<(), GuestEnd> {
-        let export = self.exports.start.clone().ok_or_else(|| missing("_start"))?;
+        let export = self.exports.start.ok_or_else(|| missing("_start"))?;
         self.call_unit(&export)
     }
 
@@ -133,7 +133,7 @@ impl Guest {
 
     /// Calls the task entry.
     pub(super) fn call_task(&mut self, node: u32, partition: u32) -> Result<i64, GuestEnd> {
-        let export = self.exports.task.clone().ok_or_else(|| missing("offshoot_task"))?;
+        let export = self.exports.task.ok_or_else(|| missing("offshoot_task"))?;
         let function = self.function(&export);
         let typed = function.typed::<(i32, i32), i64>(&self.store);
         let typed = typed.map_err(|_| missing("of this type"))?;
