@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 /// Arguments of `submit`, its exit code, and what standard error must hold.
 type Case = (Vec<OsString>, i32, &'static str);
@@ -112,7 +111,7 @@ fn a_failed_job_leaves_a_cluster_as_it_was() {
     for name in ["task_exit", "task_panic", "action_in_task"] {
         let said = cluster.submit(&[guest(name)]);
         assert_eq!(said.code, Some(1), "{said:?}");
-        cluster.wait_until_idle(Duration::from_secs(5));
+        cluster.wait_until_idle();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::support::{Cluster, guest, submit};
 use std::fs;
-use std::time::Duration;
 
 #[test]
 fn the_operations_give_what_iterators_give() {
@@ -21,7 +20,7 @@ fn the_operations_give_what_iterators_give() {
     let union = lines("union_take");
     assert!(union.contains("partitions 8\ncount 35\n"), "{union}");
     assert!(union.contains("reduce Some(10645)\n"), "{union}");
-    cluster.wait_until_idle(Duration::from_secs(5));
+    cluster.wait_until_idle();
 }
 
 #[test]
@@ -117,7 +116,7 @@ fn large_results_come_whole_or_not_at_all() {
     let said = job(&["--conf", "max-result-size=1m"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("limit 1048576"), "{said:?}");
-    cluster.wait_until_idle(Duration::from_secs(5));
+    cluster.wait_until_idle();
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn a_killed_submit_leaves_nothing() {
     cluster.wait_for_process("offshoot slot app-1/0/0");
     submit.kill().unwrap();
     submit.wait().unwrap();
-    cluster.wait_until_idle(Duration::from_secs(5));
+    cluster.wait_until_idle();
     let apps = cluster.list("apps");
     assert_eq!(apps[0]["state"], "lost", "{apps:?}");
     cluster.submit(&[guest("two_jobs")]).ok();
@@ -34,7 +34,7 @@ fn an_interrupted_submit_leaves_nothing() {
     let said = finish(submit);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("stopped"), "{said:?}");
-    cluster.wait_until_idle(Duration::from_secs(5));
+    cluster.wait_until_idle();
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_killed_executor_is_replaced_and_the_result_is_right() {
     signal(executor, "KILL");
     let out = finish(submit).ok();
     assert!(out.starts_with("pi is roughly 3.141"), "{out}");
-    cluster.wait_until_idle(Duration::from_secs(5));
+    cluster.wait_until_idle();
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_killed_worker_takes_its_children_along() {
     let children: Vec<u32> = cluster.workers[0].descendants().iter().map(|(pid, _)| *pid).collect();
     assert!(!children.is_empty());
     cluster.workers[0].kill();
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
     let alive = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.contains("offshoot") && !stat.contains(") Z ")
