@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// A layer of at most so many bytes travels to a slot in the frame itself.
 const INLINE_LAYER_BYTES_MAX: usize = 256 << 10;
 
+/// Dropped layers that wait to be merged.
+const DROPPED_LAYERS_MAX: usize = 4;
+
 /// Layers that are kept as they were pushed.
 const FRESH_LAYERS_MAX: usize = 8;
 
@@ -155,16 +158,25 @@ impl SnapshotStore {
         }
         self.layers.insert(id, layer);
         self.headers.insert(id, header);
-        if self.dropped.contains(&last) {
-            self.merge(last)?;
-        }
-        Ok(())
+        self.compact()
     }
 
     /// No slot needs this snapshot any more.
     pub fn drop_snapshot(&mut self, id: SnapshotId) -> Result<(), SnapshotError> {
-        if self.headers.contains_key(&id) && self.dropped.insert(id) && id != self.last() {
-            self.merge(id)?;
+        if self.headers.contains_key(&id) && self.dropped.insert(id) {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Merges dropped layers when there are a few of them, the newest first: the oldest holds what
+    /// all before it have come to, and is copied once.
+    fn compact(&mut self) -> Result<(), SnapshotError> {
+        if self.dropped.len() > DROPPED_LAYERS_MAX {
+            let last = self.last();
+            for id in self.dropped.range(..last).rev().copied().collect::<Vec<_>>() {
+                self.merge(id)?;
+            }
         }
         Ok(())
     }
