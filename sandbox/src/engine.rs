@@ -1,9 +1,9 @@
 //! How wasmtime is set up: which features a module may use, and what a trap looks like.
 //!
 //! Compiling and running processes must agree on everything that changes code, so both go through
-//! one `config`. The choice of features removes attack surface: core modules without threads, garbage
-//! collection, exceptions or components would have been exposed to about two of the two dozen
-//! advisories that wasmtime published in 2026.
+//! one `config`. The choice of features removes attack surface: core modules without threads,
+//! garbage collection, exceptions or components would have been exposed to about two of the two
+//! dozen advisories that wasmtime published in 2026.
 
 use std::sync::Arc;
 use wasmtime::{Config, Engine, MemoryCreator, OptLevel, WasmBacktraceDetails, WasmFeatures};

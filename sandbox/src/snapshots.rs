@@ -120,7 +120,7 @@ impl SnapshotStore {
         self.headers.get(&id)
     }
 
-    /// Adds a snapshot that follows the last one: `pages` are its changed pages one after the other.
+    /// Adds a snapshot that follows the last one: `pages` are its changed pages in their order.
     pub fn push(&mut self, header: SnapshotHeader, pages: Vec<u8>) -> Result<(), SnapshotError> {
         let expected = header.pages() as usize * PAGE_BYTES;
         self.push_layer(header, Pages::new(pages)?, expected)

@@ -93,7 +93,9 @@ fn a_running_job_does_not_need_the_master() {
     let mut command = cluster.command();
     command.arg("submit").arg(guest("pi")).args(["400000000", "8"]);
     let submit = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    cluster.wait_for_process("offshoot slot app-1/0/0");
+    // Computing: the driver knows its executor by now.
+    let slot = cluster.wait_for_process("offshoot slot app-1/0/0");
+    crate::support::wait_until_busy(slot);
     cluster.master.kill();
     let out = finish(submit).ok();
     assert!(out.starts_with("pi is roughly 3.141"), "{out}");

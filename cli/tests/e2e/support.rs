@@ -242,6 +242,18 @@ impl Drop for Daemon {
     }
 }
 
+/// Waits until a process has used a fifth of a second of processor time.
+pub(crate) fn wait_until_busy(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(11)?.parse::<u64>().ok()
+    };
+    while ticks().is_none_or(|ticks| ticks < 20) {
+        assert!(Instant::now() < deadline, "process {pid} has nothing to do");
+    }
+}
+
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.unwrap().success(), "kill -{name} {pid}");
