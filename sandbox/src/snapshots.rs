@@ -110,6 +110,14 @@ impl SnapshotStore {
         self.headers.keys().copied().filter(|id| !self.dropped.contains(id))
     }
 
+    /// Bytes that the store holds: the pages of the base, and those of every layer.
+    pub fn bytes(&self) -> io::Result<u64> {
+        let base = data_ranges(&self.base, self.base.metadata()?.len())?;
+        let base: u64 = base.iter().map(|range| range.end - range.start).sum();
+        let pages = self.layers.values().flat_map(|layer| &layer.runs).map(|run| run.count);
+        Ok(base + pages.map(u64::from).sum::<u64>() * PAGE)
+    }
+
     /// Whether a snapshot can be forked.
     pub fn contains(&self, id: SnapshotId) -> bool {
         self.headers.contains_key(&id)

@@ -7,7 +7,7 @@ use crate::results::Results;
 use crate::scheduler::{Event, JobSubmission};
 use offshoot_proto::abi::{JobSpec, code};
 use offshoot_proto::id::JobId;
-use offshoot_proto::limits::{PAGE_BYTES, SNAPSHOTS_LIVE_MAX};
+use offshoot_proto::limits::SNAPSHOTS_LIVE_MAX;
 use offshoot_proto::link::{PathReply, Reply, Request};
 use offshoot_proto::settings::format_size;
 use offshoot_proto::snapshot::SnapshotHeader;
@@ -159,7 +159,7 @@ impl Core {
         if let Some(error) = self.graph_error.take() {
             return Err((code::INVALID, error));
         }
-        self.check_memory(snapshot)?;
+        self.check_memory()?;
         let job = JobId(self.next_job);
         self.next_job += 1;
         let mut output = None;
@@ -199,10 +199,10 @@ impl Core {
         spec.partitions.clone()
     }
 
-    /// A snapshot must fit the memory of an executor.
-    fn check_memory(&self, id: offshoot_proto::id::SnapshotId) -> Result<(), (i32, String)> {
-        let header = self.snapshots.as_ref().and_then(|store| store.header(id));
-        let bytes = header.map_or(0, |header| header.pages() * PAGE_BYTES as u64);
+    /// What an executor keeps of main's memory must fit the memory of an executor.
+    fn check_memory(&self) -> Result<(), (i32, String)> {
+        let bytes = self.snapshots.as_ref().map_or(Ok(0), SnapshotStore::bytes);
+        let bytes = bytes.map_err(|error| (code::IO, format!("reading a snapshot: {error}")))?;
         let limit = self.executor_memory_bytes;
         if bytes <= limit {
             return Ok(());

@@ -136,6 +136,16 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
 }
 
 #[test]
+fn what_a_driver_grows_by_counts() {
+    let (mut store, _) = history(1, 1);
+    let before = store.bytes().unwrap();
+    assert_eq!(before, 4 * PAGE);
+    let run = PageRun { page: 64, count: 48 };
+    store.push(header(2, 112, vec![run]), vec![1; 48 * PAGE_BYTES]).unwrap();
+    assert_eq!(store.bytes().unwrap(), before + 48 * PAGE);
+}
+
+#[test]
 fn a_snapshot_that_does_not_follow_is_refused() {
     let (mut store, _) = history(1, 3);
     let error = store.push(header(3, 64, vec![]), vec![]).unwrap_err();
