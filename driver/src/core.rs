@@ -10,6 +10,7 @@ use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
 use crate::{Config, DriverError, End, Observer, Ports};
 use offshoot_net::{Accepts, Endpoint};
+use offshoot_proto::abi::ResultOrder;
 use offshoot_proto::cluster::{AppSpec, FromClient, ToClient};
 use offshoot_proto::executor::{FromExecutor, ToExecutor};
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
@@ -88,8 +89,8 @@ pub(crate) enum JobState {
     Running,
     /// Every partition is ready.
     Finished,
-    /// It cannot be finished.
-    Failed(String),
+    /// It cannot be finished: a code of the ABI and why.
+    Failed(i32, String),
 }
 
 /// What the guest stands still for.
@@ -108,6 +109,16 @@ pub async fn run(config: Config, ports: Ports) -> Result<End, DriverError> {
     let result = core.live().await;
     core.farewell(matches!(result, Ok(End::Exit(0)))).await;
     result
+}
+
+// === impl Job ===
+
+impl Job {
+    /// A job that never ran.
+    fn failed(code: i32, message: String) -> Self {
+        let results = Results::new(ResultOrder::Partition, vec![], 0);
+        Self { results, output: None, state: JobState::Failed(code, message) }
+    }
 }
 
 // === impl Core ===
@@ -173,7 +184,7 @@ impl Core {
             tokio::select! {
                 biased;
                 () = &mut self.stop => return Err(DriverError::Stopped),
-                frame = self.slot.receive() => self.on_slot(frame).await?,
+                frame = self.slot.receive(), if self.hears() => self.on_slot(frame).await?,
                 Some((id, event)) = self.executor_events.recv() => {
                     self.on_executor(id, event);
                     for _ in 1..BURST_MAX {
@@ -191,6 +202,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Whether the guest may say more: a job that waits for its snapshot's place holds up the rest.
+    fn hears(&self) -> bool {
+        !matches!(self.waiting, Some(Waiting::Snapshot(_)))
     }
 
     fn handle(&mut self, event: Event) {
@@ -294,12 +310,8 @@ impl Core {
         let Some(link) = self.executors.get_mut(&executor) else { return };
         let after = link.snapshot;
         for id in store.live().filter(|id| Some(*id) > after && *id <= wanted) {
-            let sent = store
-                .transfer(id, link.snapshot)
-                .map_err(|error| error.to_string())
-                .and_then(|transfer| link.send_snapshot(transfer).map_err(|e| e.to_string()));
-            if let Err(error) = sent {
-                tracing::error!(%executor, error, "a snapshot could not be read");
+            if let Err(error) = link.send_snapshot(store, id) {
+                tracing::error!(%executor, %error, "a snapshot could not be read");
             }
         }
     }

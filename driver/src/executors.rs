@@ -5,7 +5,8 @@ use offshoot_proto::cluster::ExecutorInfo;
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AttemptId, ExecutorId, SnapshotId};
-use offshoot_sandbox::snapshots::Transfer;
+use offshoot_sandbox::data_chunk::{pack, raw, unpack};
+use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -86,17 +87,27 @@ impl ExecutorLink {
     }
 
     /// Sends what makes a snapshot of the newest one that the executor has.
-    pub(crate) fn send_snapshot(&mut self, transfer: Transfer) -> std::io::Result<()> {
-        let after = self.snapshot.replace(transfer.header.id);
-        if transfer.bytes() <= INLINE_SNAPSHOT_BYTES_MAX {
-            let mut pages = Vec::with_capacity(transfer.bytes() as usize);
-            for piece in transfer.pieces() {
-                pages.extend_from_slice(&piece?);
-            }
-            self.send(ToExecutor::Snapshot { header: transfer.header, after, pages });
-        } else {
+    pub(crate) fn send_snapshot(
+        &mut self,
+        store: &SnapshotStore,
+        id: SnapshotId,
+    ) -> Result<(), SnapshotError> {
+        let transfer = store.transfer(id, self.snapshot)?;
+        let after = self.snapshot.replace(id);
+        if transfer.bytes() > INLINE_SNAPSHOT_BYTES_MAX {
             let _ = self.data.send(DataOrder::Send(transfer, after));
+            return Ok(());
         }
+        let mut pages = Vec::with_capacity(transfer.bytes() as usize);
+        for piece in transfer.pieces() {
+            pages.extend_from_slice(&piece?);
+        }
+        let header = transfer.header;
+        let difference = match after {
+            Some(after) => store.difference(after, &header.runs, &mut pages)?,
+            None => false,
+        };
+        self.send(ToExecutor::Snapshot { header, after, difference, pages: pack(pages) });
         Ok(())
     }
 
@@ -186,9 +197,14 @@ async fn serve_control(
                 frame = frames.recv() => {
                     let Some(frame) = frame else { return Ok("the driver let go".to_owned()) };
                     let stop = matches!(frame, ToExecutor::Stop);
+                    let mut may_wait = frame.may_wait();
                     sender.queue(&frame)?;
                     while let Ok(frame) = frames.try_recv() {
+                        may_wait &= frame.may_wait();
                         sender.queue(&frame)?;
+                    }
+                    if may_wait {
+                        continue;
                     }
                     sender.flush().await?;
                     if stop {
@@ -254,7 +270,7 @@ async fn send_snapshot(
         // A memory file of this process: an error is a bug that the executor sees as a cut.
         let Ok(piece) = piece else { break };
         let packing = *packing.get_or_insert_with(|| is_worth_packing(&piece));
-        stream.sender.send(&chunk(piece, packing)).await?;
+        stream.sender.send(&if packing { pack(piece) } else { raw(piece) }).await?;
     }
     stream.sender.finish().await?;
     stream.sender.acknowledged().await
@@ -264,17 +280,6 @@ fn is_worth_packing(piece: &[u8]) -> bool {
     let sample = &piece[..piece.len().min(64 << 10)];
     let packed = lz4_flex::block::compress(sample).len();
     packed * WORTH_PACKING.1 < sample.len() * WORTH_PACKING.0
-}
-
-fn chunk(bytes: Vec<u8>, packing: bool) -> DataChunk {
-    let length = bytes.len() as u32;
-    if packing {
-        let packed = lz4_flex::block::compress(&bytes);
-        if packed.len() < bytes.len() {
-            return DataChunk { length, compressed: true, bytes: packed };
-        }
-    }
-    DataChunk { length, compressed: false, bytes }
 }
 
 async fn fetch(
@@ -291,14 +296,8 @@ async fn fetch(
         if u64::from(chunk.length) > room {
             return Ok(None);
         }
-        if chunk.compressed {
-            let Ok(bytes) = lz4_flex::block::decompress(&chunk.bytes, chunk.length as usize) else {
-                return Ok(None);
-            };
-            result.extend_from_slice(&bytes);
-        } else {
-            result.extend_from_slice(&chunk.bytes);
-        }
+        let Ok(bytes) = unpack(chunk) else { return Ok(None) };
+        result.extend_from_slice(&bytes);
     }
     Ok((result.len() as u64 == length).then_some(result))
 }

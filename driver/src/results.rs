@@ -92,6 +92,11 @@ impl Results {
         self.entries.insert(partition, Entry::Coming);
     }
 
+    /// Whether all that was added has been handed out.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The next pieces, at most `capacity` bytes of them; `complete` if no more will be added.
     pub(crate) fn next(&mut self, capacity: usize, complete: bool) -> Next {
         let mut out = Vec::new();

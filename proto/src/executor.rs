@@ -21,9 +21,10 @@ pub enum ToExecutor {
         /// The newest snapshot that the executor has by then, to which these pages are the
         /// changes; none if it has none, and these are all pages.
         after: Option<SnapshotId>,
+        /// Whether `pages` are their difference from what they were in `after`: the exclusive or.
+        difference: bool,
         /// The changed pages, one after the other.
-        #[serde(with = "crate::raw_bytes")]
-        pages: Vec<u8>,
+        pages: DataChunk,
     },
     /// No job, shuffle or block needs this snapshot any more.
     DropSnapshot(SnapshotId),
@@ -99,4 +100,19 @@ pub struct DataChunk {
     /// The bytes.
     #[serde(with = "crate::raw_bytes")]
     pub bytes: Vec<u8>,
+}
+
+// === impl ToExecutor ===
+
+impl ToExecutor {
+    /// Whether it only frees something, and may wait for the next frame or heartbeat.
+    pub fn may_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::DropSnapshot(_)
+                | Self::DropStage(_)
+                | Self::DropResults(_)
+                | Self::DropShuffle(_)
+        )
+    }
 }

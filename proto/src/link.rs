@@ -180,12 +180,13 @@ pub enum MainEnd {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     // -- a driver's
-    /// `node_register`. Not answered: an error comes with the next `SubmitJob`.
+    /// `node_register`. Not answered: an error is that of the next job.
     RegisterNode(NodeSpec),
     /// `node_drop`. Not answered.
     DropNode(NodeId),
-    /// `job_submit`. The pages of the first snapshot are in the memory descriptor of
-    /// [`ToSlot::Start`], at their own offsets. Changed pages of a later one come one after the
+    /// `job_submit`. Not answered: jobs are numbered from 0 in the order of these frames, and an
+    /// error comes with the results. The pages of the first snapshot are in the memory descriptor
+    /// of [`ToSlot::Start`], at their own offsets. Changed pages of a later one come one after the
     /// other: in a descriptor if there is one, else in `pages`.
     SubmitJob {
         /// The job.
@@ -254,8 +255,14 @@ pub enum Reply {
     Number(u32),
     /// One descriptor comes with this frame.
     Descriptor,
-    /// Pieces with headers for the guest's buffer; empty at the end of the job.
-    Results(#[serde(with = "crate::raw_bytes")] Vec<u8>),
+    /// Results of the job.
+    Results {
+        /// Pieces with headers for the guest's buffer; empty at the end of the job.
+        #[serde(with = "crate::raw_bytes")]
+        bytes: Vec<u8>,
+        /// Whether these are the last ones.
+        last: bool,
+    },
     /// The files of a listing.
     Inputs(Vec<InputFile>),
     /// The next blocks lie in files: one descriptor for each entry.

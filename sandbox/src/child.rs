@@ -92,12 +92,26 @@ impl AsyncLink {
         message: &T,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), LinkError> {
-        self.outgoing.push_back((encode(message, descriptors.len())?, 0, descriptors));
+        self.queue(message, descriptors)?;
         self.flush()
     }
 
+    /// Queues a frame: those without descriptors go out with the one before them.
+    pub fn queue<T: Serialize>(
+        &mut self,
+        message: &T,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), LinkError> {
+        let mut frame = encode(message, descriptors.len())?;
+        match self.outgoing.back_mut() {
+            Some((last, _, _)) if descriptors.is_empty() => last.append(&mut frame),
+            _ => self.outgoing.push_back((frame, 0, descriptors)),
+        }
+        Ok(())
+    }
+
     /// Sends as much as the socket takes.
-    fn flush(&mut self) -> Result<(), LinkError> {
+    pub fn flush(&mut self) -> Result<(), LinkError> {
         while let Some((frame, sent, descriptors)) = self.outgoing.front_mut() {
             let beside = if *sent == 0 { descriptors.as_slice() } else { &[] };
             let result = self.socket.try_io(Interest::WRITABLE, || {

@@ -14,6 +14,7 @@
 pub mod broker;
 pub mod child;
 pub mod compile;
+pub mod data_chunk;
 pub mod engine;
 mod fault;
 mod imports;

@@ -20,6 +20,12 @@ use std::os::unix::net::UnixStream;
 /// How much is read from a socket at a time.
 const READ_BYTES: usize = 64 << 10;
 
+/// A buffer that had to grow over this for one frame is given back.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Queued frames of so many bytes wait no longer.
+const QUEUED_BYTES_MAX: usize = 64 << 10;
+
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -47,6 +53,11 @@ pub trait Link: Send + Sync {
     /// Sends one frame with descriptors.
     fn send_frame(&mut self, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), LinkError>;
 
+    /// Takes a frame that may wait for the next one that is sent.
+    fn queue_frame(&mut self, frame: Vec<u8>) -> Result<(), LinkError> {
+        self.send_frame(frame, vec![])
+    }
+
     /// Blocks for the next frame's payload and descriptors.
     fn receive_frame(&mut self) -> Result<(Vec<u8>, Vec<OwnedFd>), LinkError>;
 
@@ -71,13 +82,17 @@ pub struct FixedWorld {
 pub struct SocketLink {
     socket: UnixStream,
     decoder: Decoder,
+    /// Frames that wait for the next one.
+    queued: Vec<u8>,
 }
 
 /// Cuts a byte stream into frames and hands each its descriptors.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
+    /// `bytes[start..end]` has been received and not been read.
     start: usize,
+    end: usize,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -103,6 +118,11 @@ pub fn send<T: Serialize>(
 ) -> Result<(), LinkError> {
     let frame = encode(message, descriptors.len())?;
     link.send_frame(frame, descriptors)
+}
+
+/// Sends a message with the next one: nobody needs it before.
+pub fn queue<T: Serialize>(link: &mut dyn Link, message: &T) -> Result<(), LinkError> {
+    link.queue_frame(encode(message, 0)?)
 }
 
 /// Receives a message from any link.
@@ -141,16 +161,9 @@ pub(crate) fn receive_some(
         &mut [IoSliceMut::new(room)],
         &mut control,
         flags | RecvFlags::CMSG_CLOEXEC,
-    )
-    .map_err(io::Error::from);
-    let count = match message {
-        Ok(message) => message.bytes,
-        Err(error) => {
-            decoder.filled(0);
-            return Err(error.into());
-        }
-    };
-    decoder.filled(count);
+    );
+    let count = message.map_err(io::Error::from)?.bytes;
+    decoder.end += count;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
             decoder.descriptors.extend(descriptors);
@@ -162,19 +175,18 @@ pub(crate) fn receive_some(
 // === impl Decoder ===
 
 impl Decoder {
+    /// Room for what comes next, behind what is there; cleared once and not for each read.
     fn room(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == 0 && self.bytes.len() > KEPT_BYTES_MAX {
+            self.bytes = Vec::new();
         }
-        let length = self.bytes.len();
-        self.bytes.resize(length + READ_BYTES, 0);
-        &mut self.bytes[length..]
-    }
-
-    fn filled(&mut self, count: usize) {
-        let length = self.bytes.len() - READ_BYTES + count;
-        self.bytes.truncate(length);
+        if self.bytes.len() < self.end + READ_BYTES {
+            self.bytes.resize(self.end + self.end.max(READ_BYTES), 0);
+        }
+        &mut self.bytes[self.end..]
     }
 
     /// The next whole frame, if it is there.
@@ -189,7 +201,7 @@ impl Decoder {
     }
 
     fn next_range(&mut self) -> Result<Option<RawFrame>, LinkError> {
-        let bytes = &self.bytes[self.start..];
+        let bytes = &self.bytes[self.start..self.end];
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
@@ -214,12 +226,17 @@ impl Decoder {
 impl SocketLink {
     /// Takes one end of a socket pair.
     pub fn new(socket: UnixStream) -> Self {
-        Self { socket, decoder: Decoder::default() }
+        Self { socket, decoder: Decoder::default(), queued: Vec::new() }
     }
 }
 
 impl Link for SocketLink {
     fn send_frame(&mut self, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
+        let mut frame = frame;
+        if !self.queued.is_empty() {
+            self.queued.append(&mut frame);
+            frame = std::mem::take(&mut self.queued);
+        }
         let mut sent = 0;
         while sent < frame.len() {
             let descriptors = if sent == 0 { descriptors.as_slice() } else { &[] };
@@ -233,6 +250,14 @@ impl Link for SocketLink {
             }
         }
         Ok(())
+    }
+
+    fn queue_frame(&mut self, mut frame: Vec<u8>) -> Result<(), LinkError> {
+        self.queued.append(&mut frame);
+        if self.queued.len() < QUEUED_BYTES_MAX {
+            return Ok(());
+        }
+        self.send_frame(Vec::new(), vec![])
     }
 
     fn receive_frame(&mut self) -> Result<(Vec<u8>, Vec<OwnedFd>), LinkError> {

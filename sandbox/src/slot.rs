@@ -18,17 +18,19 @@ mod tests;
 
 use crate::engine;
 use crate::imports;
-use crate::link::{Link, LinkError, receive, send};
+use crate::link::{Link, LinkError, queue, receive, send};
 use crate::memory::{GuestMemory, MemoryError};
 use crate::module::{ModuleInfo, START_EXPORT, global_export};
 use crate::wasi::{Errno, Wasi, WasiHost, WasiSettings};
 use offshoot_proto::abi::{EXPORT_MEMORY, EXPORT_START, EXPORT_TASK, code};
 use offshoot_proto::frame;
+use offshoot_proto::id::JobId;
 use offshoot_proto::link::{
     FromSlot, PathReply, PathRequest, Reply, Request, SlotRole, SlotStart, ToSlot,
 };
 use offshoot_proto::outcome::TaskFailure;
 use offshoot_proto::snapshot::{GlobalValue, SnapshotHeader};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -73,6 +75,10 @@ pub(crate) struct SlotState {
     result_bytes_max: u64,
     /// The snapshot that tasks are forks of; in a driver, the last one that it took.
     snapshot: Option<SnapshotHeader>,
+    /// Jobs that a driver has submitted.
+    jobs: u32,
+    /// Those whose results it has read to the end: dropping one is no news.
+    ended_jobs: BTreeSet<JobId>,
     settings: Arc<WasiSettings>,
     wasi: Wasi,
 
@@ -158,6 +164,8 @@ fn load(
         memory_bytes_max: start.memory_bytes_max,
         result_bytes_max: start.result_bytes_max,
         snapshot: None,
+        jobs: 0,
+        ended_jobs: BTreeSet::new(),
         settings,
         wasi,
         guest: None,
@@ -219,6 +227,11 @@ impl Exports {
 impl SlotState {
     fn send(&mut self, message: &FromSlot, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         send(&mut *self.link, message, descriptors)
+    }
+
+    /// Says what nobody needs to know before the next frame.
+    fn say_later(&mut self, message: &FromSlot) -> Result<(), LinkError> {
+        queue(&mut *self.link, message)
     }
 
     /// Asks the owner and waits for its answer.

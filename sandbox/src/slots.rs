@@ -34,6 +34,16 @@ pub trait SlotConnection: Send {
     /// Sends a frame, or queues it while the slot does not read.
     fn send(&mut self, message: &ToSlot, descriptors: Vec<OwnedFd>) -> Result<(), LinkError>;
 
+    /// Queues a frame until [`SlotConnection::flush`]: those of one occasion go out together.
+    fn queue(&mut self, message: &ToSlot, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
+        self.send(message, descriptors)
+    }
+
+    /// Sends what is queued.
+    fn flush(&mut self) -> Result<(), LinkError> {
+        Ok(())
+    }
+
     /// The next frame of the slot; also what drives queued sends. Cancelling it loses nothing.
     fn receive(&mut self) -> PortFuture<'_, Result<(FromSlot, Vec<OwnedFd>), LinkError>>;
 

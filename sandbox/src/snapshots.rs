@@ -8,10 +8,14 @@
 //! one; its cost is linear in the pages that differ. A snapshot that is dropped is merged into the
 //! one after it, so the chain is never longer than the snapshots that are needed.
 
-use crate::memory::{data_ranges, memory_file};
+mod layer;
+mod transfer;
+
+use crate::memory::data_ranges;
+use layer::{Layer, Pages, push_page};
 use offshoot_proto::id::SnapshotId;
 use offshoot_proto::limits::PAGE_BYTES;
-use offshoot_proto::link::{ForkImage, PageChange, PageSource};
+use offshoot_proto::link::ForkImage;
 use offshoot_proto::snapshot::{PageRun, SnapshotHeader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,17 +25,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A layer of at most so many bytes travels to a slot in the frame itself.
-const INLINE_LAYER_BYTES_MAX: usize = 256 << 10;
+pub use transfer::Transfer;
 
 /// Dropped layers that wait to be merged.
 const DROPPED_LAYERS_MAX: usize = 4;
 
 /// Layers that are kept as they were pushed.
 const FRESH_LAYERS_MAX: usize = 8;
-
-/// Bytes of one piece when a snapshot is sent.
-const PIECE_BYTES: usize = 1 << 20;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -40,6 +40,8 @@ const PAGE: u64 = PAGE_BYTES as u64;
 pub struct SnapshotStore {
     base: Arc<File>,
     base_pages: Pages,
+    /// Bytes of the base that are not holes.
+    base_bytes: u64,
     base_id: SnapshotId,
     headers: BTreeMap<SnapshotId, SnapshotHeader>,
     /// Every snapshot after the base.
@@ -48,18 +50,6 @@ pub struct SnapshotStore {
     /// The newest layers as they were pushed, each with the snapshot that it follows: the way from
     /// one snapshot to the next stays short however much was merged.
     fresh: BTreeMap<SnapshotId, (SnapshotId, Layer)>,
-}
-
-#[derive(Clone, Debug)]
-struct Layer {
-    runs: Vec<PageRun>,
-    pages: Pages,
-}
-
-#[derive(Clone, Debug)]
-enum Pages {
-    Bytes(Arc<[u8]>),
-    File(Arc<File>),
 }
 
 /// Why a snapshot cannot be used.
@@ -89,8 +79,10 @@ impl SnapshotStore {
         check(&header)?;
         let id = header.id;
         let base = Arc::new(File::from(base));
+        let ranges = data_ranges(&base, base.metadata()?.len())?;
         Ok(Self {
             base_pages: Pages::File(base.clone()),
+            base_bytes: ranges.iter().map(|range| range.end - range.start).sum(),
             base,
             headers: BTreeMap::from([(id, header)]),
             layers: BTreeMap::new(),
@@ -111,11 +103,9 @@ impl SnapshotStore {
     }
 
     /// Bytes that the store holds: the pages of the base, and those of every layer.
-    pub fn bytes(&self) -> io::Result<u64> {
-        let base = data_ranges(&self.base, self.base.metadata()?.len())?;
-        let base: u64 = base.iter().map(|range| range.end - range.start).sum();
+    pub fn bytes(&self) -> u64 {
         let pages = self.layers.values().flat_map(|layer| &layer.runs).map(|run| run.count);
-        Ok(base + pages.map(u64::from).sum::<u64>() * PAGE)
+        self.base_bytes + pages.map(u64::from).sum::<u64>() * PAGE
     }
 
     /// Whether a snapshot can be forked.
@@ -316,6 +306,32 @@ impl SnapshotStore {
         if offset + PAGE <= length { self.base.read_exact_at(out, offset) } else { Ok(()) }
     }
 
+    /// Turns pages into their difference from what they are in snapshot `at`, and such a difference
+    /// back into pages: an exclusive or, which is nearly all zeros where little has changed. False
+    /// if the pages of `at` are no longer known by themselves.
+    pub fn difference(
+        &self,
+        at: SnapshotId,
+        runs: &[PageRun],
+        pages: &mut [u8],
+    ) -> Result<bool, SnapshotError> {
+        if !self.headers.contains_key(&at) {
+            return Ok(false);
+        }
+        let layers: Vec<&Layer> = self.layers.range(..=at).rev().map(|(_, layer)| layer).collect();
+        let numbers = runs.iter().flat_map(|run| run.page..run.page + run.count);
+        let mut before = [0; PAGE_BYTES];
+        for (number, page) in numbers.zip(pages.chunks_exact_mut(PAGE_BYTES)) {
+            let place = layers.iter().find_map(|layer| Some((layer, layer.offset_of(number)?)));
+            match place {
+                Some((layer, offset)) => layer.pages.read(offset, &mut before)?,
+                None => self.read_base(number, &mut before)?,
+            }
+            page.iter_mut().zip(&before).for_each(|(byte, before)| *byte ^= before);
+        }
+        Ok(true)
+    }
+
     /// A snapshot as another owner needs it: what changed since the newest one that it has, or all
     /// if it has none.
     pub fn transfer(
@@ -354,145 +370,12 @@ impl SnapshotStore {
     }
 }
 
-/// A snapshot on its way to another owner. Holds what it needs, whatever happens to the store.
-#[derive(Debug)]
-pub struct Transfer {
-    /// Its description; `runs` are the pages that come.
-    pub header: SnapshotHeader,
-    pieces: Vec<Piece>,
-}
-
-#[derive(Debug)]
-struct Piece {
-    pages: Pages,
-    offset: u64,
-    length: usize,
-}
-
-// === impl Transfer ===
-
-impl Transfer {
-    fn add(&mut self, run: PageRun, pages: &Pages, offset: &mut u64) {
-        let mut length = run.count as usize * PAGE_BYTES;
-        if let Some(last) = self.pieces.last_mut()
-            && last.pages.is(pages)
-            && last.offset + last.length as u64 == *offset
-        {
-            let room = PIECE_BYTES.saturating_sub(last.length).min(length);
-            last.length += room;
-            *offset += room as u64;
-            length -= room;
-        }
-        while length > 0 {
-            let now = length.min(PIECE_BYTES);
-            self.pieces.push(Piece { pages: pages.clone(), offset: *offset, length: now });
-            *offset += now as u64;
-            length -= now;
-        }
-    }
-
-    /// Bytes of all pages.
-    pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.length as u64).sum()
-    }
-
-    /// The pages one after the other, in pieces of at most 1 MiB.
-    pub fn pieces(&self) -> impl Iterator<Item = io::Result<Vec<u8>>> + '_ {
-        self.pieces.iter().map(|piece| {
-            let mut bytes = vec![0; piece.length];
-            piece.pages.read(piece.offset, &mut bytes)?;
-            Ok(bytes)
-        })
-    }
-}
-
-// === impl Layer ===
-
-impl Layer {
-    fn new(runs: Vec<PageRun>, bytes: Vec<u8>) -> io::Result<Self> {
-        Ok(Self { runs, pages: Pages::new(bytes)? })
-    }
-
-    /// Each page with the offset of its bytes.
-    fn page_offsets(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let pages = self.runs.iter().flat_map(|run| run.page..run.page + run.count);
-        pages.enumerate().map(|(index, page)| (page, index as u64 * PAGE))
-    }
-
-    fn add_to(&self, image: &mut ForkImage, descriptors: &mut Vec<OwnedFd>) -> io::Result<()> {
-        let descriptor = match &self.pages {
-            Pages::Bytes(_) => None,
-            Pages::File(file) => {
-                descriptors.push(file.try_clone()?.into());
-                Some(descriptors.len() as u32 - 1)
-            }
-        };
-        let mut offset = 0;
-        for run in &self.runs {
-            let length = run.count as usize * PAGE_BYTES;
-            let source = match (&self.pages, descriptor) {
-                (Pages::Bytes(bytes), _) => {
-                    PageSource::Inline(bytes[offset as usize..][..length].to_vec())
-                }
-                (Pages::File(_), Some(index)) => PageSource::Descriptor { index, offset },
-                (Pages::File(_), None) => unreachable!("a file has its descriptor"),
-            };
-            image.changes.push(PageChange { run: *run, source });
-            offset += length as u64;
-        }
-        Ok(())
-    }
-}
-
-// === impl Pages ===
-
-impl Pages {
-    fn new(bytes: Vec<u8>) -> io::Result<Self> {
-        if bytes.len() <= INLINE_LAYER_BYTES_MAX {
-            return Ok(Self::Bytes(bytes.into()));
-        }
-        let file = File::from(memory_file("snapshot")?);
-        file.write_all_at(&bytes, 0)?;
-        Ok(Self::File(Arc::new(file)))
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        match self {
-            Self::Bytes(bytes) => Ok(bytes.len() as u64),
-            Self::File(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Bytes(a), Self::Bytes(b)) => Arc::ptr_eq(a, b),
-            (Self::File(a), Self::File(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        match self {
-            Self::Bytes(bytes) => out.copy_from_slice(&bytes[offset as usize..][..out.len()]),
-            Self::File(file) => file.read_exact_at(out, offset)?,
-        }
-        Ok(())
-    }
-}
-
 fn check(header: &SnapshotHeader) -> Result<(), SnapshotError> {
     if header.is_well_formed() && header.memory_bytes > 0 {
         return Ok(());
     }
     let reason = "its memory or its page runs are out of order";
     Err(SnapshotError::Malformed { id: header.id, reason })
-}
-
-fn push_page(runs: &mut Vec<PageRun>, page: u32) {
-    match runs.last_mut() {
-        Some(run) if run.page + run.count == page => run.count += 1,
-        _ => runs.push(PageRun { page, count: 1 }),
-    }
 }
 
 #[cfg(test)]

@@ -103,14 +103,14 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        if matches!(job.state, JobState::Failed(_)) {
+        if matches!(job.state, JobState::Failed(..)) {
             return;
         }
         job.state = JobState::Finished;
         if let Some(output) = job.output.take()
             && let Err(error) = output.commit()
         {
-            job.state = JobState::Failed(error.to_string());
+            job.state = JobState::Failed(code::JOB_FAILED, error.to_string());
         }
     }
 
@@ -121,8 +121,8 @@ impl Core {
         if let Some(output) = job.output.take() {
             output.abandon();
         }
-        if !matches!(job.state, JobState::Failed(_)) {
-            job.state = JobState::Failed(message);
+        if !matches!(job.state, JobState::Failed(..)) {
+            job.state = JobState::Failed(code::JOB_FAILED, message);
         }
     }
 
@@ -156,14 +156,17 @@ impl Core {
             let message = format!("job_results: no job {id}");
             return self.reply(Reply::Error { code: code::INVALID, message });
         };
-        if let JobState::Failed(message) = &job.state {
-            let message = message.clone();
-            return self.reply(Reply::Error { code: code::JOB_FAILED, message });
+        if let JobState::Failed(code, message) = &job.state {
+            let (code, message) = (*code, message.clone());
+            return self.reply(Reply::Error { code, message });
         }
         let complete = job.state == JobState::Finished;
         match job.results.next(capacity, complete) {
-            Next::Pieces(bytes) => self.reply(Reply::Results(bytes)),
-            Next::End if complete => self.reply(Reply::Results(Vec::new())),
+            Next::Pieces(bytes) => {
+                let last = complete && job.results.is_exhausted();
+                self.reply(Reply::Results { bytes, last })
+            }
+            Next::End if complete => self.reply(Reply::Results { bytes: Vec::new(), last: true }),
             Next::Fetch(partition, executor, attempt, length) => {
                 self.fetch(id, partition, executor, attempt, length);
                 self.waiting = Some(Waiting::Results { job: id, capacity });

@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Event, JobSubmission};
 use offshoot_proto::abi::{JobSpec, code};
-use offshoot_proto::id::JobId;
+use offshoot_proto::id::{JobId, SnapshotId};
 use offshoot_proto::limits::SNAPSHOTS_LIVE_MAX;
 use offshoot_proto::link::{PathReply, Reply, Request};
 use offshoot_proto::settings::format_size;
@@ -94,7 +94,8 @@ impl Core {
         }
     }
 
-    /// Submits a job, unless too many snapshots are alive: then the guest waits for one to end.
+    /// Submits a job, unless too many snapshots are alive: then the guest is not heard until one
+    /// has ended.
     pub(super) fn submit_or_wait(
         &mut self,
         submission: Box<Submission>,
@@ -109,14 +110,13 @@ impl Core {
             return Err(DriverError::Slot(error.to_string()));
         }
         self.snapshot_live += 1;
-        let submitted = self.submit(job, id);
-        if submitted.is_err() {
+        let number = JobId(self.next_job);
+        self.next_job += 1;
+        if let Err((code, message)) = self.submit(number, job, id) {
             self.free_snapshot(id);
+            self.jobs.insert(number, Job::failed(code, message));
         }
-        self.reply(match submitted {
-            Ok(job) => Reply::Number(job.0),
-            Err((code, message)) => Reply::Error { code, message },
-        })
+        Ok(())
     }
 
     /// Gives up what was computed in the oldest snapshot that no job uses.
@@ -153,15 +153,14 @@ impl Core {
 
     fn submit(
         &mut self,
+        job: JobId,
         spec: JobSpec,
-        snapshot: offshoot_proto::id::SnapshotId,
-    ) -> Result<JobId, (i32, String)> {
+        snapshot: SnapshotId,
+    ) -> Result<(), (i32, String)> {
         if let Some(error) = self.graph_error.take() {
             return Err((code::INVALID, error));
         }
         self.check_memory()?;
-        let job = JobId(self.next_job);
-        self.next_job += 1;
         let mut output = None;
         let mut kind = StageKind::Result;
         if let Some(wanted) = &spec.output {
@@ -188,7 +187,7 @@ impl Core {
             }
             return Err((code::INVALID, error.to_string()));
         }
-        Ok(job)
+        Ok(())
     }
 
     fn partitions_of(&self, spec: &JobSpec) -> Vec<offshoot_proto::id::Partition> {
@@ -201,8 +200,7 @@ impl Core {
 
     /// What an executor keeps of main's memory must fit the memory of an executor.
     fn check_memory(&self) -> Result<(), (i32, String)> {
-        let bytes = self.snapshots.as_ref().map_or(Ok(0), SnapshotStore::bytes);
-        let bytes = bytes.map_err(|error| (code::IO, format!("reading a snapshot: {error}")))?;
+        let bytes = self.snapshots.as_ref().map_or(0, SnapshotStore::bytes);
         let limit = self.executor_memory_bytes;
         if bytes <= limit {
             return Ok(());

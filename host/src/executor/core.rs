@@ -196,8 +196,8 @@ impl Core {
     fn on_frame(&mut self, frame: ToExecutor) {
         match frame {
             ToExecutor::Heartbeat => {}
-            ToExecutor::Snapshot { header, after, pages } => {
-                let added = self.snapshots.add_inline(header, after, pages);
+            ToExecutor::Snapshot { header, after, difference, pages } => {
+                let added = self.snapshots.add_inline(header, after, difference, pages);
                 self.on_snapshots(added);
             }
             ToExecutor::DropSnapshot(id) => self.snapshots.drop_snapshot(id),

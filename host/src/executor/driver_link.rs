@@ -7,6 +7,7 @@ use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::SnapshotId;
 use offshoot_proto::snapshot::SnapshotHeader;
+use offshoot_sandbox::data_chunk::pack;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -132,7 +133,7 @@ async fn data_stream(
         Some(DriverData::Result(attempt)) => {
             let result = held.lock().expect("no holder of the lock panics").get(&attempt).cloned();
             for piece in result.iter().flat_map(|result| result.chunks(RESULT_CHUNK_BYTES)) {
-                let chunk = pack(piece);
+                let chunk = pack(piece.to_vec());
                 stream.sender.send(&chunk).await.map_err(io::Error::other)?;
             }
             stream.sender.finish().await.map_err(io::Error::other)?;
@@ -140,12 +141,4 @@ async fn data_stream(
         None => {}
     }
     Ok(())
-}
-
-/// A chunk, compressed if that is shorter.
-fn pack(bytes: &[u8]) -> DataChunk {
-    let packed = lz4_flex::block::compress(bytes);
-    let compressed = packed.len() < bytes.len();
-    let length = bytes.len() as u32;
-    DataChunk { length, compressed, bytes: if compressed { packed } else { bytes.to_vec() } }
 }

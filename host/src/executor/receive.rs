@@ -5,6 +5,7 @@ use offshoot_proto::id::SnapshotId;
 use offshoot_proto::limits::PAGE_BYTES;
 use offshoot_proto::link::ForkImage;
 use offshoot_proto::snapshot::{PageRun, SnapshotHeader};
+use offshoot_sandbox::data_chunk::unpack;
 use offshoot_sandbox::memory::memory_file;
 use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,14 +14,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of one chunk after decompression.
-const CHUNK_BYTES_MAX: usize = 4 << 20;
-
 /// The pages of a snapshot.
 #[derive(Debug)]
 pub(super) enum ReceivedPages {
     /// Those that changed, one after the other.
-    Changed(Vec<u8>),
+    Changed {
+        /// The pages, or
+        bytes: Vec<u8>,
+        /// how they differ from what they were.
+        difference: bool,
+    },
     /// The same in a memory file.
     ChangedFile(File),
     /// All, in a memory file, at their own offsets.
@@ -50,22 +53,6 @@ pub(super) struct PageSink {
     /// Where the next bytes go: runs that are not full yet, first page at the next byte.
     places: VecDeque<(u64, u64)>,
     whole: bool,
-}
-
-/// Unpacks a chunk of bulk data.
-pub(super) fn unpack(chunk: DataChunk) -> io::Result<Vec<u8>> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "a chunk that does not unpack");
-    let length = chunk.length as usize;
-    if length > CHUNK_BYTES_MAX {
-        return Err(bad());
-    }
-    if !chunk.compressed {
-        return if chunk.bytes.len() == length { Ok(chunk.bytes) } else { Err(bad()) };
-    }
-    lz4_flex::block::decompress(&chunk.bytes, length)
-        .ok()
-        .filter(|bytes| bytes.len() == length)
-        .ok_or_else(bad)
 }
 
 // === impl PageSink ===
@@ -131,10 +118,13 @@ impl Snapshots {
         &mut self,
         header: SnapshotHeader,
         after: Option<SnapshotId>,
-        bytes: Vec<u8>,
+        difference: bool,
+        chunk: DataChunk,
     ) -> Result<Vec<SnapshotId>, SnapshotError> {
+        let bytes = unpack(chunk)?;
         if after.is_some() {
-            return self.add(header, after, ReceivedPages::Changed(bytes));
+            let pages = ReceivedPages::Changed { bytes, difference };
+            return self.add(header, after, pages);
         }
         let mut sink = PageSink::new(&header, true)?;
         sink.push(&bytes)?;
@@ -170,7 +160,12 @@ impl Snapshots {
 
     fn take(&mut self, header: SnapshotHeader, pages: ReceivedPages) -> Result<(), SnapshotError> {
         match (&mut self.store, pages) {
-            (Some(store), ReceivedPages::Changed(bytes)) => store.push(header, bytes),
+            (Some(store), ReceivedPages::Changed { mut bytes, difference }) => {
+                if difference {
+                    store.difference(store.last(), &header.runs, &mut bytes)?;
+                }
+                store.push(header, bytes)
+            }
             (Some(store), ReceivedPages::ChangedFile(file)) => store.push_file(header, file.into()),
             (None, ReceivedPages::Whole(file)) => {
                 self.store = Some(SnapshotStore::new(header, file.into())?);

@@ -76,6 +76,8 @@ struct SlotTask {
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
     streams: BTreeMap<u32, ShuffleStream>,
     next_stream: u32,
+    /// What the slot need not know before its next order.
+    later: Vec<ToSlot>,
     /// Forks that this slot process has reported.
     forks: u64,
     /// Pieces of the running attempt's result.
@@ -113,6 +115,7 @@ impl SlotTask {
             attempts: BTreeMap::new(),
             streams: BTreeMap::new(),
             next_stream: 0,
+            later: Vec::new(),
             forks: 0,
             pieces: Vec::new(),
             log: GuestLog::new(),
@@ -133,7 +136,7 @@ impl SlotTask {
             tokio::select! {
                 biased;
                 command = commands.recv() => {
-                    if let Err(error) = self.command(&mut *process, command?) {
+                    if let Err(error) = self.commands(&mut *process, command?, commands) {
                         break error;
                     }
                 }
@@ -172,32 +175,51 @@ impl SlotTask {
         Ok(process)
     }
 
+    /// Passes on a command and those behind it: the slot is woken once for all of them.
+    fn commands(
+        &mut self,
+        process: &mut dyn SlotConnection,
+        first: SlotCommand,
+        more: &mut mpsc::UnboundedReceiver<SlotCommand>,
+    ) -> Result<(), LinkError> {
+        self.command(process, first)?;
+        while let Ok(command) = more.try_recv() {
+            self.command(process, command)?;
+        }
+        process.flush()
+    }
+
     fn command(
         &mut self,
         process: &mut dyn SlotConnection,
         command: SlotCommand,
     ) -> Result<(), LinkError> {
-        match command {
-            SlotCommand::Start => Ok(()),
-            SlotCommand::Kill => Err(LinkError::Closed),
+        let (frame, descriptors) = match command {
+            SlotCommand::Start => return Ok(()),
+            SlotCommand::Kill => return Err(LinkError::Closed),
             SlotCommand::Stage(stage, frame) => {
                 self.stages.insert(stage.id, stage);
-                process.send(&frame, vec![])
+                (frame, vec![])
             }
             SlotCommand::DropStage(stage) => {
                 self.stages.remove(&stage);
-                process.send(&ToSlot::DropStage(stage), vec![])
+                self.later.push(ToSlot::DropStage(stage));
+                return Ok(());
             }
-            SlotCommand::Frame(frame, descriptors) => process.send(&frame, descriptors),
+            SlotCommand::Frame(frame, descriptors) => (frame, descriptors),
             SlotCommand::Run(stage, tasks) => {
                 if let Some(run) = self.stages.get(&stage) {
                     for (attempt, partition) in &tasks {
                         self.attempts.insert(*attempt, (run.clone(), *partition));
                     }
                 }
-                process.send(&ToSlot::Run { stage, tasks }, vec![])
+                (ToSlot::Run { stage, tasks }, vec![])
             }
+        };
+        for frame in self.later.drain(..) {
+            process.queue(&frame, vec![])?;
         }
+        process.queue(&frame, descriptors)
     }
 
     async fn on_frame(
@@ -250,6 +272,7 @@ impl SlotTask {
                 for command in waiting {
                     self.command(process, command)?;
                 }
+                process.flush()?;
             }
         }
         Ok(())

@@ -44,7 +44,12 @@ pub fn to_executor() -> Vec<ToExecutor> {
     let attempts = || vec![AttemptId(300), AttemptId(301)];
     let mut messages = vec![
         ToExecutor::Heartbeat,
-        ToExecutor::Snapshot { header: header(), after: None, pages: vec![0xAA; 5] },
+        ToExecutor::Snapshot {
+            header: header(),
+            after: None,
+            difference: false,
+            pages: DataChunk { length: 5, compressed: false, bytes: vec![0xAA; 5] },
+        },
         ToExecutor::DropSnapshot(SnapshotId(1)),
         ToExecutor::DropStage(StageRunId(2)),
         ToExecutor::Run {

@@ -177,7 +177,7 @@ fn replies() -> Vec<Reply> {
         Reply::Ok,
         Reply::Number(300),
         Reply::Descriptor,
-        Reply::Results(vec![1, 2, 3]),
+        Reply::Results { bytes: vec![1, 2, 3], last: true },
         Reply::Inputs(vec![abi::file()]),
         Reply::BlockFiles(vec![file]),
         Reply::Blocks(vec![3, 0, 0, 0, 3, 0, 0, 0]),

@@ -49,25 +49,26 @@ impl SlotState {
         Ok(self.request(request, vec![])?.0)
     }
 
-    /// What is not answered: the guest goes on, and an error comes with the next job.
-    fn tell(&mut self, request: Request) -> Outcome {
-        self.send(&FromSlot::Request(request), vec![])?;
+    /// What is not answered and changes nothing that runs.
+    fn tell_later(&mut self, request: Request) -> Outcome {
+        self.say_later(&FromSlot::Request(request))?;
         Ok(0)
     }
 
     /// `node_register`.
     pub(crate) fn node_register(&mut self, node: NodeSpec) -> Outcome {
         self.only_in_main("node_register")?;
-        self.tell(Request::RegisterNode(node))
+        self.tell_later(Request::RegisterNode(node))
     }
 
     /// `node_drop`.
     pub(crate) fn node_drop(&mut self, node: i32) -> Outcome {
         self.only_in_main("node_drop")?;
-        self.tell(Request::DropNode(NodeId(node as u32)))
+        self.tell_later(Request::DropNode(NodeId(node as u32)))
     }
 
-    /// `job_submit`: the snapshot is taken here, while the guest stands still.
+    /// `job_submit`: the snapshot is taken here, while the guest stands still. The owner does not
+    /// answer; what is wrong with the job is told when its results are asked for.
     pub(crate) fn job_submit(&mut self, job: JobSpec, globals: Vec<GlobalValue>) -> Outcome {
         self.only_in_main("job_submit")?;
         let id = SnapshotId(self.snapshot.as_ref().map_or(1, |last| last.id.0 + 1));
@@ -92,19 +93,22 @@ impl SlotState {
             (Vec::new(), vec![file.into()])
         };
         let request = Request::SubmitJob { job, snapshot: header, pages };
-        match self.request(request, descriptors)? {
-            (Reply::Number(job), _) => Ok(job as i32),
-            _ => Err(CallError::Ends(unexpected_reply())),
-        }
+        self.send(&FromSlot::Request(request), descriptors)?;
+        let number = self.jobs;
+        self.jobs += 1;
+        Ok(number as i32)
     }
 
     /// `job_results`.
     pub(crate) fn job_results(&mut self, job: i32, out: &mut [u8]) -> Outcome {
         self.only_in_main("job_results")?;
         let capacity = out.len().min(i32::MAX as usize) as u32;
-        let reply = self.ask(Request::JobResults { job: JobId(job as u32), capacity })?;
-        match reply {
-            Reply::Results(bytes) if bytes.len() <= out.len() => {
+        let job = JobId(job as u32);
+        match self.ask(Request::JobResults { job, capacity })? {
+            Reply::Results { bytes, last } if bytes.len() <= out.len() => {
+                if last {
+                    self.ended_jobs.insert(job);
+                }
                 out[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len() as i32)
             }
@@ -115,7 +119,13 @@ impl SlotState {
     /// `job_drop`.
     pub(crate) fn job_drop(&mut self, job: i32) -> Outcome {
         self.only_in_main("job_drop")?;
-        self.tell(Request::DropJob(JobId(job as u32)))
+        let job = JobId(job as u32);
+        if self.ended_jobs.remove(&job) {
+            return self.tell_later(Request::DropJob(job));
+        }
+        // Its tasks may be running.
+        self.send(&FromSlot::Request(Request::DropJob(job)), vec![])?;
+        Ok(0)
     }
 
     /// `parallelism`.

@@ -147,6 +147,14 @@ impl SlotConnection for ProcessSlot {
         self.link.send(message, descriptors)
     }
 
+    fn queue(&mut self, message: &ToSlot, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
+        self.link.queue(message, descriptors)
+    }
+
+    fn flush(&mut self) -> Result<(), LinkError> {
+        self.link.flush()
+    }
+
     fn receive(&mut self) -> PortFuture<'_, Result<(FromSlot, Vec<OwnedFd>), LinkError>> {
         Box::pin(self.link.receive())
     }

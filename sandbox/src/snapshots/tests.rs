@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, memory_file};
 use offshoot_proto::snapshot::GlobalValue;
 
 fn header(id: u32, pages: usize, runs: Vec<PageRun>) -> SnapshotHeader {
@@ -138,11 +138,11 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
 #[test]
 fn what_a_driver_grows_by_counts() {
     let (mut store, _) = history(1, 1);
-    let before = store.bytes().unwrap();
+    let before = store.bytes();
     assert_eq!(before, 4 * PAGE);
     let run = PageRun { page: 64, count: 48 };
     store.push(header(2, 112, vec![run]), vec![1; 48 * PAGE_BYTES]).unwrap();
-    assert_eq!(store.bytes().unwrap(), before + 48 * PAGE);
+    assert_eq!(store.bytes(), before + 48 * PAGE);
 }
 
 #[test]
@@ -152,4 +152,42 @@ fn a_snapshot_that_does_not_follow_is_refused() {
     assert_eq!(error.to_string(), "snapshot 3 is malformed: it does not follow the last one");
     let run = vec![PageRun { page: 1, count: 2 }];
     assert!(store.push(header(4, 64, run), vec![0; PAGE_BYTES]).is_err());
+}
+
+#[test]
+fn a_difference_is_turned_back_into_the_same_pages() {
+    for seed in 0..20 {
+        let (mut store, copies) = history(seed, 8);
+        for gone in [1, 3, 4] {
+            store.drop_snapshot(SnapshotId(gone)).unwrap();
+        }
+        for (at, to) in
+            [(1, 2), (2, 5), (3, 6), (5, 8), (7, 8)].map(|(a, b)| (SnapshotId(a), SnapshotId(b)))
+        {
+            let transfer = store.transfer(to, Some(at)).unwrap();
+            let pages: Vec<u8> = transfer.pieces().flat_map(Result::unwrap).collect();
+            let runs = &transfer.header.runs;
+            let mut changed = pages.clone();
+            assert!(store.difference(at, runs, &mut changed).unwrap());
+            let mut expected = Vec::new();
+            for page in runs.iter().flat_map(|run| run.page..run.page + run.count) {
+                let range = page as usize * PAGE_BYTES..(page as usize + 1) * PAGE_BYTES;
+                let before = copies[&at].get(range.clone()).unwrap_or(&[0; PAGE_BYTES]);
+                expected.extend(copies[&to][range].iter().zip(before).map(|(a, b)| a ^ b));
+            }
+            assert!(changed == expected, "seed {seed}, {at} to {to}");
+            assert!(store.difference(at, runs, &mut changed).unwrap());
+            assert!(changed == pages, "seed {seed}, {at} to {to}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_difference_from_a_snapshot_that_was_merged() {
+    let (mut store, _) = history(1, 8);
+    for gone in 1..=6 {
+        store.drop_snapshot(SnapshotId(gone)).unwrap();
+    }
+    assert!(!store.difference(SnapshotId(2), &[], &mut []).unwrap());
+    assert!(store.difference(SnapshotId(7), &[], &mut []).unwrap());
 }
