@@ -5,7 +5,7 @@ use offshoot_proto::cluster::ExecutorInfo;
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AttemptId, ExecutorId, SnapshotId};
-use offshoot_sandbox::data_chunk::{pack, raw, unpack};
+use offshoot_sandbox::data_chunk::{pack, unpack};
 use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,9 @@ const DIALS_MAX: u32 = 3;
 /// A snapshot of at most so many bytes goes with the control frames.
 const INLINE_SNAPSHOT_BYTES_MAX: u64 = 256 << 10;
 
-/// Pieces are packed if the start of the first one shrinks to less than this share of itself.
-const WORTH_PACKING: (usize, usize) = (9, 10);
+/// Pages are packed if the start of the first piece shrinks to less than this share of itself:
+/// packing less takes longer than sending more.
+const WORTH_PACKING: (usize, usize) = (1, 2);
 
 /// What an executor says, or what becomes of it.
 #[derive(Debug)]
@@ -264,13 +265,17 @@ async fn send_snapshot(
 ) -> Result<(), StreamError> {
     let mut stream = connection.open().await?;
     let header = transfer.header.clone();
-    stream.sender.send(&DriverData::Snapshot { header, after }).await?;
-    let mut packing = None;
+    let first = transfer.pieces().next();
+    let packed = matches!(first, Some(Ok(piece)) if is_worth_packing(&piece));
+    stream.sender.send(&DriverData::Snapshot { header, after, packed }).await?;
     for piece in transfer.pieces() {
         // A memory file of this process: an error is a bug that the executor sees as a cut.
         let Ok(piece) = piece else { break };
-        let packing = *packing.get_or_insert_with(|| is_worth_packing(&piece));
-        stream.sender.send(&if packing { pack(piece) } else { raw(piece) }).await?;
+        if packed {
+            stream.sender.send(&pack(piece)).await?;
+        } else {
+            stream.sender.send_chunk(piece.into()).await?;
+        }
     }
     stream.sender.finish().await?;
     stream.sender.acknowledged().await

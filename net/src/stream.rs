@@ -204,6 +204,21 @@ impl FrameReceiver {
         Ok(chunk.map(|chunk| chunk.bytes))
     }
 
+    /// Fills `out` with raw bytes, as far as the stream goes; returns how many came. If the future
+    /// is dropped early, what came is lost.
+    pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<usize, StreamError> {
+        let mut filled = self.unread().len().min(out.len());
+        out[..filled].copy_from_slice(&self.unread()[..filled]);
+        self.start += filled;
+        while filled < out.len() {
+            match self.stream.read(&mut out[filled..]).await? {
+                Some(count) => filled += count,
+                None => break,
+            }
+        }
+        Ok(filled)
+    }
+
     /// Tells the peer that nothing more of this stream will be read.
     pub fn stop(&mut self, code: CloseCode) {
         // An error says that the stream is over already.

@@ -79,12 +79,14 @@ pub enum FromExecutor {
 /// The first frame of a stream that a driver opens on its data connection to an executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DriverData {
-    /// A snapshot whose pages follow in [`DataChunk`] frames.
+    /// A snapshot whose pages follow, one after the other.
     Snapshot {
         /// Its description.
         header: SnapshotHeader,
         /// As in [`ToExecutor::Snapshot`].
         after: Option<SnapshotId>,
+        /// Whether they come in [`DataChunk`] frames, or as they are.
+        packed: bool,
     },
     /// Send the held result of this attempt, in [`DataChunk`] frames.
     Result(AttemptId),

@@ -17,7 +17,7 @@ pub fn pack(bytes: Vec<u8>) -> DataChunk {
 }
 
 /// A chunk of these bytes as they are.
-pub fn raw(bytes: Vec<u8>) -> DataChunk {
+fn raw(bytes: Vec<u8>) -> DataChunk {
     DataChunk { length: bytes.len() as u32, compressed: false, bytes }
 }
 

@@ -341,13 +341,12 @@ impl SnapshotStore {
     ) -> Result<Transfer, SnapshotError> {
         let header = self.headers.get(&id).ok_or(SnapshotError::Unknown(id))?;
         let mut transfer = Transfer { header: header.clone(), pieces: Vec::new() };
-        let mut pages: BTreeMap<u32, (&Pages, u64)> = BTreeMap::new();
+        let mut pages: Vec<(u32, &Pages, u64)> = Vec::new();
         if after.is_none() {
             let file_bytes = self.base.metadata()?.len().min(header.memory_bytes);
             for range in data_ranges(&self.base, file_bytes)? {
-                for page in range.start / PAGE..range.end.div_ceil(PAGE) {
-                    pages.insert(page as u32, (&self.base_pages, page * PAGE));
-                }
+                let range = range.start / PAGE..range.end.div_ceil(PAGE);
+                pages.extend(range.map(|page| (page as u32, &self.base_pages, page * PAGE)));
             }
         }
         let way = after.and_then(|after| self.fresh_way(after, id));
@@ -356,12 +355,14 @@ impl SnapshotStore {
             self.layers.range((Excluded(after), Included(id))).map(|(_, layer)| layer).collect()
         });
         for layer in layers {
-            let places = layer.page_offsets().map(|(page, at)| (page, (&layer.pages, at)));
-            pages.extend(places);
+            pages.extend(layer.page_offsets().map(|(page, at)| (page, &layer.pages, at)));
         }
+        // Stable: of several versions of a page, the newest is the last.
+        pages.sort_by_key(|(page, ..)| *page);
         transfer.header.runs.clear();
-        for (page, (source, mut offset)) in pages {
-            if u64::from(page) * PAGE < header.memory_bytes {
+        for (index, (page, source, mut offset)) in pages.iter().copied().enumerate() {
+            let is_newest = pages.get(index + 1).is_none_or(|(next, ..)| *next > page);
+            if is_newest && u64::from(page) * PAGE < header.memory_bytes {
                 push_page(&mut transfer.header.runs, page);
                 transfer.add(PageRun { page, count: 1 }, source, &mut offset);
             }

@@ -2,12 +2,13 @@
 
 use super::core::HeldResults;
 use super::receive::{PageSink, ReceivedPages};
-use offshoot_net::{Arrival, Connection, Endpoint, FrameStream, Role, StreamError};
+use offshoot_net::{Arrival, Connection, Endpoint, FrameReceiver, FrameStream, Role, StreamError};
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::SnapshotId;
+use offshoot_proto::limits::LINK_CHUNK_BYTES;
 use offshoot_proto::snapshot::SnapshotHeader;
-use offshoot_sandbox::data_chunk::pack;
+use offshoot_sandbox::data_chunk::{pack, unpack};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -121,12 +122,12 @@ async fn data_stream(
     held: HeldResults,
 ) -> io::Result<()> {
     match stream.receiver.recv::<DriverData>().await.map_err(io::Error::other)? {
-        Some(DriverData::Snapshot { header, after }) => {
+        Some(DriverData::Snapshot { header, after, packed }) => {
             let mut sink = PageSink::new(&header, after.is_none())?;
-            while let Some(chunk) =
-                stream.receiver.recv::<DataChunk>().await.map_err(io::Error::other)?
-            {
-                sink.push_chunk(chunk)?;
+            if packed {
+                receive_packed(&mut stream.receiver, &mut sink).await?;
+            } else {
+                receive_raw(&mut stream.receiver, &mut sink).await?;
             }
             let _ = events.send(FromDriver::Snapshot(header, after, sink.finish()?)).await;
         }
@@ -141,4 +142,22 @@ async fn data_stream(
         None => {}
     }
     Ok(())
+}
+
+async fn receive_packed(receiver: &mut FrameReceiver, sink: &mut PageSink) -> io::Result<()> {
+    while let Some(chunk) = receiver.recv::<DataChunk>().await.map_err(io::Error::other)? {
+        sink.push(&unpack(chunk)?)?;
+    }
+    Ok(())
+}
+
+async fn receive_raw(receiver: &mut FrameReceiver, sink: &mut PageSink) -> io::Result<()> {
+    let mut buffer = vec![0; LINK_CHUNK_BYTES];
+    loop {
+        let count = receiver.recv_into(&mut buffer).await.map_err(io::Error::other)?;
+        if count == 0 {
+            return Ok(());
+        }
+        sink.push(&buffer[..count])?;
+    }
 }

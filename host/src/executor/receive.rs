@@ -74,11 +74,6 @@ impl PageSink {
         Ok(Self { file, places, whole })
     }
 
-    /// Takes a packed piece.
-    pub(super) fn push_chunk(&mut self, chunk: DataChunk) -> io::Result<()> {
-        self.push(&unpack(chunk)?)
-    }
-
     /// Takes a piece.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {

@@ -83,7 +83,7 @@ pub fn from_executor() -> Vec<FromExecutor> {
 
 fn driver_data() -> Vec<DriverData> {
     vec![
-        DriverData::Snapshot { header: header(), after: Some(SnapshotId(3)) },
+        DriverData::Snapshot { header: header(), after: Some(SnapshotId(3)), packed: true },
         DriverData::Result(AttemptId(300)),
     ]
 }

@@ -4,6 +4,7 @@ use crate::memory::memory_file;
 use offshoot_proto::limits::PAGE_BYTES;
 use offshoot_proto::link::{ForkImage, PageChange, PageSource};
 use offshoot_proto::snapshot::PageRun;
+use rustix::buffer::spare_capacity;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -104,6 +105,23 @@ impl Pages {
             (Self::File(a), Self::File(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+
+    /// The same as a vector; its memory is not cleared first.
+    pub(super) fn copy(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let file = match self {
+            Self::Bytes(bytes) => return Ok(bytes[offset as usize..][..length].to_vec()),
+            Self::File(file) => file,
+        };
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            if rustix::io::pread(file, spare_capacity(&mut bytes), at)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

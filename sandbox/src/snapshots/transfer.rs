@@ -1,12 +1,12 @@
 //! A snapshot on its way from one owner to another.
 
 use super::layer::Pages;
-use offshoot_proto::limits::PAGE_BYTES;
+use offshoot_proto::limits::{LINK_CHUNK_BYTES, PAGE_BYTES};
 use offshoot_proto::snapshot::{PageRun, SnapshotHeader};
 use std::io;
 
 /// Bytes of one piece when a snapshot is sent.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = LINK_CHUNK_BYTES;
 
 /// A snapshot on its way to another owner. Holds what it needs, whatever happens to the store.
 #[derive(Debug)]
@@ -50,12 +50,8 @@ impl Transfer {
         self.pieces.iter().map(|piece| piece.length as u64).sum()
     }
 
-    /// The pages one after the other, in pieces of at most 1 MiB.
+    /// The pages one after the other, in pieces of at most [`LINK_CHUNK_BYTES`].
     pub fn pieces(&self) -> impl Iterator<Item = io::Result<Vec<u8>>> + '_ {
-        self.pieces.iter().map(|piece| {
-            let mut bytes = vec![0; piece.length];
-            piece.pages.read(piece.offset, &mut bytes)?;
-            Ok(bytes)
-        })
+        self.pieces.iter().map(|piece| piece.pages.copy(piece.offset, piece.length))
     }
 }
