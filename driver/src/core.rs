@@ -106,9 +106,12 @@ pub(crate) enum Waiting {
 /// Runs an application to its end.
 pub async fn run(config: Config, ports: Ports) -> Result<End, DriverError> {
     let mut core = Core::start(config, ports).await?;
-    let result = core.live().await;
-    core.farewell(matches!(result, Ok(End::Exit(0)))).await;
-    result
+    let living = async move {
+        let result = core.live().await;
+        core.farewell(matches!(result, Ok(End::Exit(0)))).await;
+        result
+    };
+    offshoot_net::run_as_task(living).await
 }
 
 // === impl Job ===

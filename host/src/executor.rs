@@ -102,7 +102,7 @@ pub async fn run(
     let address = SocketAddr::new(start.advertise.unwrap_or(local.ip()), local.port());
     let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
     let _ = ready.send(address);
-    let result = core.run(shutdown).await;
+    let result = offshoot_net::run_as_task(core.run(shutdown)).await;
     // A driver that is gone does not answer; nobody waits for it.
     let closing = endpoint.close("the executor has ended");
     let _ = tokio::time::timeout(FAREWELL, closing).await;

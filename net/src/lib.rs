@@ -30,6 +30,7 @@ mod handshake;
 mod join;
 mod network;
 mod role;
+mod run;
 mod secret_file;
 mod stream;
 mod tls;
@@ -47,6 +48,7 @@ pub use error::{BindError, Closed, ConnectError, HandshakeError, JoinError, Stre
 pub use join::{JOINS_CONCURRENT_MAX, Joining, join};
 pub use network::{BindFuture, Network, UdpNetwork};
 pub use role::{ClusterName, Expected, Role, RoleError, RoleKind};
+pub use run::run_as_task;
 pub use stream::{FrameReceiver, FrameSender, SEND_BACKLOG_BYTES_MAX};
 pub use token::{JoinToken, TOKEN_LIFETIME, TokenClaims, TokenError};
 pub use transport::{DATA_STREAMS_BY_ACCEPTOR, DATA_STREAMS_BY_DIALLER};
