@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   written  ──hot──► copied from `pristine`, stays noted and writable
-//!            └─cold─► private copy dropped (all runs: one call), read-only (a call a span), forgotten
+//!            └─cold─► private copy dropped (one call), read-only (a call a span), forgotten
 //! ```
 //!
 //! A span may cross pages that were not written: they are read-only already, and the kernel skips
