@@ -90,6 +90,7 @@ impl Bench {
             preopens: vec![],
             memory_bytes_max: 1 << 30,
             result_bytes_max: 1 << 20,
+            disk_bytes_max: 0,
         };
         let descriptors = vec![file(&code)?, file(&frame::to_bytes(&prepared.info))?];
         send(&mut link, &ToSlot::Start(start), descriptors)?;
