@@ -7,7 +7,7 @@
 //! that tasks pick at random stay cold, and the stack is hot from the second task on.
 
 /// A hot page that so many resets in a row found unchanged is cold again.
-pub(super) const CALM_RESETS_MAX: u32 = 32;
+pub(super) const CALM_RESETS_MAX: u32 = 64;
 
 /// A cold page becomes hot if the task that wrote it before is at most so many resets ago.
 const RECENT_RESETS: u32 = 16;
