@@ -368,6 +368,7 @@ async fn start_slot(
         preopens: broker.preopens(),
         memory_bytes_max: config.driver_memory_bytes,
         result_bytes_max: config.settings.max_result_bytes,
+        disk_bytes_max: u64::MAX,
     });
     let artifact = &config.artifact;
     let copies = || -> std::io::Result<Vec<OwnedFd>> {

@@ -66,6 +66,8 @@ pub struct SlotStart {
     pub memory_bytes_max: u64,
     /// Bytes that one result may have.
     pub result_bytes_max: u64,
+    /// Bytes that one task may write to disk. A driver writes to what is granted, without limit.
+    pub disk_bytes_max: u64,
 }
 
 /// Whose guest it runs.

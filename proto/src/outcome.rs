@@ -132,6 +132,13 @@ pub enum TaskFailure {
     },
     /// The attempt was killed because nobody needs it any more. Not counted against the task.
     Killed,
+    /// The guest wrote more to disk than its job allows.
+    DiskLimit {
+        /// Bytes that it would have written.
+        asked: u64,
+        /// `task-disk-max`.
+        limit: u64,
+    },
 }
 
 /// How a failure counts (`ARCHITECTURE.md`, failure model).
@@ -178,7 +185,8 @@ impl TaskFailure {
             | Self::Exit { .. }
             | Self::OutOfMemory { .. }
             | Self::GuestAbi { .. }
-            | Self::ResultTooLarge { .. } => FailureClass::Guest,
+            | Self::ResultTooLarge { .. }
+            | Self::DiskLimit { .. } => FailureClass::Guest,
             Self::Input { .. } | Self::Host { .. } => FailureClass::Transient,
             Self::FetchFailed { .. } => FailureClass::Fetch,
             Self::SlotCrashed { .. } => FailureClass::Crash,
@@ -216,6 +224,11 @@ impl fmt::Display for TaskFailure {
                 f,
                 "result too large: {length} bytes, limit {limit} (raise it with --conf \
                  max-result-size=SIZE, or save the dataset instead of collecting it)"
+            ),
+            Self::DiskLimit { asked, limit } => write!(
+                f,
+                "wrote too much to disk: {asked} bytes of runs, shuffle data and output, limit \
+                 {limit} (raise it with --conf task-disk-max=SIZE, or use more partitions)"
             ),
             Self::Killed => f.write_str("killed, because its job no longer needs it"),
         }

@@ -16,6 +16,10 @@ pub struct Settings {
     /// `shuffle-partitions`: reduce partitions where the job names no number; 0 for as many as
     /// the application has cores.
     pub shuffle_partitions: u32,
+    /// `task-disk-max`: bytes that one attempt may write to disk: spilled runs, shuffle data
+    /// and output together. So large that no honest task meets it on a disk of
+    /// today; it is there for those that never stop.
+    pub task_disk_bytes_max: u64,
 }
 
 /// A `KEY=VALUE` that is not a setting.
@@ -52,8 +56,12 @@ pub struct ParseSizeError {
 }
 
 /// Every key of [`Settings`], as documented.
-pub const KEYS: [&str; 4] =
-    ["task-memory", "task-max-failures", "max-result-size", "shuffle-partitions"];
+pub const KEYS: [&str; 5] =
+    ["task-memory", "task-max-failures", "max-result-size", "shuffle-partitions", "task-disk-max"];
+
+/// The range of `task-disk-max`. Less than the least would not hold what one call of a guest may
+/// hand over.
+pub const TASK_DISK_BYTES: core::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
 
 // === impl Settings ===
 
@@ -64,6 +72,7 @@ impl Default for Settings {
             task_max_failures: 4,
             max_result_bytes: 1 << 30,
             shuffle_partitions: 0,
+            task_disk_bytes_max: 64 << 30,
         }
     }
 }
@@ -80,6 +89,10 @@ impl Settings {
             "shuffle-partitions" => {
                 self.shuffle_partitions =
                     number_in(KEYS[3], value, 1, crate::limits::PARTITIONS_MAX)?;
+            }
+            "task-disk-max" => {
+                let (min, max) = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
+                self.task_disk_bytes_max = size_in(KEYS[4], value, min, max)?;
             }
             _ => {
                 return Err(SettingError::UnknownKey {
@@ -215,5 +228,12 @@ mod tests {
         assert_eq!(settings.task_memory_bytes, 1 << 30);
         assert!(settings.set("task-memory=10gb5").is_err());
         assert!(settings.set("task-max-failures=0").is_err());
+        assert_eq!(settings.set("task-disk-max=2t"), Ok(()));
+        assert_eq!(settings.task_disk_bytes_max, 2 << 40);
+        let error = settings.set("task-disk-max=1k").expect_err("too small");
+        assert_eq!(
+            error.to_string(),
+            "--conf task-disk-max=1k: expected a size from 1 MiB to 1024 TiB"
+        );
     }
 }

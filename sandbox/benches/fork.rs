@@ -2,8 +2,9 @@
 //!
 //! A real slot on a thread of its own, spoken to over a socket pair in batches of 256, so that the
 //! link's share of a task is small. Three guests: one that does nothing, one that reads 16 places
-//! spread over the whole memory, one that writes 16 places that no task before it wrote. Prints
-//! microseconds per task: minimum, median and maximum of several rounds.
+//! spread over the whole memory, one that writes 16 places spread likewise, which in a large memory
+//! no task before it wrote. Prints microseconds per task: minimum, median and maximum of several
+//! rounds. `cargo bench -p offshoot-sandbox --bench fork -- 64` measures one size in MiB.
 
 use offshoot_proto::frame;
 use offshoot_proto::id::{AttemptId, NodeId, Partition, SnapshotId, StageRunId};
@@ -17,11 +18,16 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const BATCH: u64 = 256;
-const BATCHES: u64 = 40;
 const ROUNDS: usize = 7;
+
+/// Batches between two looks at the clock.
+const BATCHES: u64 = 8;
+
+/// A round ends after it. The table has nine rows: about half a minute.
+const ROUND: Duration = Duration::from_millis(300);
 
 /// Node 0 does nothing, 1 reads, 2 writes at random; the partition is the seed.
 const GUEST: &str = r#"(module
@@ -48,16 +54,14 @@ const GUEST: &str = r#"(module
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:>8} {:>8} {:>10} {:>10} {:>10}", "MiB", "guest", "min µs", "median µs", "max µs");
-    for mebibytes in [1, 64, 1024] {
+    let asked: Vec<u64> = std::env::args().filter_map(|size| size.parse().ok()).collect();
+    let sizes = if asked.is_empty() { vec![1, 64, 1024] } else { asked };
+    for mebibytes in sizes {
         let mut bench = Bench::start(mebibytes)?;
         for (node, name) in [(0, "empty"), (1, "reads"), (2, "writes")] {
             bench.batches(node, 4)?;
-            let mut rounds = Vec::new();
-            for _ in 0..ROUNDS {
-                let start = Instant::now();
-                bench.batches(node, BATCHES)?;
-                rounds.push(start.elapsed().as_secs_f64() * 1e6 / (BATCH * BATCHES) as f64);
-            }
+            let mut rounds =
+                (0..ROUNDS).map(|_| bench.round(node)).collect::<Result<Vec<_>, _>>()?;
             rounds.sort_by(f64::total_cmp);
             let (min, median, max) = (rounds[0], rounds[ROUNDS / 2], rounds[ROUNDS - 1]);
             println!("{mebibytes:>8} {name:>8} {min:>10.2} {median:>10.2} {max:>10.2}");
@@ -86,6 +90,7 @@ impl Bench {
             preopens: vec![],
             memory_bytes_max: 1 << 30,
             result_bytes_max: 1 << 20,
+            disk_bytes_max: 0,
         };
         let descriptors = vec![file(&code)?, file(&frame::to_bytes(&prepared.info))?];
         send(&mut link, &ToSlot::Start(start), descriptors)?;
@@ -115,6 +120,15 @@ impl Bench {
             send(&mut link, &ToSlot::Stage(stage), vec![])?;
         }
         Ok(Self { link, next: 0 })
+    }
+
+    /// Microseconds per task of one round.
+    fn round(&mut self, node: u32) -> Result<f64, Box<dyn std::error::Error>> {
+        let (start, first) = (Instant::now(), self.next);
+        while start.elapsed() < ROUND {
+            self.batches(node, BATCHES)?;
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e6 / (self.next - first) as f64)
     }
 
     /// Runs batches one after the other, with one of them queued ahead.

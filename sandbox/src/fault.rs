@@ -58,6 +58,8 @@ pub(crate) struct Tracker {
     faults: AtomicUsize,
     faults_total: AtomicUsize,
     opened: AtomicBool,
+    /// Notes that were there at the last `rearm`; those after them are of this task.
+    kept: usize,
     count: AtomicUsize,
     notes: UnsafeCell<[Note; NOTES_MAX]>,
 }
@@ -78,6 +80,7 @@ impl Tracker {
             faults: AtomicUsize::new(0),
             faults_total: AtomicUsize::new(0),
             opened: AtomicBool::new(false),
+            kept: 0,
             count: AtomicUsize::new(0),
             notes: UnsafeCell::new([Note::default(); NOTES_MAX]),
         });
@@ -106,6 +109,16 @@ impl Tracker {
         self.opened.load(Relaxed)
     }
 
+    /// The caller has made the whole memory writable.
+    pub(crate) fn open(&mut self) {
+        *self.opened.get_mut() = true;
+    }
+
+    /// How many of the notes, the first ones, were there at the last [`rearm`](Self::rearm).
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// The notes, to be read and changed while no guest runs.
     pub(crate) fn notes(&mut self) -> &mut [Note] {
         let count = *self.count.get_mut();
@@ -116,6 +129,7 @@ impl Tracker {
     pub(crate) fn truncate(&mut self, count: usize) {
         let now = self.count.get_mut();
         *now = count.min(*now);
+        self.kept = self.kept.min(count);
     }
 
     /// Notes a page that the caller has made writable. False if there is no room.
@@ -136,6 +150,7 @@ impl Tracker {
             *self.opened.get_mut() = false;
             *self.count.get_mut() = 0;
         }
+        self.kept = *self.count.get_mut();
     }
 
     /// Called by the handler: makes the page of `address` writable if it is ours.

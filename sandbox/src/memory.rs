@@ -6,21 +6,26 @@
 //! ```
 //!
 //! A task starts as `live == pristine`. [`GuestMemory::reset`] makes it so again after a task: it
-//! copies `pristine` over the pages that were noted, which stay writable because the next task
-//! writes most of them too, and replaces what the task grew by fresh unreadable pages. Its cost
-//! depends on what the task wrote and not on the size of the driver.
+//! copies `pristine` over the *hot* pages, which nearly every task writes and which therefore stay
+//! writable, drops the private copies of the other pages that were noted, and replaces what the
+//! task grew by fresh unreadable pages. Its cost depends on what tasks write and not on the size
+//! of the driver.
 //!
 //! The driver's own memory is a shared mapping of a memory file until its first snapshot, which
 //! therefore costs nothing: the file *is* the snapshot, and the driver goes on with a private
 //! mapping of it. Later snapshots are the noted pages that differ from `pristine`.
 
 mod driver;
+mod heat;
+mod restore;
+mod runs;
 mod space;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
 use crate::fault::Tracker;
+use heat::Heat;
 use offshoot_proto::limits::PAGE_BYTES;
 use rustix::fd::OwnedFd;
 use space::Space;
@@ -54,6 +59,8 @@ struct Inner {
     live: Space,
     pristine: Space,
     tracker: Box<Tracker>,
+    heat: Heat,
+    sorted: restore::Sorted,
     /// Bytes of the snapshot; before a driver's first one, 0.
     length: usize,
     /// Bytes that the guest may touch now.
@@ -86,6 +93,8 @@ impl GuestMemory {
             live: Space::reserve()?,
             pristine: Space::reserve()?,
             tracker: Tracker::register(),
+            heat: Heat::new(),
+            sorted: restore::Sorted::default(),
             length: 0,
             size: 0,
             highest: 0,

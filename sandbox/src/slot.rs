@@ -55,6 +55,9 @@ pub enum SlotError {
     /// The memory cannot be set up.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The limits of the process cannot be set.
+    #[error("limiting the slot process: {0}")]
+    Confine(std::io::Error),
     /// The owner broke the order of frames.
     #[error("unexpected frame: {0}")]
     Unexpected(&'static str),
@@ -73,6 +76,7 @@ pub(crate) struct SlotState {
     exports: Exports,
     memory_bytes_max: u64,
     result_bytes_max: u64,
+    disk_bytes_max: u64,
     /// The snapshot that tasks are forks of; in a driver, the last one that it took.
     snapshot: Option<SnapshotHeader>,
     /// Jobs that a driver has submitted.
@@ -114,11 +118,20 @@ struct Loaded {
 }
 
 /// Runs a slot until its owner closes the link or its `main` ends.
-pub fn run(mut link: Box<dyn Link>) -> Result<(), SlotError> {
+pub fn run(link: Box<dyn Link>) -> Result<(), SlotError> {
+    run_confined(link, |_| Ok(()))
+}
+
+/// As [`run`]; `confine` is called before anything of the guest's is loaded.
+pub(crate) fn run_confined(
+    mut link: Box<dyn Link>,
+    confine: impl FnOnce(&SlotStart) -> std::io::Result<()>,
+) -> Result<(), SlotError> {
     let (message, descriptors) = receive::<ToSlot>(&mut *link)?;
     let ToSlot::Start(start) = message else {
         return Err(SlotError::Unexpected("the first one must be Start"));
     };
+    confine(&start).map_err(SlotError::Confine)?;
     let role = start.role;
     let loaded = load(link, start, descriptors)?;
     let result = match role {
@@ -163,6 +176,7 @@ fn load(
         exports,
         memory_bytes_max: start.memory_bytes_max,
         result_bytes_max: start.result_bytes_max,
+        disk_bytes_max: start.disk_bytes_max,
         snapshot: None,
         jobs: 0,
         ended_jobs: BTreeSet::new(),

@@ -138,6 +138,33 @@ fn a_task_has_the_memory_that_its_job_says() {
     assert!(said.err.contains("--executor-memory") && said.err.contains("--driver-memory"));
 }
 
+#[test]
+fn a_task_writes_no_more_than_its_job_says() {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["output", "shuffle"] {
+        let place = directory.path().join(kind);
+        fs::create_dir(&place).unwrap();
+        let path = place.join("written");
+        let temporary = place.join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let job = |limit: &str| {
+            let mut command = crate::support::offshoot(directory.path());
+            command.env("TMPDIR", &temporary).args(["submit", "--conf"]);
+            command.arg(format!("task-disk-max={limit}")).arg("--allow-write").arg(&place);
+            command.arg(guest("full_disk")).arg(kind).arg(&path).arg("8");
+            crate::support::run(command)
+        };
+        let said = job("2m");
+        assert_eq!(said.code, Some(1), "{kind}: {said:?}");
+        assert!(said.err.contains("wrote too much to disk: "), "{kind}: {said:?}");
+        let advice = "limit 2097152 (raise it with --conf task-disk-max=SIZE";
+        assert!(said.err.contains(advice), "{kind}: {said:?}");
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{kind}: scratch is gone");
+        assert!(!path.exists(), "{kind}: nothing is left");
+        job("64m").ok();
+    }
+}
+
 /// A module built once against `offshoot1`. It runs for ever after: if this test fails, the ABI
 /// has changed, and the change belongs into a module of another name.
 #[test]

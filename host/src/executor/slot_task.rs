@@ -21,7 +21,7 @@ use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::slots::{SlotConnection, Slots};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -74,6 +74,8 @@ struct SlotTask {
     context: Arc<SlotContext>,
     stages: BTreeMap<StageRunId, Arc<StageRun>>,
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
+    /// Those of them that have a file for spilled runs.
+    spilling: BTreeSet<AttemptId>,
     streams: BTreeMap<u32, ShuffleStream>,
     next_stream: u32,
     /// What the slot need not know before its next order.
@@ -113,6 +115,7 @@ impl SlotTask {
             context,
             stages: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            spilling: BTreeSet::new(),
             streams: BTreeMap::new(),
             next_stream: 0,
             later: Vec::new(),
@@ -169,6 +172,7 @@ impl SlotTask {
             preopens: context.broker.preopens(),
             memory_bytes_max: app.settings.task_memory_bytes,
             result_bytes_max: app.settings.max_result_bytes,
+            disk_bytes_max: app.settings.task_disk_bytes_max,
         });
         let descriptors = vec![context.code.try_clone()?, context.description.try_clone()?];
         process.send(&frame, descriptors).map_err(io::Error::other)?;
@@ -287,6 +291,7 @@ impl SlotTask {
     fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
         let SlotReport { mut report, shuffle, staged, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
+        self.spilling.remove(&report.attempt);
         self.streams.clear();
         let new_forks = forks.saturating_sub(self.forks);
         self.forks = forks;

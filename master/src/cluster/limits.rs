@@ -4,7 +4,7 @@ use offshoot_proto::cluster::{AppSpec, WorkerInfo};
 use offshoot_proto::grants::Grants;
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::limits::{ARGUMENTS_BYTES_MAX, PARTITIONS_MAX};
-use offshoot_proto::settings::{Settings, format_size};
+use offshoot_proto::settings::{Settings, TASK_DISK_BYTES, format_size};
 use std::time::Duration;
 
 /// Silence after which a worker is lost, unless set otherwise; it beats each second.
@@ -197,6 +197,12 @@ fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
             u64::from(settings.shuffle_partitions),
             0,
             u64::from(PARTITIONS_MAX),
+        ),
+        (
+            "task-disk-max",
+            settings.task_disk_bytes_max,
+            *TASK_DISK_BYTES.start(),
+            *TASK_DISK_BYTES.end(),
         ),
     ];
     numbers.into_iter().try_for_each(|(field, value, min, max)| {

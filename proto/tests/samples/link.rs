@@ -58,6 +58,7 @@ pub fn to_slot() -> Vec<ToSlot> {
         preopens: vec![("/data".into(), false), ("/out".into(), true)],
         memory_bytes_max: 4 << 30,
         result_bytes_max: 1 << 30,
+        disk_bytes_max: 64 << 30,
     };
     let stage = SlotStage {
         id: StageRunId(2),

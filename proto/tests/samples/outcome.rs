@@ -10,7 +10,7 @@ variants!(TaskOutcome: Done, Failed);
 variants!(ResultPlace: Inline, Held);
 variants!(
     TaskFailure: Panic, Trap, Exit, OutOfMemory, FetchFailed, Input, Host, GuestAbi,
-    ResultTooLarge, SlotCrashed, ExecutorLost, Killed
+    ResultTooLarge, SlotCrashed, ExecutorLost, Killed, DiskLimit
 );
 
 /// Samples of every message.
@@ -47,6 +47,7 @@ pub fn failures() -> Vec<TaskFailure> {
         TaskFailure::SlotCrashed { message: message() },
         TaskFailure::ExecutorLost { message: message() },
         TaskFailure::Killed,
+        TaskFailure::DiskLimit { asked: (64 << 30) + 1, limit: 64 << 30 },
     ]
 }
 

@@ -3,16 +3,25 @@
 //! All offsets and lengths are in bytes from its start and multiples of the page size; each
 //! method checks that they lie within the reservation.
 
+use super::runs::Run;
 use crate::engine::{MEMORY_GUARD_BYTES, MEMORY_RESERVATION_BYTES};
+use offshoot_proto::limits::PAGE_BYTES;
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous};
 use rustix::mm::{mprotect, munmap};
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Bytes of address space of one linear memory, guard included.
 pub(super) const RESERVED_BYTES: usize = (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES) as usize;
+
+/// Ranges of one vector, at most: the kernel's limit.
+const VECTOR_MAX: usize = 1024;
+
+/// The kernel's name for the calling process where it takes a descriptor of one.
+const PIDFD_SELF: libc::c_long = -10_000;
 
 /// Reserved address space.
 #[derive(Debug)]
@@ -179,9 +188,49 @@ impl Space {
         self.advise(offset, length, Advice::LinuxPopulateRead)
     }
 
-    /// Drops private copies in a range: it reads as what is mapped beneath.
-    pub(super) fn drop_copies(&self, offset: usize, length: usize) -> io::Result<()> {
-        self.advise(offset, length, Advice::LinuxDontNeed)
+    /// Drops private copies of pages: they read as what is mapped beneath.
+    pub(super) fn drop_copies(&self, runs: &[Run]) -> io::Result<()> {
+        let bytes = |run: &Run| (run.start as usize * PAGE_BYTES, run.len() * PAGE_BYTES);
+        for runs in runs.chunks(VECTOR_MAX) {
+            if runs.len() > 1 && self.drop_copies_at_once(runs.iter().map(bytes)) {
+                continue;
+            }
+            for (offset, length) in runs.iter().map(bytes) {
+                self.advise(offset, length, Advice::LinuxDontNeed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One call for many ranges, which a process may make for itself since Linux 6.14 or so: false
+    /// if the kernel did not do all of it. Dropping a range twice does no harm.
+    fn drop_copies_at_once(&self, ranges: impl Iterator<Item = (usize, usize)>) -> bool {
+        static REFUSED: AtomicBool = AtomicBool::new(false);
+        if REFUSED.load(Relaxed) {
+            return false;
+        }
+        let vector = ranges
+            .map(|(offset, length)| libc::iovec {
+                iov_base: self.at(offset, length),
+                iov_len: length,
+            })
+            .collect::<Vec<_>>();
+        let wanted: usize = vector.iter().map(|range| range.iov_len).sum();
+        // SAFETY: the ranges are parts of this reservation; no reference into them is alive.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_process_madvise,
+                PIDFD_SELF,
+                vector.as_ptr(),
+                vector.len(),
+                libc::MADV_DONTNEED,
+                0,
+            )
+        };
+        if done < 0 {
+            REFUSED.store(true, Relaxed);
+        }
+        done == wanted as libc::c_long
     }
 
     fn advise(&self, offset: usize, length: usize, advice: Advice) -> io::Result<()> {

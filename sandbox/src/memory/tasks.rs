@@ -1,4 +1,4 @@
-//! The memory of a slot that runs tasks: from snapshot to snapshot, and back to it after a task.
+//! The memory of a slot that runs tasks: from snapshot to snapshot.
 
 use super::space::data_ranges;
 use super::{GuestMemory, Inner, MemoryError};
@@ -10,13 +10,6 @@ use rustix::fs::{fstat, seek};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-
-/// Notes kept from task to task. More, and all are given back at once with one `mprotect`:
-/// cheaper than one a page, and it merges the kernel's mappings again.
-const HOT_NOTES_MAX: usize = 256;
-
-/// A page that so many resets found unchanged is given back.
-const CALM_RESETS_MAX: u32 = 64;
 
 /// Runs of at least this many pages are mapped, so that slots share them; shorter ones are copied.
 const MAPPED_RUN_PAGES: u32 = 64;
@@ -41,12 +34,8 @@ impl GuestMemory {
         for change in &image.changes {
             inner.apply_change(change, &descriptors)?;
         }
+        inner.tracker.rearm(false);
         Ok(())
-    }
-
-    /// Undoes all that a task did. Afterwards the memory is that of the snapshot.
-    pub fn reset(&self) -> Result<(), MemoryError> {
-        Ok(self.lock().reset()?)
     }
 
     /// Makes bytes of the memory writable for the kernel, which cannot take our faults.
@@ -57,7 +46,9 @@ impl GuestMemory {
             return;
         }
         for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
-            inner.open_page(page as u32);
+            if !inner.open_page(page as u32) {
+                return inner.open_all();
+            }
         }
     }
 
@@ -72,68 +63,6 @@ impl GuestMemory {
 }
 
 impl Inner {
-    pub(super) fn reset(&mut self) -> io::Result<()> {
-        if self.tracker.opened() {
-            self.give_back(&[Note { page: 0, count: u32::MAX, calm: 0 }])?;
-        } else {
-            self.restore_notes()?;
-        }
-        if self.highest > self.length {
-            self.live.forget(self.length, self.highest - self.length)?;
-        }
-        self.size = self.length;
-        self.highest = self.length;
-        Ok(())
-    }
-
-    /// Copies the snapshot over noted pages that differ from it; keeps them writable.
-    fn restore_notes(&mut self) -> io::Result<()> {
-        if self.tracker.notes().len() > HOT_NOTES_MAX {
-            let notes = self.tracker.notes().to_vec();
-            return self.give_back(&notes);
-        }
-        let length = self.length;
-        let mut calm = false;
-        for note in self.tracker.notes() {
-            let start = note.page as usize * PAGE_BYTES;
-            let end = (start + note.count as usize * PAGE_BYTES).min(length);
-            let before = self.pristine.range(start..end);
-            if self.live.range(start..end) == before {
-                note.calm += 1;
-                calm |= note.calm >= CALM_RESETS_MAX;
-            } else {
-                note.calm = 0;
-                self.live.write(start, before);
-            }
-        }
-        if calm {
-            self.close_notes(CALM_RESETS_MAX)?;
-        }
-        self.tracker.rearm(false);
-        Ok(())
-    }
-
-    /// Makes the pages of notes that were calm so often read-only, and forgets the notes.
-    pub(super) fn close_notes(&mut self, calm: u32) -> io::Result<()> {
-        self.drop_notes_if(|note| note.calm >= calm)
-    }
-
-    /// Drops private copies of the noted pages and makes the whole snapshot read-only again.
-    fn give_back(&mut self, notes: &[Note]) -> io::Result<()> {
-        for note in notes {
-            let range = self.page_range(note.page, note.count);
-            self.live.drop_copies(range.start, range.len())?;
-            let last = note.page.saturating_add(note.count);
-            for &page in self.patched.range(note.page..last) {
-                let start = page as usize * PAGE_BYTES;
-                self.live.write(start, self.pristine.range(start..start + PAGE_BYTES));
-            }
-        }
-        self.live.make_read_only(0, self.length)?;
-        self.tracker.rearm(true);
-        Ok(())
-    }
-
     fn map_base(&mut self, base: &OwnedFd, length: usize) -> Result<(), MemoryError> {
         let old = self.length;
         self.live.forget(0, old)?;
@@ -211,7 +140,8 @@ impl Inner {
         }
     }
 
-    /// Copies pages into both mappings and leaves them hot.
+    /// Copies pages into both mappings and leaves them hot: what `main` writes between two jobs,
+    /// tasks write, too.
     fn copy_pages(&mut self, first: u32, bytes: &[u8]) -> io::Result<()> {
         for (page, bytes) in (first..).zip(bytes.chunks_exact(PAGE_BYTES)) {
             let start = page as usize * PAGE_BYTES;
@@ -237,11 +167,23 @@ impl Inner {
         self.tracker.notes().iter().any(covers)
     }
 
-    /// As a first write to the page would. Without room for a note it stays closed, and a
-    /// kernel's write there fails instead of going unnoticed.
-    fn open_page(&mut self, page: u32) {
-        if !self.is_noted(page) && self.tracker.note(page) {
+    /// As a first write to the page would. False if there is no room for a note.
+    fn open_page(&mut self, page: u32) -> bool {
+        if self.is_noted(page) {
+            return true;
+        }
+        let noted = self.tracker.note(page);
+        if noted {
+            // A page that stays closed fails the kernel's write there: nothing goes unnoticed.
             let _ = self.live.make_writable(page as usize * PAGE_BYTES, PAGE_BYTES);
+        }
+        noted
+    }
+
+    /// As the fault handler does once it cannot note more.
+    fn open_all(&mut self) {
+        if self.live.make_writable(0, self.length).is_ok() {
+            self.tracker.open();
         }
     }
 
@@ -256,37 +198,6 @@ impl Inner {
         let gone: Vec<u32> = self.patched.range(run.page..run.page + run.count).copied().collect();
         for page in gone {
             self.patched.remove(&page);
-        }
-        Ok(())
-    }
-
-    /// Forgets notes that touch a range of pages.
-    fn drop_notes(&mut self, page: u32, count: u32) -> io::Result<()> {
-        let end = page.saturating_add(count);
-        self.drop_notes_if(|note| note.page < end && note.page + note.count > page)
-    }
-
-    /// Forgets notes and makes their pages read-only. A page may be under two notes, its own and
-    /// a window's: what is still noted stays open.
-    fn drop_notes_if(&mut self, gone: impl Fn(&Note) -> bool) -> io::Result<()> {
-        let bytes_of =
-            |note: &Note| (note.page as usize * PAGE_BYTES, note.count as usize * PAGE_BYTES);
-        let notes = self.tracker.notes();
-        let mut kept = 0;
-        for index in 0..notes.len() {
-            let note = notes[index];
-            if gone(&note) {
-                let (start, length) = bytes_of(&note);
-                self.live.make_read_only(start, length)?;
-            } else {
-                notes[kept] = note;
-                kept += 1;
-            }
-        }
-        self.tracker.truncate(kept);
-        for note in self.tracker.notes() {
-            let (start, length) = bytes_of(note);
-            self.live.make_writable(start, length)?;
         }
         Ok(())
     }

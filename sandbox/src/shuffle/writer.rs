@@ -63,14 +63,24 @@ impl ShuffleWriter {
         self.held > BUFFER_BYTES_MAX
     }
 
-    /// Writes everything that is held, reducer by reducer.
-    pub(crate) fn flush(&mut self, file: &mut File) -> io::Result<()> {
-        self.out.clear();
+    /// Compresses everything that is held; how many bytes [`flush`](Self::flush) will write.
+    pub(crate) fn seal(&mut self) -> u64 {
+        let mut bytes = 0;
         for reducer in &mut self.reducers {
             if !reducer.raw.is_empty() {
                 append_chunk(&reducer.raw, &mut reducer.chunks);
                 reducer.raw.clear();
             }
+            bytes += reducer.chunks.len() as u64;
+        }
+        bytes
+    }
+
+    /// Writes everything that is held, reducer by reducer.
+    pub(crate) fn flush(&mut self, file: &mut File) -> io::Result<()> {
+        self.seal();
+        self.out.clear();
+        for reducer in &mut self.reducers {
             if reducer.chunks.is_empty() {
                 continue;
             }

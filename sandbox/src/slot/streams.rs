@@ -262,6 +262,7 @@ impl SlotState {
             let spill = Spill { file, length: 0, runs: BTreeMap::new() };
             self.only_in_task("spill_write")?.spill = Some(spill);
         }
+        self.charge(bytes.len() as u64)?;
         let task = self.only_in_task("spill_write")?;
         let spill = task.spill.as_mut().expect("opened above");
         let failed = |error| cannot_write("a spilled run", &error);

@@ -33,6 +33,8 @@ pub(super) struct TaskState {
     pub(super) spill: Option<Spill>,
     shuffle: Option<(ShuffleWriter, Option<File>)>,
     output: Option<Output>,
+    /// Bytes written to disk, or about to be.
+    disk_bytes: u64,
     digest: crc32fast::Hasher,
 }
 
@@ -253,6 +255,7 @@ impl TaskState {
             spill: None,
             shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
             output,
+            disk_bytes: 0,
             digest: crc32fast::Hasher::new(),
         }
     }
@@ -367,6 +370,9 @@ impl SlotState {
             task.shuffle.as_mut().expect("checked above").1 = Some(opened);
         }
         let task = self.only_in_task("shuffle_write")?;
+        let bytes = task.shuffle.as_mut().map_or(0, |(writer, _)| writer.seal());
+        self.charge(bytes)?;
+        let task = self.only_in_task("shuffle_write")?;
         if let Some((writer, Some(file))) = &mut task.shuffle {
             writer.flush(file).map_err(|error| cannot_write("shuffle data", &error))?;
         }
@@ -399,9 +405,24 @@ impl SlotState {
             task.output.as_mut().expect("checked above").file = Some(opened);
         }
         let task = self.only_in_task("output_write")?;
+        let bytes = task.output.as_ref().map_or(0, |output| output.buffer.len());
+        self.charge(bytes as u64)?;
+        let task = self.only_in_task("output_write")?;
         if let Some(Output { file: Some(file), buffer, .. }) = &mut task.output {
             file.write_all(buffer).map_err(|error| cannot_write("the output", &error))?;
             buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that a task is about to write to disk against `task-disk-max`.
+    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), CallError> {
+        let limit = self.disk_bytes_max;
+        let Some(task) = &mut self.task else { return Ok(()) };
+        task.disk_bytes = task.disk_bytes.saturating_add(bytes);
+        let asked = task.disk_bytes;
+        if asked > limit {
+            return Err(CallError::Ends(TaskFailure::DiskLimit { asked, limit }));
         }
         Ok(())
     }

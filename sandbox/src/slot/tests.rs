@@ -15,9 +15,13 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
+/// `task-disk-max` of the test.
+const DISK_BYTES_MAX: u64 = 1 << 20;
+
 /// Node numbers are operations of the guest; the partition is its argument.
 const GUEST: &str = r#"(module
   (import "offshoot1" "result_write" (func $result (param i32 i32) (result i32)))
+  (import "offshoot1" "spill_write" (func $spill (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 4)
   (global $sp (mut i32) (i32.const 1024))
@@ -56,12 +60,19 @@ const GUEST: &str = r#"(module
       (call $report (i32.load8_u (local.get $arg)))))
     (if (i32.eq (local.get $op) (i32.const 6)) (then
       (call $report (global.get $sp))))
+    (if (i32.eq (local.get $op) (i32.const 7)) (then
+      ;; spill 4 KiB, arg times
+      (loop $next
+        (drop (call $spill (i32.const 0) (i32.const 0) (i32.const 4096)))
+        (br_if $next (local.tee $arg (i32.sub (local.get $arg) (i32.const 1)))))))
     (i64.const 0)))"#;
 
 /// A link whose other end is the test: what the slot says is kept.
 #[derive(Clone, Default)]
 struct TestLink {
     said: Arc<Mutex<VecDeque<FromSlot>>>,
+    /// What a request for a file is answered with.
+    sink: Arc<Mutex<Option<File>>>,
 }
 
 impl Link for TestLink {
@@ -71,7 +82,9 @@ impl Link for TestLink {
     }
 
     fn receive_frame(&mut self) -> Result<(Vec<u8>, Vec<OwnedFd>), LinkError> {
-        Err(LinkError::Closed)
+        let sink = self.sink.lock().unwrap();
+        let sink = sink.as_ref().ok_or(LinkError::Closed)?.try_clone()?;
+        Ok((frame::to_bytes(&ToSlot::Reply(Reply::Descriptor)), vec![sink.into()]))
     }
 }
 
@@ -102,6 +115,7 @@ fn bench() -> Bench {
         preopens: vec![],
         memory_bytes_max: 64 << 20,
         result_bytes_max: 1 << 20,
+        disk_bytes_max: DISK_BYTES_MAX,
     };
     let descriptors = vec![file(&code), file(&frame::to_bytes(&prepared.info))];
     let loaded = load(Box::new(link.clone()), start, descriptors).unwrap();
@@ -224,6 +238,23 @@ fn globals_start_from_the_snapshot() {
     bench.fork(image, vec![sparse_file(&content)]);
     for _ in 0..3 {
         assert_eq!(bench.number(6, 0), 778);
+    }
+}
+
+#[test]
+fn a_task_may_spill_so_much_and_the_next_one_again() {
+    let mut bench = bench();
+    let (image, content) = base(64);
+    bench.fork(image, vec![sparse_file(&content)]);
+    let sink = File::from(memory_file("run").unwrap());
+    *bench.link.sink.lock().unwrap() = Some(sink.try_clone().unwrap());
+    let most = (DISK_BYTES_MAX / 4096) as u32;
+    for _ in 0..2 {
+        assert!(matches!(bench.run(7, most), TaskOutcome::Done(_)));
+        let TaskOutcome::Failed(failure) = bench.run(7, most + 1) else { panic!("too much") };
+        let asked = DISK_BYTES_MAX + 4096;
+        assert_eq!(failure, TaskFailure::DiskLimit { asked, limit: DISK_BYTES_MAX });
+        assert_eq!(sink.metadata().unwrap().len(), DISK_BYTES_MAX, "no byte over it");
     }
 }
 

@@ -4,8 +4,8 @@ use super::spawner::{SpawnerEvent, StartSlot};
 use super::{PortFuture, SlotConnection, Slots};
 use crate::child::{AsyncLink, inherited_socket, start_self};
 use crate::link::{LinkError, SocketLink};
-use offshoot_proto::link::{FromSlot, ToSlot};
-use rustix::process::{Signal, pidfd_send_signal};
+use offshoot_proto::link::{FromSlot, SlotRole, SlotStart, ToSlot};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, pidfd_send_signal, setrlimit};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -183,5 +183,20 @@ impl Drop for ProcessSlot {
 /// What a slot process runs: a slot on the socket that its spawner left at descriptor 3.
 pub fn slot_main() -> Result<(), crate::slot::SlotError> {
     let socket = UnixStream::from(inherited_socket());
-    crate::slot::run(Box::new(SocketLink::new(socket)))
+    crate::slot::run_confined(Box::new(SocketLink::new(socket)), limit_files)
+}
+
+/// A slot counts what its task writes and says so in words; should it not, the kernel still lets no
+/// file grow beyond the same limit. A driver's files are its memory and what was granted to it.
+fn limit_files(start: &SlotStart) -> io::Result<()> {
+    // SAFETY: no handler is installed. Ignored, so that a write fails with EFBIG.
+    if unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    if start.role == SlotRole::Driver {
+        return Ok(());
+    }
+    let maximum = getrlimit(Resource::Fsize).maximum.unwrap_or(u64::MAX);
+    let limit = Some(maximum.min(start.disk_bytes_max));
+    Ok(setrlimit(Resource::Fsize, Rlimit { current: limit, maximum: limit })?)
 }

@@ -199,6 +199,7 @@ fn settings() -> Arc<WasiSettings> {
         preopens: vec![(text("data"), false)],
         memory_bytes_max: 0,
         result_bytes_max: 0,
+        disk_bytes_max: 0,
     })
 }
 

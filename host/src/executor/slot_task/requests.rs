@@ -41,7 +41,7 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         }
         Request::OpenShuffleSink(attempt) => opened(task.shuffle_sink(attempt)),
         Request::OpenOutputSink(attempt, partition) => opened(task.output_sink(attempt, partition)),
-        Request::OpenSpill(_) => opened(context.files.spill()),
+        Request::OpenSpill(attempt) => opened(task.spill(attempt)),
         Request::Path(request) => {
             let (reply, descriptor) = context.broker.handle(&request);
             (Reply::Path(reply), descriptor.into_iter().collect())
@@ -111,6 +111,15 @@ impl SlotTask {
             }
             _ => Err(io::Error::other("this stage writes no shuffle")),
         }
+    }
+
+    /// One file an attempt: `task-disk-max` bounds a file whatever the slot does.
+    fn spill(&mut self, attempt: AttemptId) -> io::Result<OwnedFd> {
+        self.attempt(attempt)?;
+        if !self.spilling.insert(attempt) {
+            return Err(io::Error::other("the attempt has its file for spilled runs"));
+        }
+        self.context.files.spill()
     }
 
     fn output_sink(&self, attempt: AttemptId, claimed: Partition) -> io::Result<OwnedFd> {

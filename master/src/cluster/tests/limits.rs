@@ -63,6 +63,7 @@ fn applications_are_refused_with_field_value_and_range() {
         }),
         app_errors(|app| app.settings.task_memory_bytes = 0),
         app_errors(|app| app.settings.shuffle_partitions = 1_000_000_000),
+        app_errors(|app| app.settings.task_disk_bytes_max = 0),
     ];
     expect![[r#"
         length of the application's name is 1; it must be from 1 to 256
@@ -74,7 +75,8 @@ fn applications_are_refused_with_field_value_and_range() {
         total-executor-cores is 0; it must be from 1 to 40960000
         executor-cores 8 is more than total-executor-cores 7: raise the total
         task-memory is 0; it must be from 1048576 to 4294967296
-        shuffle-partitions is 1000000000; it must be from 0 to 1048576"#]]
+        shuffle-partitions is 1000000000; it must be from 0 to 1048576
+        task-disk-max is 0; it must be from 1048576 to 1125899906842624"#]]
     .assert_eq(&errors.join("\n"));
 }
 
