@@ -34,6 +34,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::core::run;
+pub use crate::tasks::telling::one_line;
 
 /// What is to be run.
 pub struct Config {
