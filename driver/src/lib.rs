@@ -15,6 +15,7 @@ mod core;
 pub mod dag;
 mod executors;
 mod master_link;
+mod master_watch;
 pub mod output;
 mod results;
 pub mod scheduler;
