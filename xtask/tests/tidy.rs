@@ -16,6 +16,7 @@ const PURE: [&str; 6] = [
     "driver/src/dag",
     "driver/src/tasks",
     "driver/src/scheduler",
+    "driver/src/master_watch",
     "master/src/cluster",
     "host/src/executor/dispatch",
     "host/src/worker/node",
