@@ -39,7 +39,8 @@ mod tests {
         let expected = "the following required arguments were not provided: <APP.wasm>";
         assert_eq!(one_line(missing), expected);
         let unknown = "error: unrecognized subcommand 'mster'\n\n  tip: a similar subcommand \
-             exists: 'master'\n\nUsage: offshoot <COMMAND>\n\nFor more information, try '--help'.\n";
+             exists: 'master'\n\nUsage: offshoot <COMMAND>\n\nFor more information, try \
+             '--help'.\n";
         let expected =
             "unrecognized subcommand 'mster'; tip: a similar subcommand exists: 'master'";
         assert_eq!(one_line(unknown), expected);

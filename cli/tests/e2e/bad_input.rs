@@ -62,6 +62,7 @@ fn what_cannot_be_submitted_is_told_in_a_line() {
         (words(&[&guest("wordcount")]), 2, "usage: wordcount"),
         (words(&[&guest("wordcount"), &"/etc/hostname"]), 1, "--allow-read"),
         (words(&[&guest("task_exit")]), 1, "task called exit(3)"),
+        (words(&[&guest("main_panic")]), 101, "main panicked at fixtures/src/bin/main_panic.rs:9"),
         (words(&[&guest("task_panic")]), 1, "partition 2 does not like its number"),
         (words(&[&guest("action_in_task")]), 1, "actions run in main; this is a task of node"),
     ]);
