@@ -39,7 +39,7 @@ impl Failure {
 
     /// Prints the line, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("offshoot: {}", self.message);
+        eprintln!("offshoot: {}", offshoot_driver::one_line(&self.message));
         ExitCode::from(self.code)
     }
 }

@@ -13,6 +13,8 @@ mod grants;
 mod observer;
 mod parse;
 mod signals;
+mod table;
+mod usage;
 
 use clap::{Parser, Subcommand};
 use commands::{apps, build, hidden, master, new, submit, token, worker, workers};
@@ -53,7 +55,10 @@ fn main() -> ExitCode {
     if let Some(code) = hidden::run() {
         return code;
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::report(&error),
+    };
     let level = match arguments.command {
         Command::Master(_) | Command::Worker(_) => "info",
         _ => "warn",

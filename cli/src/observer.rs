@@ -102,7 +102,6 @@ impl Observer for Terminal {
     }
 
     fn notice(&mut self, text: &str) {
-        let escaped: String = text.escape_debug().collect();
-        self.say(&format!("offshoot: {escaped}"));
+        self.say(&format!("offshoot: {}", offshoot_driver::one_line(text)));
     }
 }

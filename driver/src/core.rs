@@ -4,12 +4,13 @@ mod actions;
 mod requests;
 
 use crate::executors::{self, ExecutorEvent, ExecutorLink, Fetched};
-use crate::master_link::{self, MasterLink};
+use crate::master_link::{self, Identity, MasterEvent, MasterLink};
+use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
 use crate::{Config, DriverError, End, Observer, Ports};
-use offshoot_net::{Accepts, Endpoint};
+use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::abi::ResultOrder;
 use offshoot_proto::cluster::{AppSpec, FromClient, ToClient};
 use offshoot_proto::executor::{FromExecutor, ToExecutor};
@@ -22,6 +23,7 @@ use offshoot_sandbox::memory::memory_file;
 use offshoot_sandbox::slots::{SlotConnection, Slots};
 use offshoot_sandbox::snapshots::SnapshotStore;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub(crate) struct Core {
     scheduler: Scheduler,
     actions: Vec<Action>,
     cluster: Option<ClusterSide>,
+    master_watch: MasterWatch,
     executors: BTreeMap<ExecutorId, ExecutorLink>,
     executor_events: mpsc::UnboundedReceiver<(ExecutorId, ExecutorEvent)>,
     executor_sender: mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
@@ -71,7 +74,9 @@ pub(crate) struct Core {
 
 /// What there is only with a cluster.
 struct ClusterSide {
+    network: Arc<dyn Network>,
     master: MasterLink,
+    /// For executors. Links to older ones keep the endpoint that they were dialled with.
     endpoint: Arc<Endpoint>,
 }
 
@@ -154,6 +159,7 @@ impl Core {
             executor_memory_bytes: config.request.executor_memory_bytes,
             actions: Vec::new(),
             cluster,
+            master_watch: MasterWatch::default(),
             executors: BTreeMap::new(),
             executor_events,
             executor_sender,
@@ -183,7 +189,9 @@ impl Core {
             if let Some(end) = self.end.take() {
                 return Ok(end);
             }
-            let timeout = self.scheduler.next_timeout().map(|due| self.origin + due);
+            self.watch_master(master_watch::Event::Executors(self.executors.len()));
+            let due = [self.scheduler.next_timeout(), self.master_watch.next_timeout()];
+            let timeout = due.into_iter().flatten().min().map(|due| self.origin + due);
             tokio::select! {
                 biased;
                 () = &mut self.stop => return Err(DriverError::Stopped),
@@ -198,7 +206,7 @@ impl Core {
                 Some((job, partition, attempt, fetched)) = self.fetches.recv() => {
                     self.on_fetched(job, partition, attempt, fetched)?;
                 }
-                frame = next_of(&mut self.cluster) => self.on_master(frame)?,
+                frame = next_of(&mut self.cluster) => self.on_master(frame).await?,
                 () = sleep_until(timeout) => {
                     let now = self.now();
                     self.scheduler.handle_timeout(now, &mut self.actions);
@@ -280,8 +288,29 @@ impl Core {
         }
     }
 
-    fn on_master(&mut self, frame: Option<ToClient>) -> Result<(), DriverError> {
-        let Some(frame) = frame else { return Ok(()) };
+    fn watch_master(&mut self, event: master_watch::Event) {
+        let now = self.now();
+        if let Some(notice) = self.master_watch.handle(now, event) {
+            self.observer.notice(&notice.to_string());
+        }
+    }
+
+    async fn on_master(&mut self, event: Option<MasterEvent>) -> Result<(), DriverError> {
+        let Some(event) = event else { return Ok(()) };
+        let frame = match event {
+            MasterEvent::Frame(frame) => frame,
+            MasterEvent::Lost(reason) => {
+                self.watch_master(master_watch::Event::Lost(reason));
+                return Ok(());
+            }
+            MasterEvent::Back(identity) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.become_known_as(identity).await?;
+                }
+                self.watch_master(master_watch::Event::Back);
+                return Ok(());
+            }
+        };
         match frame {
             ToClient::ExecutorAdded(info) => {
                 if let Some(cluster) = &self.cluster
@@ -325,7 +354,7 @@ impl Core {
             link.send(ToExecutor::Stop);
         }
         self.slot.kill();
-        if let Some(ClusterSide { master, endpoint }) = self.cluster.take() {
+        if let Some(ClusterSide { master, endpoint, .. }) = self.cluster.take() {
             master.finish(succeeded).await;
             drop(links);
             let _ =
@@ -334,7 +363,7 @@ impl Core {
     }
 }
 
-async fn next_of(cluster: &mut Option<ClusterSide>) -> Option<ToClient> {
+async fn next_of(cluster: &mut Option<ClusterSide>) -> Option<MasterEvent> {
     match cluster {
         Some(cluster) => match cluster.master.events.recv().await {
             Some(frame) => Some(frame),
@@ -395,11 +424,36 @@ async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSi
     let master_address = cluster.master;
     let module = config.module.clone();
     let master = master_link::register(&*ports.network, cluster, app, module).await?;
-    let address = master_link::any_address(master_address);
-    let credential = master.credential.clone();
-    let endpoint = Endpoint::bind(&*ports.network, address, credential, Accepts::Nothing).await;
-    let endpoint = endpoint.map_err(|error| DriverError::Local(error.to_string()))?;
-    Ok(Some(ClusterSide { master, endpoint: Arc::new(endpoint) }))
+    let network = ports.network.clone();
+    let endpoint = executor_endpoint(&*network, master_address, master.credential.clone()).await?;
+    Ok(Some(ClusterSide { network, master, endpoint }))
+}
+
+/// Binds what executors are dialled from.
+async fn executor_endpoint(
+    network: &dyn Network,
+    master: SocketAddr,
+    credential: Credential,
+) -> Result<Arc<Endpoint>, DriverError> {
+    let address = master_link::any_address(master);
+    let endpoint = Endpoint::bind(network, address, credential, Accepts::Nothing).await;
+    endpoint.map(Arc::new).map_err(|error| DriverError::Local(error.to_string()))
+}
+
+// === impl ClusterSide ===
+
+impl ClusterSide {
+    /// Takes the id that the master gives now; executors of another one are lost in time.
+    async fn become_known_as(&mut self, identity: Identity) -> Result<(), DriverError> {
+        let Identity { app, credential } = identity;
+        if app != self.master.app {
+            tracing::info!(was = %self.master.app, now = %app, "the master does not know the past");
+            self.endpoint =
+                executor_endpoint(&*self.network, self.master.address, credential).await?;
+            self.master.app = app;
+        }
+        Ok(())
+    }
 }
 
 /// Asks the master how many cores the application has been granted.

@@ -127,9 +127,7 @@ pub enum Event {
         stage: StageRunId,
         /// Which partition.
         partition: Partition,
-        /// Its last failure.
-        failure: TaskFailure,
-        /// Every counted attempt.
+        /// Every counted attempt, the last one last.
         attempts: Vec<FailedAttempt>,
     },
 }
@@ -267,8 +265,8 @@ impl Dag {
             Event::FetchFailed { stage, run, partition, failure } => {
                 self.on_fetch_failed(stage, run, partition, failure, actions)
             }
-            Event::FailedForGood { stage, partition, failure, attempts } => {
-                self.on_failed_for_good(stage, partition, &failure, &attempts, actions)
+            Event::FailedForGood { stage, partition, attempts } => {
+                self.on_failed_for_good(stage, partition, &attempts, actions)
             }
         }
     }

@@ -15,6 +15,7 @@ mod core;
 pub mod dag;
 mod executors;
 mod master_link;
+mod master_watch;
 pub mod output;
 mod results;
 pub mod scheduler;
@@ -34,6 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::core::run;
+pub use crate::tasks::telling::one_line;
 
 /// What is to be run.
 pub struct Config {

@@ -10,14 +10,18 @@ use offshoot_net::{
 };
 use offshoot_proto::cluster::{AppSpec, FromClient, ModuleReply, ModuleRequest, ToClient};
 use offshoot_proto::hello::Purpose;
-use offshoot_proto::id::{AppId, ModuleHash};
+use offshoot_proto::id::AppId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How often the driver says that it is here.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// A master that is silent for so long is gone.
+const LEASE: Duration = Duration::from_secs(4);
 
 /// How long the driver waits before it dials a lost master again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,22 +34,44 @@ const LAST_WORDS: Duration = Duration::from_millis(5);
 
 /// A registered application.
 pub(crate) struct MasterLink {
+    /// Where the master is.
+    pub(crate) address: SocketAddr,
     /// Its id.
     pub(crate) app: AppId,
     /// The driver's own credential, for executors.
     pub(crate) credential: Credential,
     /// What the master says from now on.
-    pub(crate) events: mpsc::UnboundedReceiver<ToClient>,
+    pub(crate) events: mpsc::UnboundedReceiver<MasterEvent>,
     orders: mpsc::UnboundedSender<FromClient>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// What the master says, or what becomes of it.
+#[derive(Debug)]
+pub(crate) enum MasterEvent {
+    /// A frame.
+    Frame(ToClient),
+    /// The connection has ended; another one is tried for.
+    Lost(String),
+    /// There is a connection again. A master that was restarted knows no applications: this one
+    /// may have another id now, and executors accept only who is certified for theirs.
+    Back(Identity),
+}
+
+/// Who the driver is to executors.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) app: AppId,
+    pub(crate) credential: Credential,
 }
 
 /// What is needed to register, again if need be.
 struct Registration {
     endpoint: Endpoint,
     master: SocketAddr,
-    register: FromClient,
-    hash: ModuleHash,
+    authority: Vec<u8>,
+    idempotency_key: u128,
+    app: AppSpec,
     module: Vec<u8>,
 }
 
@@ -74,18 +100,14 @@ pub(crate) async fn register(
     let endpoint =
         Endpoint::bind(network, address, cluster.credential.clone(), Accepts::Nothing).await;
     let endpoint = endpoint.map_err(|error| local(&error))?;
-    let key = NewKey::generate().map_err(|error| local(&error))?;
-    let signing_request = key.signing_request().map_err(|error| local(&error))?;
-    let hash = app.module;
     let idempotency_key = cluster.idempotency_key;
-    let register = FromClient::Register { idempotency_key, app: Box::new(app), signing_request };
-    let registration = Arc::new(Registration { endpoint, master, register, hash, module });
-    let (stream, app, certificate) = registration.register().await?;
-    let credential = key.into_credential(certificate, authority).map_err(|error| local(&error))?;
+    let registration = Registration { endpoint, master, authority, idempotency_key, app, module };
+    let registration = Arc::new(registration);
+    let (stream, Identity { app, credential }) = registration.register().await?;
     let (events_in, events) = mpsc::unbounded_channel();
     let (orders, orders_out) = mpsc::unbounded_channel();
     let task = tokio::spawn(registration.serve(stream, events_in, orders_out));
-    Ok(MasterLink { app, credential, events, orders, task })
+    Ok(MasterLink { address: master, app, credential, events, orders, task })
 }
 
 // === impl MasterLink ===
@@ -111,7 +133,14 @@ impl Registration {
         DriverError::Master { address: self.master, reason: error.to_string() }
     }
 
-    async fn register(&self) -> Result<(FrameStream, AppId, Vec<u8>), DriverError> {
+    async fn register(&self) -> Result<(FrameStream, Identity), DriverError> {
+        let local = |error: &dyn std::fmt::Display| DriverError::Local(error.to_string());
+        let key = NewKey::generate().map_err(|error| local(&error))?;
+        let register = FromClient::Register {
+            idempotency_key: self.idempotency_key,
+            app: Box::new(self.app.clone()),
+            signing_request: key.signing_request().map_err(|error| local(&error))?,
+        };
         let connected =
             self.endpoint.connect(self.master, RoleKind::Master, Purpose::Control).await;
         let mut connection = connected.map_err(|error| match error {
@@ -121,14 +150,16 @@ impl Registration {
         let stream = connection.take_control();
         let mut stream = stream.expect("a control connection has its stream");
         let broken = |error: StreamError| self.unreachable(&error);
-        stream.sender.send(&self.register).await.map_err(broken)?;
+        stream.sender.send(&register).await.map_err(broken)?;
         let reply = stream.receiver.recv::<ToClient>().await.map_err(broken)?;
         match reply {
             Some(ToClient::Registered { app, certificate, wants_module }) => {
                 if wants_module {
                     self.upload().await?;
                 }
-                Ok((stream, app, certificate))
+                let credential = key.into_credential(certificate, self.authority.clone());
+                let credential = credential.map_err(|error| local(&error))?;
+                Ok((stream, Identity { app, credential }))
             }
             Some(ToClient::Refused { reason }) => Err(DriverError::Refused(reason)),
             Some(_) => Err(self.unreachable(&"it answered with another frame")),
@@ -142,7 +173,7 @@ impl Registration {
         let broken = |error: StreamError| self.unreachable(&error);
         let mut stream = connection.open().await.map_err(broken)?;
         let length = self.module.len() as u64;
-        let put = ModuleRequest::Put { hash: self.hash, length };
+        let put = ModuleRequest::Put { hash: self.app.module, length };
         stream.sender.send(&put).await.map_err(broken)?;
         // A master that has it by now stops reading; what it answers counts.
         let sent = stream.sender.send_chunk(self.module.clone().into()).await;
@@ -158,7 +189,7 @@ impl Registration {
     async fn serve(
         self: Arc<Self>,
         stream: FrameStream,
-        events: mpsc::UnboundedSender<ToClient>,
+        events: mpsc::UnboundedSender<MasterEvent>,
         mut orders: mpsc::UnboundedReceiver<FromClient>,
     ) {
         let mut stream = Some(stream);
@@ -167,7 +198,7 @@ impl Registration {
                 match pass(stream, &events, &mut orders).await {
                     Passed::Finished => break,
                     Passed::Lost(reason) => {
-                        tracing::warn!(reason, "the master is gone; running on")
+                        let _ = events.send(MasterEvent::Lost(reason));
                     }
                 }
             }
@@ -176,9 +207,12 @@ impl Registration {
             }
             tokio::time::sleep(RETRY).await;
             match self.register().await {
-                Ok((again, ..)) => stream = Some(again),
+                Ok((again, identity)) => {
+                    let _ = events.send(MasterEvent::Back(identity));
+                    stream = Some(again);
+                }
                 Err(DriverError::Refused(reason)) => {
-                    let _ = events.send(ToClient::Refused { reason });
+                    let _ = events.send(MasterEvent::Frame(ToClient::Refused { reason }));
                     break;
                 }
                 Err(_) => {}
@@ -196,19 +230,22 @@ enum Passed {
 
 async fn pass(
     stream: FrameStream,
-    events: &mpsc::UnboundedSender<ToClient>,
+    events: &mpsc::UnboundedSender<MasterEvent>,
     orders: &mut mpsc::UnboundedReceiver<FromClient>,
 ) -> Passed {
     let FrameStream { mut sender, mut receiver } = stream;
     let mut beat = tokio::time::interval(HEARTBEAT);
     let mut finished = false;
+    let mut heard = Instant::now();
     loop {
         let sent = tokio::select! {
             biased;
             frame = receiver.recv::<ToClient>() => match frame {
-                Ok(Some(ToClient::Heartbeat)) => Ok(()),
                 Ok(Some(frame)) => {
-                    let _ = events.send(frame);
+                    heard = Instant::now();
+                    if !matches!(frame, ToClient::Heartbeat) {
+                        let _ = events.send(MasterEvent::Frame(frame));
+                    }
                     Ok(())
                 }
                 Ok(None) if finished => return Passed::Finished,
@@ -216,6 +253,9 @@ async fn pass(
                 Err(_) if finished => return Passed::Finished,
                 Err(error) => return Passed::Lost(error.to_string()),
             },
+            () = tokio::time::sleep_until(heard + LEASE), if !finished => {
+                return Passed::Lost(format!("it was silent for {} s", LEASE.as_secs()));
+            }
             order = orders.recv(), if !finished => match order {
                 Some(order) => {
                     finished |= matches!(order, FromClient::Finished { .. });

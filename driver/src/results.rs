@@ -16,6 +16,8 @@ pub(crate) struct Results {
     entries: BTreeMap<Partition, Entry>,
     /// How much of the first result the guest has.
     handed: usize,
+    /// Of all results so far, handed out or not: whether a job may have them depends on nobody's
+    /// speed.
     bytes: u64,
     limit: u64,
 }
@@ -34,8 +36,8 @@ pub(crate) enum Entry {
         /// Length in bytes.
         length: u64,
     },
-    /// On its way.
-    Coming,
+    /// On its way, so many bytes.
+    Coming(u64),
 }
 
 /// What the guest can have.
@@ -83,13 +85,14 @@ impl Results {
 
     /// A held result has come.
     pub(crate) fn fetched(&mut self, partition: Partition, bytes: Vec<u8>) {
-        self.bytes += bytes.len() as u64;
         self.entries.insert(partition, Entry::Here(bytes));
     }
 
     /// A held result is not to be had: it will be added again.
     pub(crate) fn lost(&mut self, partition: Partition) {
-        self.entries.insert(partition, Entry::Coming);
+        if let Some(entry) = self.entries.get_mut(&partition) {
+            *entry = Entry::Coming(entry.length());
+        }
     }
 
     /// Whether all that was added has been handed out.
@@ -120,17 +123,16 @@ impl Results {
                     if self.handed < bytes.len() {
                         break;
                     }
-                    self.bytes -= bytes.len() as u64;
                     self.entries.remove(&partition);
                     self.order.pop_front();
                     self.handed = 0;
                 }
                 Some(entry @ Entry::Held { .. }) if out.is_empty() => {
-                    let held = std::mem::replace(entry, Entry::Coming);
+                    let coming = Entry::Coming(entry.length());
+                    let held = std::mem::replace(entry, coming);
                     let Entry::Held { executor, attempt, length } = held else {
                         break;
                     };
-                    self.bytes -= length;
                     return Next::Fetch(partition, executor, attempt, length);
                 }
                 _ => break,
@@ -153,7 +155,7 @@ impl Entry {
         match self {
             Self::Here(bytes) => bytes.len() as u64,
             Self::Held { length, .. } => *length,
-            Self::Coming => 0,
+            Self::Coming(length) => *length,
         }
     }
 }
@@ -223,5 +225,14 @@ mod tests {
         results.add(Partition(0), here(&[0; 20])).unwrap();
         let error = results.add(Partition(1), held).unwrap_err();
         assert_eq!(error, TooLarge { bytes: 70, limit: 60 });
+    }
+
+    #[test]
+    fn what_was_handed_out_still_counts() {
+        let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
+        results.add(Partition(0), here(&[0; 40])).unwrap();
+        assert!(matches!(results.next(100, false), Next::Pieces(_)));
+        let error = results.add(Partition(1), here(&[0; 40])).unwrap_err();
+        assert_eq!(error, TooLarge { bytes: 80, limit: 60 });
     }
 }

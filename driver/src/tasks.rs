@@ -30,6 +30,7 @@ mod executors;
 mod failures;
 mod outcomes;
 mod set;
+pub(crate) mod telling;
 #[cfg(test)]
 mod tests;
 

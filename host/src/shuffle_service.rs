@@ -17,10 +17,9 @@ mod pieces;
 #[cfg(test)]
 mod tests;
 
-use crate::worker::complaints::Complaints;
 use cache::{BlockKey, IndexCache};
 use index::{IndexError, read_index};
-use offshoot_net::{CloseCode, Connection, FrameSender, FrameStream, StreamError};
+use offshoot_net::{CloseCode, Complaints, Connection, FrameSender, FrameStream, StreamError};
 use offshoot_proto::block::{BlockFrame, FetchBlocks, ShuffleIndex};
 use offshoot_proto::id::{AppId, AttemptId, NodeId, Partition};
 use offshoot_proto::limits::HANDSHAKE_DEADLINE;

@@ -13,7 +13,6 @@
 //! Executors outlive a lost master, not their worker. Everything runs on one thread, which must
 //! live for as long as the worker: processes that a thread starts end with it.
 
-pub(crate) mod complaints;
 mod directory;
 mod modules;
 pub mod node;

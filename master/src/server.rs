@@ -10,13 +10,11 @@
 //! goes into that peer's outbox; a peer whose outbox overflows is cut.
 
 mod bulk;
-mod complaints;
 mod core;
 mod joining;
 mod outbox;
 mod session;
 
-use self::complaints::Complaints;
 use self::core::{Core, Input};
 use self::joining::Registrar;
 use crate::cluster::{Leases, SessionId};
@@ -24,8 +22,8 @@ use crate::modules::ModuleStore;
 use crate::ports::Ports;
 use crate::state::State;
 use offshoot_net::{
-    Accepts, Arrival, Authority, AuthorityError, BindError, Connection, Credential, Endpoint,
-    Incoming, Role, Validity,
+    Accepts, Arrival, Authority, AuthorityError, BindError, Complaints, Connection, Credential,
+    Endpoint, Incoming, Role, Validity,
 };
 use offshoot_proto::hello::Purpose;
 use std::fs::File;

@@ -10,9 +10,9 @@ const LINES_MAX: u32 = 10;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Counts lines, and what was left out.
+/// Writes warnings, and counts those that were too many: ten a second for what shares one of these.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<Period>);
+pub struct Complaints(Mutex<Period>);
 
 #[derive(Debug, Default)]
 struct Period {
@@ -24,7 +24,9 @@ struct Period {
 // === impl Complaints ===
 
 impl Complaints {
-    pub(crate) fn warn(&self, line: fmt::Arguments<'_>) {
+    /// Writes a warning, unless too many have been written in this second; the next one that is
+    /// written says how many were left out.
+    pub fn warn(&self, line: fmt::Arguments<'_>) {
         match self.admit(Instant::now()) {
             Some(0) => tracing::warn!("{line}"),
             Some(left_out) => tracing::warn!("{line} ({left_out} such lines were left out)"),

@@ -41,6 +41,7 @@ mod windows;
 pub use admission::{CONNECTIONS_PER_ADDRESS_MAX, CONNECTIONS_PER_IDENTITY_MAX};
 pub use authority::{Authority, AuthorityError, Validity};
 pub use certificate::CertificateError;
+pub use complaints::Complaints;
 pub use connection::{CloseCode, Connection, FrameStream};
 pub use credential::{Credential, CredentialError, NewKey, PrivateKey};
 pub use endpoint::{Accepts, Arrival, Endpoint, Incoming};

@@ -11,7 +11,7 @@ pub struct Settings {
     pub task_memory_bytes: u64,
     /// `task-max-failures`: attempts of one task that may fail for reasons that could differ.
     pub task_max_failures: u32,
-    /// `max-result-size`: bytes of all results of one job that the driver holds at a time.
+    /// `max-result-size`: bytes of all results of one job.
     pub max_result_bytes: u64,
     /// `shuffle-partitions`: reduce partitions where the job names no number; 0 for as many as
     /// the application has cores.

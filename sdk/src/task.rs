@@ -54,7 +54,11 @@ pub(crate) fn fail(message: fmt::Arguments<'_>) -> ! {
     std::process::abort()
 }
 
-/// From now on a panic in a task tells the host its message and place; in `main` it is printed.
+/// Exit code of a `main` that panics, as of a native program.
+#[cfg(target_family = "wasm")]
+const PANICKED: i32 = 101;
+
+/// From now on a panic in a task tells the host its message and place. One in `main` is printed.
 pub(crate) fn install_panic_hook() {
     if HOOK_INSTALLED.replace(true) {
         return;
@@ -64,9 +68,24 @@ pub(crate) fn install_panic_hook() {
         if current().is_some() {
             raw::task_fail(describe(info).as_bytes());
         } else {
-            print(info);
+            end_main(info, &print);
         }
     }));
+}
+
+/// Prints the panic in one line and ends the program. If it aborted, the host would tell of that,
+/// too, with the frames of Rust's own panic handling.
+#[cfg(target_family = "wasm")]
+fn end_main(info: &PanicHookInfo<'_>, _: &dyn Fn(&PanicHookInfo<'_>)) {
+    let text = info.to_string();
+    eprintln!("main {}", text.replacen(":\n", ": ", 1).replace('\n', ";"));
+    std::process::exit(PANICKED);
+}
+
+/// A native program goes on as Rust programs do.
+#[cfg(not(target_family = "wasm"))]
+fn end_main(info: &PanicHookInfo<'_>, print: &dyn Fn(&PanicHookInfo<'_>)) {
+    print(info);
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {

@@ -11,9 +11,12 @@ use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use table::{Figure, Goal, render, to_json};
 
+mod forks;
 mod jobs;
 mod memory;
+mod peers;
 mod table;
+mod tasks;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -24,6 +27,9 @@ pub(crate) struct Options {
     /// Smaller jobs and fewer samples, to see that everything works
     #[arg(long)]
     quick: bool,
+    /// Also run word count and sort with Spark, if it is installed
+    #[arg(long)]
+    peers: bool,
 }
 
 /// How much is run for a figure.
@@ -47,10 +53,11 @@ struct Bench {
 type Measurement = fn(&mut Bench) -> Result<Vec<Figure>>;
 
 /// All that is measured, in the order of the table.
-const MEASUREMENTS: [(&str, Measurement); 7] = [
+const MEASUREMENTS: [(&str, Measurement); 8] = [
     ("submit", jobs::submit),
-    ("empty tasks", jobs::empty_tasks),
-    ("round trip", jobs::round_trip),
+    ("empty tasks", tasks::empty_tasks),
+    ("forks", tasks::forks),
+    ("round trip", tasks::round_trip),
     ("lookup", jobs::lookup),
     ("word count", jobs::word_count),
     ("sort", jobs::sort),
@@ -68,7 +75,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut bench = Bench { cluster, guests, native, scale };
 
     let mut figures = Vec::new();
-    for (name, measure) in MEASUREMENTS {
+    let peers = options.peers.then_some(("Spark", peers::spark as Measurement));
+    for (name, measure) in MEASUREMENTS.into_iter().chain(peers) {
         eprintln!("Measuring: {name}");
         match measure(&mut bench) {
             Ok(measured) => figures.extend(measured),

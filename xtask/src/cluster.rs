@@ -4,6 +4,7 @@ use crate::keeper::{Keeper, Kept};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -32,8 +33,9 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Its process id.
     pub(crate) pid: u32,
+    /// Where its standard error goes.
+    pub(crate) log: PathBuf,
     kept: Kept,
-    log: PathBuf,
 }
 
 // === impl LocalCluster ===
@@ -112,6 +114,22 @@ impl LocalCluster {
         let status = self.keeper.child(kept).wait()?;
         ensure!(status.success(), "{status}: {}", last_lines(&err).trim());
         fs::read_to_string(&out).context("reading standard output")
+    }
+
+    /// Runs a command to its end; when each line of its standard output came.
+    pub(crate) fn run_timing_lines(&mut self, command: &mut Command) -> Result<Vec<Instant>> {
+        let err = self.directory().join("stderr");
+        command.stdout(Stdio::piped()).stderr(File::create(&err)?);
+        let kept = self.spawn(command)?;
+        let stdout = self.keeper.child(kept).stdout.take().context("a pipe was asked for")?;
+        let mut times = Vec::new();
+        for line in BufReader::new(stdout).lines() {
+            line.context("reading standard output")?;
+            times.push(Instant::now());
+        }
+        let status = self.keeper.child(kept).wait()?;
+        ensure!(status.success(), "{status}: {}", last_lines(&err).trim());
+        Ok(times)
     }
 
     /// Waits for a process that was started by [`LocalCluster::spawn`].

@@ -2,6 +2,7 @@
 
 use crate::client::{self, ClusterArguments};
 use crate::failure::Failure;
+use crate::table::{self, Align};
 use clap::Args;
 use offshoot_proto::cluster::{AppRow, FromClient, ToClient};
 use serde_json::json;
@@ -17,24 +18,33 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+const COLUMNS: [(&str, Align); 6] = [
+    ("ID", Align::Left),
+    ("NAME", Align::Left),
+    ("TENANT", Align::Left),
+    ("STATE", Align::Left),
+    ("CORES", Align::Right),
+    ("EXECUTORS", Align::Right),
+];
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let answer = client::ask(&arguments.cluster, &FromClient::ListApps)?;
     let ToClient::Apps(rows) = answer else {
         return Err(Failure::cluster("the master gave another answer"));
     };
-    if arguments.json {
-        let rows: Vec<_> = rows.iter().map(as_json).collect();
-        println!("{:#}", json!(rows));
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("{:<8} {:<24} {:<12} {:<9} {:>5} EXECUTORS", "ID", "NAME", "TENANT", "STATE", "CORES");
-    for row in rows {
-        let (id, name) = (row.id.to_string(), row.name.escape_debug().to_string());
-        let state = format!("{:?}", row.state).to_lowercase();
-        let (tenant, cores) = (&row.tenant, row.cores);
-        println!("{id:<8} {name:<24} {tenant:<12} {state:<9} {cores:>5} {}", row.executors.len());
-    }
+    table::print(&rows, arguments.json, COLUMNS, cells, as_json);
     Ok(ExitCode::SUCCESS)
+}
+
+fn cells(row: &AppRow) -> [String; 6] {
+    [
+        row.id.to_string(),
+        row.name.escape_debug().to_string(),
+        row.tenant.to_string(),
+        format!("{:?}", row.state).to_lowercase(),
+        row.cores.to_string(),
+        row.executors.len().to_string(),
+    ]
 }
 
 fn as_json(row: &AppRow) -> serde_json::Value {

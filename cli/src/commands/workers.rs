@@ -2,6 +2,7 @@
 
 use crate::client::{self, ClusterArguments};
 use crate::failure::Failure;
+use crate::table::{self, Align};
 use clap::Args;
 use offshoot_proto::cluster::{FromClient, ToClient, WorkerRow};
 use offshoot_proto::settings::format_size;
@@ -18,25 +19,31 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+const COLUMNS: [(&str, Align); 5] = [
+    ("ID", Align::Left),
+    ("ADDRESS", Align::Left),
+    ("STATE", Align::Left),
+    ("CORES", Align::Right),
+    ("MEMORY", Align::Right),
+];
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let answer = client::ask(&arguments.cluster, &FromClient::ListWorkers)?;
     let ToClient::Workers(rows) = answer else {
         return Err(Failure::cluster("the master gave another answer"));
     };
-    if arguments.json {
-        let rows: Vec<_> = rows.iter().map(as_json).collect();
-        println!("{:#}", json!(rows));
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("{:<18} {:<22} {:<6} {:>9} {:>22}", "ID", "ADDRESS", "STATE", "CORES", "MEMORY");
-    for row in rows {
-        let cores = format!("{}/{}", row.cores_used, row.cores);
-        let (used, all) = (format_size(row.memory_used_bytes), format_size(row.memory_bytes));
-        let (id, address) = (row.id.to_string(), row.address.to_string());
-        let state = format!("{:?}", row.state).to_lowercase();
-        println!("{id:<18} {address:<22} {state:<6} {cores:>9} {:>22}", format!("{used}/{all}"));
-    }
+    table::print(&rows, arguments.json, COLUMNS, cells, as_json);
     Ok(ExitCode::SUCCESS)
+}
+
+fn cells(row: &WorkerRow) -> [String; 5] {
+    [
+        row.id.to_string(),
+        row.address.to_string(),
+        format!("{:?}", row.state).to_lowercase(),
+        format!("{}/{}", row.cores_used, row.cores),
+        format!("{}/{}", format_size(row.memory_used_bytes), format_size(row.memory_bytes)),
+    ]
 }
 
 fn as_json(row: &WorkerRow) -> serde_json::Value {

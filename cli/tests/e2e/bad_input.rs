@@ -1,10 +1,13 @@
 //! What a person gets wrong: one clear line each, the right exit code, nothing left running.
 
-use crate::support::{Cluster, guest, offshoot, run, submit};
+use crate::support::{Cluster, Said, guest, offshoot, run, run_and_leave_nothing};
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 /// Arguments of `submit`, its exit code, and what standard error must hold.
 type Case = (Vec<OsString>, i32, &'static str);
@@ -59,14 +62,109 @@ fn what_cannot_be_submitted_is_told_in_a_line() {
         (words(&[&guest("wordcount")]), 2, "usage: wordcount"),
         (words(&[&guest("wordcount"), &"/etc/hostname"]), 1, "--allow-read"),
         (words(&[&guest("task_exit")]), 1, "task called exit(3)"),
+        (words(&[&guest("main_panic")]), 101, "main panicked at fixtures/src/bin/main_panic.rs:9"),
         (words(&[&guest("task_panic")]), 1, "partition 2 does not like its number"),
         (words(&[&guest("action_in_task")]), 1, "actions run in main; this is a task of node"),
     ]);
+    let scratch = directory.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
     for (arguments, code, text) in cases {
-        let said = submit(directory.path(), &arguments);
-        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-        assert!(said.err.contains(text), "{arguments:?}: {said:?}");
-        assert_eq!(said.out, "", "{arguments:?}: standard output is the guest's");
+        let mut command = offshoot(directory.path());
+        command.arg("submit").args(&arguments);
+        run_and_leave_nothing(command, &scratch).failed(code, text);
+    }
+}
+
+/// Where nobody may read, a user of the system is told so by whoever opens: this command, its
+/// driver, or an executor.
+#[test]
+fn what_may_not_be_opened_is_told_in_a_line() {
+    let nobody = Nobody::new();
+    let top = nobody.directory.path();
+    let wordcount = nobody.readable(&guest("wordcount"), "wordcount.wasm");
+    let sort = nobody.readable(&guest("sort"), "sort.wasm");
+    let text = top.join("text");
+    fs::write(&text, "some words\n").unwrap();
+    let (closed, open) = (top.join("closed"), top.join("open"));
+    fs::create_dir(&open).unwrap();
+    for file in ["secret", "module.wasm"] {
+        let path = open.join(file);
+        fs::write(&path, "a secret\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
+    }
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("file"), "").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
+    // What this command opens, and what the job does: the first two are not tried by a guest.
+    let (refused, denied) = ("Permission denied", "permission denied");
+    let cases = [
+        (words(&[&open.join("module.wasm")]), 2, refused),
+        (words(&[&"--allow-read", &closed.join("file"), &wordcount, &"x"]), 2, refused),
+        (words(&[&"--allow-read", &closed, &wordcount, &closed]), 1, denied),
+        (words(&[&"--allow-read", &open, &wordcount, &open.join("secret")]), 1, denied),
+        (
+            words(&[
+                &"--allow-read",
+                &text,
+                &"--allow-write",
+                &closed,
+                &sort,
+                &text,
+                &closed.join("out"),
+            ]),
+            1,
+            denied,
+        ),
+    ];
+    for (arguments, code, said) in cases {
+        nobody.submit(&arguments).failed(code, said);
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// A user whom permissions hold: the one that runs the tests, or if that is root another one, with
+/// copies of what is to be run.
+struct Nobody {
+    directory: TempDir,
+    is_root: bool,
+}
+
+impl Nobody {
+    const UID: u32 = 65_534;
+
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        let nobody = Self { directory, is_root };
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(nobody.directory.path(), open).unwrap();
+        for own in ["cache", "scratch"] {
+            let own = nobody.directory.path().join(own);
+            fs::create_dir(&own).unwrap();
+            if is_root {
+                chown(own, Some(Self::UID), Some(Self::UID)).unwrap();
+            }
+        }
+        nobody.readable(Path::new(env!("CARGO_BIN_EXE_offshoot")), "offshoot");
+        nobody
+    }
+
+    fn readable(&self, file: &Path, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::copy(file, &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn submit(&self, arguments: &[OsString]) -> Said {
+        let top = self.directory.path();
+        let mut command = Command::new(top.join("offshoot"));
+        command.env_clear().env("OFFSHOOT_CACHE", top.join("cache")).stdin(Stdio::null());
+        command.current_dir("/").arg("submit").args(arguments);
+        if self.is_root {
+            command.uid(Self::UID).gid(Self::UID);
+        }
+        run_and_leave_nothing(command, &top.join("scratch"))
     }
 }
 
@@ -100,8 +198,7 @@ fn daemons_refuse_what_they_cannot_use() {
         let mut command = offshoot(directory.path());
         command.args(&arguments);
         let said = run(command);
-        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-        assert!(said.err.contains(text), "{arguments:?}: {said:?}");
+        said.failed(code, text);
     }
 }
 
@@ -109,8 +206,7 @@ fn daemons_refuse_what_they_cannot_use() {
 fn a_failed_job_leaves_a_cluster_as_it_was() {
     let cluster = Cluster::start(2, 1);
     for name in ["task_exit", "task_panic", "action_in_task"] {
-        let said = cluster.submit(&[guest(name)]);
-        assert_eq!(said.code, Some(1), "{said:?}");
+        cluster.submit(&[guest(name)]).failed(1, " (2 attempts, on worker-");
         cluster.wait_until_idle();
     }
 }

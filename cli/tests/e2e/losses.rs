@@ -1,6 +1,6 @@
 //! Processes that are killed: nothing is left, and what can go on goes on.
 
-use crate::support::{Cluster, finish, guest, signal};
+use crate::support::{Cluster, Daemon, finish, guest, signal};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -99,6 +99,35 @@ fn a_running_job_does_not_need_the_master() {
     cluster.master.kill();
     let out = finish(submit).ok();
     assert!(out.starts_with("pi is roughly 3.141"), "{out}");
+}
+
+#[test]
+fn an_executor_says_what_it_has_done_however_it_ends() {
+    let mut cluster = Cluster::start(1, 1);
+    let mut submit = long_job(&cluster);
+    let slot = cluster.wait_for_process("offshoot slot app-1/0/0");
+    crate::support::wait_until_busy(slot);
+    // Its worker takes it along; the driver did not tell it to end.
+    assert_eq!(cluster.workers[0].terminate(), Some(0));
+    submit.kill().unwrap();
+    submit.wait().unwrap();
+    let lines = cluster.workers[0].last_words();
+    let said = lines.iter().filter(|line| line.contains("executor app-1/0 ends: "));
+    assert_eq!(said.count(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_driver_without_executors_says_that_it_waits_for_its_master_and_goes_on() {
+    let mut cluster = Cluster::start(0, 1);
+    let mut command = cluster.command();
+    command.arg("submit").arg(guest("pi")).args(["1000", "2"]);
+    let (mut submit, _) = Daemon::start(command, "offshoot: waiting: the cluster has no workers");
+    cluster.master.kill();
+    submit.wait_for("offshoot: waiting: the master is gone");
+    cluster.restart_master();
+    submit.wait_for("offshoot: the master is back");
+    let _worker = cluster.start_worker("worker-0", 1);
+    assert_eq!(submit.wait(), Some(0));
 }
 
 #[test]

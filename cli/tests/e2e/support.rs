@@ -1,8 +1,10 @@
 //! Processes of a cluster that end with the test, and what may be asked of them.
+#![expect(clippy::disallowed_types, reason = "no runtime here: threads read what processes say")]
 
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -24,7 +26,20 @@ pub(crate) struct Cluster {
 }
 
 /// A process that runs until it is told to stop.
-pub(crate) struct Daemon(Child);
+pub(crate) struct Daemon {
+    child: Child,
+    /// Lines of its standard error.
+    lines: mpsc::Receiver<String>,
+}
+
+/// A process as `/proc` shows it.
+struct Process {
+    pid: u32,
+    parent: u32,
+    group: u32,
+    /// Its command line.
+    name: String,
+}
 
 /// What a finished command said.
 #[derive(Debug)]
@@ -61,6 +76,27 @@ pub(crate) fn submit<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Said
     run(command)
 }
 
+/// Runs a command that keeps its temporary files in `scratch`. Neither a process nor a file of it
+/// is there afterwards: it is a process group of its own.
+pub(crate) fn run_and_leave_nothing(mut command: Command, scratch: &Path) -> Said {
+    command.env("TMPDIR", scratch).process_group(0);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let group = child.id();
+    let said = finish(child);
+    let deadline = Instant::now() + IDLE_WITHIN;
+    loop {
+        let files = scratch.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        let mut left: Vec<String> = files.map(|path| path.display().to_string()).collect();
+        let running = processes().into_iter().filter(|process| process.group == group);
+        left.extend(running.map(|process| process.name));
+        if left.is_empty() {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{said:?} left {left:?}");
+    }
+}
+
 // === impl Cluster ===
 
 impl Cluster {
@@ -78,6 +114,14 @@ impl Cluster {
             cluster.workers.push(worker);
         }
         cluster
+    }
+
+    /// Starts the master again, with what it has on disk.
+    pub(crate) fn restart_master(&mut self) {
+        let mut command = offshoot(self.directory.path());
+        command.args(["master", "--listen", &self.address, "--dir"]);
+        command.arg(self.directory.path().join("master"));
+        self.master = Daemon::start(command, "listening on ").0;
     }
 
     pub(crate) fn start_worker(&self, name: &str, cores: u32) -> Daemon {
@@ -173,7 +217,7 @@ impl Cluster {
 
 impl Daemon {
     /// Starts a process and waits for a line of its standard error that contains `text`.
-    pub(crate) fn start(mut command: Command, text: &'static str) -> (Self, String) {
+    pub(crate) fn start(mut command: Command, text: &str) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, receiver) = mpsc::channel();
@@ -183,31 +227,47 @@ impl Daemon {
                 let _ = sender.send(line);
             }
         });
-        let daemon = Self(child);
+        let daemon = Self { child, lines: receiver };
+        let line = daemon.wait_for(text);
+        (daemon, line)
+    }
+
+    /// Waits for a further line of its standard error that contains `text`.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
-            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return (daemon, line),
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("{error} waiting for {text:?}; it said: {seen:#?}"),
             }
         }
     }
 
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// All further lines of its standard error; it has to end.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        self.lines.iter().collect()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     pub(crate) fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         signal(self.pid(), "TERM");
-        self.0.wait().unwrap().code()
+        self.child.wait().unwrap().code()
     }
 
     /// Processes beneath this one, with their command lines.
@@ -216,11 +276,9 @@ impl Daemon {
         let mut found = Vec::new();
         let all = processes();
         while let Some(parent) = parents.pop() {
-            for (pid, of, name) in &all {
-                if *of == parent {
-                    parents.push(*pid);
-                    found.push((*pid, name.clone()));
-                }
+            for Process { pid, name, .. } in all.iter().filter(|p| p.parent == parent) {
+                parents.push(*pid);
+                found.push((*pid, name.clone()));
             }
         }
         found
@@ -229,12 +287,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             signal(self.pid(), "TERM");
             let deadline = Instant::now() + Duration::from_secs(10);
-            while self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            while self.child.try_wait().is_ok_and(|status| status.is_none()) {
                 if Instant::now() > deadline {
-                    let _ = self.0.kill();
+                    let _ = self.child.kill();
                 }
                 std::thread::yield_now();
             }
@@ -259,8 +317,8 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.unwrap().success(), "kill -{name} {pid}");
 }
 
-/// Id, parent and command line of every process.
-fn processes() -> Vec<(u32, u32, String)> {
+/// Every process that has not ended.
+fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter_map(|entry| {
@@ -270,9 +328,10 @@ fn processes() -> Vec<(u32, u32, String)> {
             let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
             let state = fields.next()?;
             let parent = fields.next()?.parse().ok()?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            (state != "Z").then_some((pid, parent, line))
+            let group = fields.next()?.parse().ok()?;
+            let name = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let name = String::from_utf8_lossy(&name).replace('\0', " ");
+            (state != "Z").then_some(Process { pid, parent, group, name })
         })
         .collect()
 }
@@ -286,6 +345,16 @@ impl Said {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Failed with this exit code, and one line that contains `text`.
+    pub(crate) fn failed(&self, code: i32, text: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.out, "", "standard output is for results: {self:?}");
+        let line = self.err.strip_suffix('\n');
+        let line = line.unwrap_or_else(|| panic!("an unfinished line: {self:?}"));
+        assert!(!line.contains('\n'), "more than a line: {}", self.err);
+        assert!(line.contains(text), "no {text:?} in {line:?}");
     }
 
     /// Ended with 0; what it wrote to standard output.

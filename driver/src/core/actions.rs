@@ -4,6 +4,7 @@ use super::{Core, JobState, Waiting};
 use crate::DriverError;
 use crate::results::{Entry, Next};
 use crate::scheduler::{Action, Event};
+use crate::tasks::telling;
 use offshoot_proto::abi::code;
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
@@ -56,7 +57,8 @@ impl Core {
             Action::MachineSuspected { stage, partition, attempts } => {
                 let text = format!(
                     "partition {partition} of stage {stage} failed in different ways, which the \
-                     same bytes cannot: {attempts:?}"
+                     same bytes cannot: {}",
+                    telling::describe(&attempts)
                 );
                 self.observer.notice(&text);
             }

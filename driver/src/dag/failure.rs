@@ -3,11 +3,10 @@
 use super::places::PlaceIndex;
 use super::stage::{Phase, StageKey};
 use super::{Action, Dag};
-use crate::tasks::FailedAttempt;
+use crate::tasks::{FailedAttempt, telling};
 use offshoot_proto::id::{AttemptId, NodeId, Partition, StageRunId, WorkerId};
 use offshoot_proto::outcome::TaskFailure;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// Runs of one stage in a row that may end because a block could not be read
 /// (`spark.stage.maxConsecutiveAttempts`).
@@ -52,11 +51,11 @@ impl Dag {
         reader.fetch_failures += u32::from(counts);
         let failures = reader.fetch_failures;
         let is_input = reader.inputs.binary_search(writer).is_ok();
-        let jobs = reader.jobs.clone();
+        let (node, jobs) = (reader.node, reader.jobs.clone());
         let lost = is_input && self.lose_block(&block, counts && failures >= DISTRUSTED_FROM);
         if counts && failures >= FETCH_FAILURES_MAX {
-            let reason = self.fetch_message(key, set, partition, &block);
-            self.fail_jobs(jobs, &reason, actions);
+            let reason = self.fetch_message(partition, &block);
+            self.fail_jobs(jobs, (node, set), &reason, actions);
         }
         if lost {
             self.on_output_lost(*writer, actions);
@@ -92,24 +91,16 @@ impl Dag {
         }
     }
 
-    fn fetch_message(
-        &self,
-        key: StageKey,
-        set: StageRunId,
-        partition: Partition,
-        block: &LostBlock<'_>,
-    ) -> String {
-        let reader = self.stages.get(&key).map(|stage| stage.node);
+    fn fetch_message(&self, partition: Partition, block: &LostBlock<'_>) -> String {
         format!(
-            "{} failed {FETCH_FAILURES_MAX} times in a row because shuffle blocks could not be \
+            " failed {FETCH_FAILURES_MAX} times in a row because shuffle blocks could not be \
              read; last, partition {partition} could not read what map partition {} of shuffle {} \
              (attempt {}) left on worker {}: {}. Check that worker's disk and network, or drain it",
-            self.stage_text(reader, set),
             block.map,
-            self.node_text(Some(block.writer)),
+            self.node_text(block.writer),
             block.attempt,
             block.worker,
-            block.reason,
+            telling::one_line(block.reason),
         )
     }
 
@@ -117,7 +108,6 @@ impl Dag {
         &mut self,
         set: StageRunId,
         partition: Partition,
-        failure: &TaskFailure,
         attempts: &[FailedAttempt],
         actions: &mut Vec<Action>,
     ) {
@@ -125,19 +115,9 @@ impl Dag {
         let Some(stage) = key.and_then(|key| self.stages.get(&key)) else {
             return;
         };
-        let mut reason = format!(
-            "{}, partition {partition}, failed in {} attempts: {failure}",
-            self.stage_text(Some(stage.node), set),
-            attempts.len(),
-        );
-        for failed in attempts {
-            let FailedAttempt { attempt, executor, worker, text } = failed;
-            let text = text.lines().next().unwrap_or_default();
-            // Writing to a string cannot fail.
-            let _ = write!(reason, "\n  attempt {attempt} on {executor}, worker {worker}: {text}");
-        }
-        let jobs = stage.jobs.clone();
-        self.fail_jobs(jobs, &reason, actions);
+        let (node, jobs) = (stage.node, stage.jobs.clone());
+        let told = telling::describe(attempts);
+        self.fail_jobs(jobs, (node, set), &format!(", partition {partition}: {told}"), actions);
     }
 
     pub(super) fn on_digests_differ(
@@ -152,23 +132,25 @@ impl Dag {
             return;
         };
         let reason = format!(
-            "{}, partition {partition}: two attempts on the same memory gave different bytes, one \
+            ", partition {partition}: two attempts on the same memory gave different bytes, one \
              on worker {}, one on worker {}. Either one of these machines computes wrongly, or \
              the job was granted a real clock or real randomness and uses it",
-            self.stage_text(Some(stage.node), stage.set().unwrap_or_default()),
             self.places.place(first).worker,
             self.places.place(second).worker,
         );
+        let what = (stage.node, stage.set().unwrap_or_default());
         let jobs = stage.jobs.clone();
-        self.fail_jobs(jobs, &reason, actions);
+        self.fail_jobs(jobs, what, &reason, actions);
     }
 
-    fn stage_text(&self, node: Option<NodeId>, set: StageRunId) -> String {
-        format!("stage {set} {}", self.node_text(node))
+    /// Operation and source line of a node.
+    pub(super) fn node_text(&self, node: NodeId) -> String {
+        let spec = self.graph.spec(node);
+        spec.map(|spec| label(&spec.name, &spec.source)).unwrap_or_default()
     }
+}
 
-    fn node_text(&self, node: Option<NodeId>) -> String {
-        let spec = node.and_then(|node| self.graph.spec(node));
-        spec.map(|spec| format!("`{}` ({})", spec.name, spec.source)).unwrap_or_default()
-    }
+/// An operation and its source line, as a person knows them.
+pub(super) fn label(name: &str, source: &str) -> String {
+    telling::one_line(&format!("`{name}` ({source})"))
 }

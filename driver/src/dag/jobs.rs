@@ -1,10 +1,11 @@
 //! Jobs and snapshots: how they begin and how long they are needed.
 
+use super::failure::label;
 use super::outputs::Outputs;
 use super::stage::{Stage, StageKey};
 use super::{Action, Dag, JobSubmission};
 use offshoot_proto::abi::{NodeKind, NodeSpec};
-use offshoot_proto::id::{JobId, NodeId, Partition, SnapshotId};
+use offshoot_proto::id::{JobId, NodeId, Partition, SnapshotId, StageRunId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job that has not ended.
@@ -177,14 +178,22 @@ impl Dag {
     pub(super) fn fail_jobs(
         &mut self,
         jobs: BTreeSet<JobId>,
+        (node, set): (NodeId, StageRunId),
         reason: &str,
         actions: &mut Vec<Action>,
     ) {
+        let stage_label = self.node_text(node);
         for id in jobs {
             let Some(job) = self.jobs.get(&id) else {
                 continue;
             };
-            let message = format!("job {id} `{}` ({}): {reason}", job.name, job.source);
+            let job_label = label(&job.name, &job.source);
+            // Most stages are those of the action itself: its name and line are told once.
+            let stage = match stage_label == job_label {
+                true => String::new(),
+                false => format!(" {stage_label}"),
+            };
+            let message = format!("job {id} {job_label}, stage {set}{stage}{reason}");
             actions.push(Action::JobFailed { job: id, message });
             self.end_job(id, actions);
         }

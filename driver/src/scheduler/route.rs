@@ -83,8 +83,8 @@ impl Scheduler {
             tasks::Action::FetchFailed { stage, run, partition, failure } => {
                 self.tell_dag(dag::Event::FetchFailed { stage, run, partition, failure })
             }
-            tasks::Action::FailedForGood { stage, partition, failure, attempts } => {
-                self.tell_dag(dag::Event::FailedForGood { stage, partition, failure, attempts })
+            tasks::Action::FailedForGood { stage, partition, attempts, .. } => {
+                self.tell_dag(dag::Event::FailedForGood { stage, partition, attempts })
             }
             _ => debug_assert!(false, "not an outcome"),
         }

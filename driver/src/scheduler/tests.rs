@@ -120,7 +120,7 @@ fn line(action: &Action) -> String {
         Action::Recall { attempts, .. } => format!("recall {}", ids(attempts)),
         Action::Kill { attempts, .. } => format!("kill {}", ids(attempts)),
         Action::JobFailed { job, message } => {
-            format!("job {job} failed:\n{}", message.replacen("): ", "):\n", 1))
+            format!("job {job} failed:\n{}", message.replacen(", stage", ",\nstage", 1))
         }
         other => format!("{other:?}"),
     }
@@ -188,10 +188,8 @@ fn a_job_that_fails_stops_its_tasks_before_anything_of_it_is_freed() {
         &env.report(&[2], panicked()),
         &expect![[r#"
             job 0 failed:
-            job 0 `collect` (job.rs:9):
-            stage 0 `count` (job.rs:1), partition 0, failed in 2 attempts: boom
-              attempt 0 on app-1/0, worker w0: boom
-              attempt 2 on app-1/0, worker w0: boom
+            job 0 `collect` (job.rs:9),
+            stage 0 `count` (job.rs:1), partition 0: boom (2 attempts, on w0, said the same)
             stage 0 `count`: Ended 0/2
             recall 1
             kill 1

@@ -12,10 +12,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-const USAGE: &str = "usage: lookup MIB TASKS [--write]
-  MIB      size of the table in MiB, 1 to 3072
-  TASKS    how many tasks look into it, at least 1
-  --write  every task also changes what it looked up";
+const USAGE: &str = "usage: lookup MIB TASKS [--write] (the table's size, 1 to 3072 MiB; how many \
+     tasks look into it, at least 1; whether they also change what they find)";
 
 /// How many keys a task looks up.
 const KEYS: u64 = 16;

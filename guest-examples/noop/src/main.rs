@@ -1,9 +1,11 @@
 //! Tasks that do nothing but look whether their memory is a fresh fork:
-//! `noop TASKS [ROUNDS] [--grow]`.
+//! `noop TASKS [ROUNDS] [--grow] [--each]`.
 //!
 //! Every task increments a static and a cell on the heap and returns what it found in them. With
 //! `--grow` it also grows its memory by a page and adds what its first byte was. All of that must
-//! be 0, and the sum is printed; then tasks per second, a line for each round.
+//! be 0, and the sum is printed; then tasks per second, a line for each round. With `--each` a
+//! line is printed as soon as a round has ended instead: a guest's clock has steps of a
+//! millisecond, and whoever reads the lines may have a better one.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;
@@ -13,10 +15,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const USAGE: &str = "usage: noop TASKS [ROUNDS] [--grow]
-  TASKS   how many tasks a round has, at least 1
-  ROUNDS  how many rounds to run one after the other (1)
-  --grow  every task also grows its memory by a page and looks at it";
+const USAGE: &str = "usage: noop TASKS [ROUNDS] [--grow] [--each] (tasks of a round, at least 1; \
+     rounds, one after the other; whether every task also grows its memory by a page and looks at \
+     it; whether to print a line when a round ends)";
 
 /// What every task must find to be 0.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -25,6 +26,7 @@ struct Options {
     tasks: u32,
     rounds: u32,
     grow: bool,
+    each: bool,
 }
 
 fn main() -> ExitCode {
@@ -47,24 +49,27 @@ fn main() -> ExitCode {
 
 fn parse(arguments: impl Iterator<Item = String>) -> Option<Options> {
     let (flags, numbers): (Vec<_>, Vec<_>) = arguments.partition(|text| text.starts_with('-'));
-    let grow = match flags.as_slice() {
-        [] => false,
-        [flag] if flag == "--grow" => true,
-        _ => return None,
-    };
+    let (mut grow, mut each) = (false, false);
+    for flag in flags {
+        match flag.as_str() {
+            "--grow" => grow = true,
+            "--each" => each = true,
+            _ => return None,
+        }
+    }
     let numbers: Option<Vec<u32>> = numbers.iter().map(|text| text.parse().ok()).collect();
     let (tasks, rounds) = match numbers?.as_slice() {
         [tasks] => (*tasks, 1),
         [tasks, rounds] => (*tasks, *rounds),
         _ => return None,
     };
-    let options = Options { tasks, rounds, grow };
+    let options = Options { tasks, rounds, grow, each };
     (tasks > 0 && rounds > 0).then_some(options)
 }
 
 /// Runs all rounds; the sum of what the tasks found.
 fn run(options: &Options) -> Result<u64, Error> {
-    let Options { tasks, rounds, grow } = *options;
+    let Options { tasks, rounds, grow, each } = *options;
     let context = Context::new();
     let heap = Rc::new(Cell::new(0u64));
     let found = context.range(0..u64::from(tasks), tasks).map_partitions(move |_| {
@@ -75,10 +80,14 @@ fn run(options: &Options) -> Result<u64, Error> {
     });
     let mut sum = 0;
     let mut speeds = Vec::new();
-    for _ in 0..rounds {
+    for round in 1..=rounds {
         let start = Instant::now();
         let job = context.submit(&found, Iterator::sum::<u64>)?;
         job.wait_each(|_, found| sum += found)?;
+        if each {
+            println!("round {round} has ended");
+            continue;
+        }
         speeds.push(f64::from(tasks) / start.elapsed().as_secs_f64().max(0.001));
     }
     println!("{sum}");

@@ -4,9 +4,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: pi SAMPLES TASKS
-  SAMPLES  how many darts to throw, at least 1
-  TASKS    over how many tasks to spread them, at least 1";
+const USAGE: &str = "usage: pi SAMPLES TASKS (how many darts to throw, and over how many tasks to \
+     spread them; both at least 1)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();

@@ -6,9 +6,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sort INPUT OUTPUT
-  INPUT   a text file, a directory of them, or a pattern such as '/data/*.txt'
-  OUTPUT  a directory to make, for the sorted lines";
+const USAGE: &str = "usage: sort INPUT OUTPUT (a text file, a directory of them or a pattern such \
+     as '/data/*.txt'; a directory to make, for the sorted lines)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();

@@ -9,9 +9,8 @@ use offshoot::prelude::*;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: wordcount INPUT [OUTPUT]
-  INPUT   a text file, a directory of them, or a pattern such as '/data/*.txt'
-  OUTPUT  a directory to make, for all words with their counts";
+const USAGE: &str = "usage: wordcount INPUT [OUTPUT] (a text file, a directory of them or a \
+     pattern such as '/data/*.txt'; a directory to make, for all words with their counts)";
 
 /// How many words are printed.
 const PRINTED: usize = 20;

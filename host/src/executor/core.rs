@@ -87,10 +87,17 @@ impl Core {
         }
     }
 
+    /// Runs until there is a reason to end; whatever that is, says what was done.
     pub(super) async fn run(
         mut self,
-        mut shutdown: oneshot::Receiver<()>,
+        shutdown: oneshot::Receiver<()>,
     ) -> Result<(), ExecutorError> {
+        let end = self.live(shutdown).await;
+        self.log_counters();
+        end
+    }
+
+    async fn live(&mut self, mut shutdown: oneshot::Receiver<()>) -> Result<(), ExecutorError> {
         let mut from_driver = driver_link::listen(
             self.endpoint.clone(),
             super::driver_role(&self.start),
@@ -101,7 +108,6 @@ impl Core {
         loop {
             self.run_actions();
             if let Some(end) = self.end.take() {
-                self.log_counters();
                 return end;
             }
             tokio::select! {

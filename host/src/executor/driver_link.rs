@@ -55,6 +55,8 @@ pub(super) fn listen(
                 };
                 match incoming.handshake(authorise).await {
                     Ok(connection) => serve(connection, events, held).await,
+                    // An executor that ends cuts what has begun.
+                    Err(_) if events.is_closed() => {}
                     Err(error) => tracing::warn!(%error, "refused a connection"),
                 }
             });

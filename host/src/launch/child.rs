@@ -79,7 +79,12 @@ where
     E: Display,
 {
     let mut link = AsyncLink::new(socket)?;
-    let (start, descriptors) = link.receive::<ExecutorStart>().await?;
+    let (start, descriptors) = match link.receive::<ExecutorStart>().await {
+        Ok(order) => order,
+        // The application ended, or its worker did, before this process was up.
+        Err(LinkError::Closed) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let found = descriptors.len();
     let Ok([code, description]) = <[OwnedFd; 2]>::try_from(descriptors) else {
         return Err(ExecutorMainError::Descriptors { found });
@@ -191,6 +196,14 @@ mod tests {
         drop(link);
         let ended = attend(theirs, |_, _, _, _, _| pending::<Result<(), String>>());
         assert!(matches!(ended.await, Err(ExecutorMainError::Stuck)));
+    }
+
+    #[tokio::test]
+    async fn an_executor_that_is_not_wanted_any_more_ends_without_a_word() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        let ended = attend(theirs, |_, _, _, _, _| pending::<Result<(), String>>());
+        timeout(PATIENCE, ended).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 //! The worker around its state machine: waits for one thing, tells the machine, does what it says.
 
-use super::complaints::Complaints;
 use super::directory::WorkDirectory;
 use super::node::{Action, Event, Node, Note};
 use super::ports::Ports;
@@ -8,7 +7,7 @@ use super::session::Session;
 use super::supervise::{self, Command};
 use super::{WorkerConfig, modules, peers};
 use crate::shuffle_service::ShuffleService;
-use offshoot_net::{Arrival, Credential, CredentialError, Endpoint, NewKey, Role};
+use offshoot_net::{Arrival, Complaints, Credential, CredentialError, Endpoint, NewKey, Role};
 use offshoot_proto::cluster::{FromWorker, LaunchExecutor};
 use offshoot_proto::id::{AppId, ExecutorId, ModuleHash, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Runs that are made before those that count.
-const WARM_UP: usize = 1;
+pub(super) const WARM_UP: usize = 1;
 
 /// Time for executors to run out of work: less than a driver's lease, which a stopped driver loses.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -25,9 +25,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 const LARGE: [&str; 4] = ["--executor-memory", "3g", "--driver-memory", "4g"];
 
 /// What a command said, and how long it took.
-struct Timed {
-    stdout: String,
-    seconds: f64,
+pub(super) struct Timed {
+    pub(super) stdout: String,
+    pub(super) seconds: f64,
 }
 
 // === impl Bench ===
@@ -40,21 +40,29 @@ impl Bench {
     }
 
     /// The same with an example job and without file grants.
-    fn example(&mut self, options: &[&str], name: &str, arguments: &[&str]) -> Result<Timed> {
+    pub(super) fn example(
+        &mut self,
+        options: &[&str],
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<Timed> {
         let module = self.guests.module(name)?.to_owned();
         let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         self.job(&options, &module, &arguments).with_context(|| name.to_owned())
     }
 
-    fn timed(&mut self, command: &mut Command) -> Result<Timed> {
+    pub(super) fn timed(&mut self, command: &mut Command) -> Result<Timed> {
         let start = Instant::now();
         let stdout = self.cluster.run(command)?;
         Ok(Timed { stdout, seconds: start.elapsed().as_secs_f64() })
     }
 
     /// Samples after a warm-up.
-    fn sample(&mut self, mut once: impl FnMut(&mut Self) -> Result<f64>) -> Result<Vec<f64>> {
+    pub(super) fn sample(
+        &mut self,
+        mut once: impl FnMut(&mut Self) -> Result<f64>,
+    ) -> Result<Vec<f64>> {
         for _ in 0..WARM_UP {
             once(self)?;
         }
@@ -77,30 +85,6 @@ pub(super) fn submit(bench: &mut Bench) -> Result<Vec<Figure>> {
         Figure::new("submit, module not compiled yet", "ms", Goal::AtMost(150.0), first),
         Figure::new("submit, module cached", "ms", Goal::AtMost(50.0), cached),
     ])
-}
-
-/// As the job itself counts them: the last of three rounds.
-pub(super) fn empty_tasks(bench: &mut Bench) -> Result<Vec<Figure>> {
-    let tasks = bench.scale.empty_tasks.to_string();
-    let speeds = bench.sample(|bench| {
-        let stdout = bench.example(&[], "noop", &[&tasks, "3"])?.stdout;
-        last_number(&stdout, " tasks/s")
-    })?;
-    Ok(vec![Figure::new("empty tasks, warm", "1/s", Goal::AtLeast(200_000.0), speeds)])
-}
-
-/// A guest's clock has steps of a millisecond, so this is a mean over many rounds of one task,
-/// without what the command does before and after them.
-pub(super) fn round_trip(bench: &mut Bench) -> Result<Vec<Figure>> {
-    let rounds = bench.scale.rounds;
-    let many = (rounds + 1).to_string();
-    let times = bench.sample(|bench| {
-        let one = bench.example(&[], "noop", &["1", "1"])?.seconds;
-        let all = bench.example(&[], "noop", &["1", &many])?.seconds;
-        Ok(1e3 * (all - one) / f64::from(rounds))
-    })?;
-    let name = format!("one task, submit to result (mean of {rounds})");
-    Ok(vec![Figure::new(&name, "ms", Goal::AtMost(0.15), times)])
 }
 
 /// What a task costs with a small and with a large driver.
@@ -224,7 +208,7 @@ pub(super) fn idle_memory(bench: &mut Bench) -> Result<Vec<Figure>> {
 }
 
 /// The number at the end of the last line, after its last space and before `unit`.
-fn last_number(stdout: &str, unit: &str) -> Result<f64> {
+pub(super) fn last_number(stdout: &str, unit: &str) -> Result<f64> {
     let line = stdout.lines().last().unwrap_or_default();
     let number = line.strip_suffix(unit).and_then(|rest| rest.rsplit(' ').next());
     let number = number.and_then(|number| number.parse().ok());

@@ -11,6 +11,7 @@ use std::env;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,15 +31,30 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["wordcount", input] => {
-            let text = fs::read(input).with_context(|| format!("reading {input}"))?;
+            let text = read(input).with_context(|| format!("reading {input}"))?;
             print_most_frequent(word_count(&text)).context("writing to standard output")
         }
         ["sort", input, output] => {
-            let text = fs::read(input).with_context(|| format!("reading {input}"))?;
+            let text = read(input).with_context(|| format!("reading {input}"))?;
             sort(&text, Path::new(output)).with_context(|| format!("writing {output}"))
         }
         _ => bail!("usage: native wordcount INPUT | native sort INPUT OUTPUT"),
     }
+}
+
+/// The whole file, read by all threads.
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut text = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    let piece_bytes = text.len().div_ceil(PARTITIONS).max(1);
+    let pieces: Vec<_> = text.chunks_mut(piece_bytes).map(Mutex::new).collect();
+    let read = in_parallel(pieces.len(), |piece| {
+        let mut bytes = pieces[piece].lock().expect("no holder of the lock panics");
+        file.read_exact_at(&mut bytes, (piece * piece_bytes) as u64)
+    });
+    drop(pieces);
+    read.into_iter().collect::<io::Result<()>>()?;
+    Ok(text)
 }
 
 fn word_count(text: &[u8]) -> Vec<(Vec<u8>, u64)> {

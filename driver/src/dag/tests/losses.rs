@@ -91,7 +91,7 @@ fn four_fetch_failures_in_a_row_fail_the_job_naming_block_and_worker() {
     let actions = env.fetch_failed((1, reduce), (0, attempt, 0));
     assert_eq!(
         failed_message(&actions),
-        "job 0 `collect` (job.rs:99): stage 1 `op2` (job.rs:2) failed 4 times in a row because \
+        "job 0 `collect` (job.rs:99), stage 1 `op2` (job.rs:2) failed 4 times in a row because \
          shuffle blocks could not be read; last, partition 0 could not read what map partition 0 \
          of shuffle `op1` (job.rs:1) (attempt 40) left on worker w0: no such block. Check that \
          worker's disk and network, or drain it"
