@@ -46,13 +46,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let started =
         cluster.members().iter().map(|member| format!("{} (process {})", member.name, member.pid));
     eprintln!("Started {}", started.collect::<Vec<_>>().join(", "));
-    eprintln!("    master at {}, {cores} cores a worker", cluster.master());
+    let plural = if cores == 1 { "" } else { "s" };
+    eprintln!("    master at {}, {cores} core{plural} a worker", cluster.master());
 
     let module = guests.module("wordcount")?;
     let mut command = cluster.submit();
     command.arg("--name").arg("demo").arg("--allow-read").arg(&input).arg(module).arg(&input);
     eprintln!("    offshoot submit --allow-read INPUT wordcount.wasm INPUT");
     eprintln!("    where INPUT is {}", input.display());
+    eprintln!("Its most frequent words, markup included:");
     let start = Instant::now();
     let job = cluster.spawn(&mut command)?;
     let counted = cluster.wait(job);

@@ -90,11 +90,11 @@ fn what_may_not_be_opened_is_told_in_a_line() {
     for file in ["secret", "module.wasm"] {
         let path = open.join(file);
         fs::write(&path, "a secret\n").unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     fs::create_dir(&closed).unwrap();
     fs::write(closed.join("file"), "").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // What this command opens, and what the job does: the first two are not tried by a guest.
     let (refused, denied) = ("Permission denied", "permission denied");
     let cases = [

@@ -29,6 +29,10 @@ pub(crate) struct Cluster {
 pub(crate) struct Daemon {
     child: Child,
     /// Lines of its standard error.
+    #[expect(
+        clippy::disallowed_types,
+        reason = "a test has a thread to wait with, and no runtime"
+    )]
     lines: mpsc::Receiver<String>,
 }
 
