@@ -1,5 +1,4 @@
 //! Processes of a cluster that end with the test, and what may be asked of them.
-#![expect(clippy::disallowed_types, reason = "no runtime here: threads read what processes say")]
 
 use serde_json::Value;
 use std::ffi::OsStr;
