@@ -16,7 +16,7 @@
 //! A frame is [`HEADER_BYTES`]: payload length and descriptor count, each a little-endian `u32`,
 //! then postcard. **All that a slot says is as untrusted as its guest.**
 
-use crate::abi::{InputFile, JobSpec, NodeSpec};
+use crate::abi::{InputFile, JobSpec, MapRange, NodeSpec};
 use crate::block::{Extent, ShuffleIndex};
 use crate::id::{AttemptId, JobId, NodeId, Partition, SnapshotId, StageRunId};
 use crate::outcome::{TaskFailure, TaskReport};
@@ -226,6 +226,8 @@ pub enum Request {
         writer: NodeId,
         /// The reduce partition.
         reducer: u32,
+        /// Which map partitions; none for all.
+        maps: Option<MapRange>,
     },
     /// More of the stream that `OpenShuffle` opened; answered by [`Reply::Blocks`] or its like.
     PullShuffle {

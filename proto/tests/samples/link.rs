@@ -1,7 +1,7 @@
 //! Messages between a slot and its owner.
 
 use super::{Sample, abi, block, executor, outcome, samples, variants};
-use offshoot_proto::abi::code;
+use offshoot_proto::abi::{MapRange, code};
 use offshoot_proto::block::Extent;
 use offshoot_proto::id::{AttemptId, JobId, NodeId, Partition, SnapshotId, StageRunId};
 use offshoot_proto::link::{
@@ -129,7 +129,12 @@ fn requests() -> Vec<Request> {
         Request::ListInputs { pattern: "/data/in/*.txt".into() },
         Request::Parallelism,
         Request::OpenInput(abi::file()),
-        Request::OpenShuffle { attempt, writer: NodeId(4), reducer: 5 },
+        Request::OpenShuffle {
+            attempt,
+            writer: NodeId(4),
+            reducer: 5,
+            maps: Some(MapRange { first: 1, count: 2 }),
+        },
         Request::PullShuffle { stream: 6 },
         Request::CloseShuffle { stream: 6 },
         Request::OpenShuffleSink(attempt),
