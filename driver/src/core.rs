@@ -9,6 +9,7 @@ use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
+use crate::updates::Updates;
 use crate::{Config, DriverError, End, Observer, Ports};
 use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::abi::ResultOrder;
@@ -62,6 +63,7 @@ pub(crate) struct Core {
     memory: Option<OwnedFd>,
     snapshot_live: u32,
     jobs: BTreeMap<JobId, Job>,
+    updates: Updates,
     next_job: u32,
     /// Why a node was not registered. The guest does not wait for an answer; the next job has it.
     graph_error: Option<String>,
@@ -155,6 +157,7 @@ impl Core {
             observer: ports.observer,
             broker,
             scheduler: Scheduler::new(config.settings.task_max_failures),
+            updates: Updates::new(config.settings.max_result_bytes),
             settings: config.settings,
             executor_memory_bytes: config.request.executor_memory_bytes,
             actions: Vec::new(),

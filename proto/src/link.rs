@@ -248,6 +248,12 @@ pub enum Request {
     // -- either's
     /// A path operation of preview-1.
     Path(PathRequest),
+    // -- a driver's again: later than the others
+    /// `updates_read`: at most this many bytes of accepted updates.
+    Updates {
+        /// Room in the guest's buffer.
+        capacity: u32,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -259,7 +265,7 @@ pub enum Reply {
     Number(u32),
     /// One descriptor comes with this frame.
     Descriptor,
-    /// Results of the job.
+    /// Results of the job, or updates.
     Results {
         /// Pieces with headers for the guest's buffer; empty at the end of the job.
         #[serde(with = "crate::raw_bytes")]

@@ -81,6 +81,10 @@ impl Argue for Dependency {
                 to.number(1);
                 to.number(writer.0.into());
             }
+            Self::Blocks { writer } => {
+                to.number(2);
+                to.number(writer.0.into());
+            }
         }
     }
 }
@@ -133,6 +137,13 @@ impl Argue for Source {
             Self::Listing { pattern } => {
                 to.number(3);
                 to.text(pattern);
+            }
+            Self::Blocks { writer, reducer, maps } => {
+                to.number(4);
+                to.number(writer.0.into());
+                to.number((*reducer).into());
+                to.number(maps.first.into());
+                to.number(maps.count.into());
             }
         }
     }

@@ -94,15 +94,17 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
                 assert!(reach, "{spec:?} over {partitions} partitions");
                 run_shuffles(*parent)?;
             }
-            Dependency::Shuffle { writer } => run_writer(*writer, spec.partitions)?,
+            Dependency::Shuffle { writer } => run_writer(*writer, Some(spec.partitions))?,
+            Dependency::Blocks { writer } => run_writer(*writer, None)?,
         }
     }
     Ok(())
 }
 
-fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
+fn run_writer(writer: NodeId, readers: Option<u32>) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
-    assert_eq!(spec.kind, NodeKind::ShuffleWrite { reducers: readers });
+    let NodeKind::ShuffleWrite { reducers } = spec.kind else { panic!("{spec:?} is no writer") };
+    assert_eq!(readers.unwrap_or(reducers), reducers);
     let done = with(|host| host.shuffles.contains_key(&writer.0));
     if done {
         return Ok(());
@@ -112,7 +114,7 @@ fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
     for partition in 0..spec.partitions {
         with(|host| host.map_tasks += 1);
         let written = attempt(writer, partition)?.shuffle;
-        assert!(written.keys().all(|reducer| *reducer < readers));
+        assert!(written.keys().all(|reducer| *reducer < reducers));
         maps.push(written);
     }
     with(|host| host.shuffles.insert(writer.0, maps));
@@ -151,7 +153,7 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
 fn parents(spec: &NodeSpec) -> impl Iterator<Item = u32> {
     spec.dependencies.iter().map(|dependency| match dependency {
         Dependency::Narrow { parent, .. } => parent.0,
-        Dependency::Shuffle { writer } => writer.0,
+        Dependency::Shuffle { writer } | Dependency::Blocks { writer } => writer.0,
     })
 }
 
@@ -306,6 +308,12 @@ impl FakeHost {
                 let maps = self.shuffles.get(&writer.0)?;
                 let stream = maps.iter().filter_map(|map| map.get(&reducer)).flatten();
                 Some(stream.copied().collect())
+            }
+            Source::Blocks { writer, reducer, maps } => {
+                let written = self.shuffles.get(&writer.0)?;
+                let range = maps.first as usize..(maps.first + maps.count) as usize;
+                let stream = written.get(range)?.iter().filter_map(|map| map.get(&reducer));
+                Some(stream.flatten().copied().collect())
             }
             Source::Listing { pattern } => {
                 let files = self.files.iter().filter(|(path, _)| path.starts_with(&pattern));

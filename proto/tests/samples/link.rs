@@ -20,7 +20,7 @@ variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink, OpenOutputSink, OpenSpill,
-    Path
+    Path, Updates
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Path, Error,
@@ -129,6 +129,7 @@ fn requests() -> Vec<Request> {
         Request::ListInputs { pattern: "/data/in/*.txt".into() },
         Request::Parallelism,
         Request::OpenInput(abi::file()),
+        Request::Updates { capacity: 1 << 17 },
         Request::OpenShuffle {
             attempt,
             writer: NodeId(4),

@@ -59,6 +59,7 @@ pub fn reports() -> Vec<TaskReport> {
         checksum: 0xDEAD_BEEF,
     };
     let done = TaskDone {
+        updates: vec![0xAB; 3],
         digest: 0x0102_0304,
         result: ResultPlace::Inline(vec![1, 2]),
         staged: Some(staged),

@@ -52,7 +52,8 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         | Request::JobResults { .. }
         | Request::DropJob(_)
         | Request::ListInputs { .. }
-        | Request::Parallelism => {
+        | Request::Parallelism
+        | Request::Updates { .. } => {
             let message = "actions run in main; this is a task".to_owned();
             (Reply::Error { code: code::NOT_HERE, message }, vec![])
         }
