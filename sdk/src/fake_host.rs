@@ -22,6 +22,8 @@ pub(crate) struct FakeHost {
     pub(crate) jobs_run: Vec<(String, usize, String)>,
     /// How many tasks of shuffle writers have run.
     pub(crate) map_tasks: usize,
+    /// How many runs were spilled, by all tasks.
+    pub(crate) runs_spilled: usize,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
     /// How many children each node has.
@@ -44,6 +46,8 @@ struct Attempt {
     result: Vec<u8>,
     output: Vec<u8>,
     shuffle: Written,
+    /// Runs spilled, by number.
+    runs: Written,
     message: String,
 }
 
@@ -88,7 +92,7 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
             Dependency::Narrow { parent, map } => {
                 let partitions = with(|host| host.nodes[&parent.0].partitions);
                 let reach = match map {
-                    NarrowMap::OneToOne => spec.partitions == partitions,
+                    NarrowMap::OneToOne => spec.partitions <= partitions,
                     NarrowMap::Range { start } => start + partitions <= spec.partitions,
                 };
                 assert!(reach, "{spec:?} over {partitions} partitions");
@@ -282,6 +286,17 @@ pub(crate) mod imports {
         0
     }
 
+    pub(crate) fn spill_write(run: i32, bytes: &[u8]) -> i32 {
+        with(|host| {
+            if !host.current.runs.contains_key(&run.cast_unsigned()) {
+                host.runs_spilled += 1;
+            }
+            let written = host.current.runs.entry(run.cast_unsigned());
+            written.or_default().extend_from_slice(bytes);
+        });
+        0
+    }
+
     pub(crate) fn output_write(bytes: &[u8]) -> i32 {
         with(|host| host.current.output.extend_from_slice(bytes));
         0
@@ -316,7 +331,7 @@ impl FakeHost {
                 });
                 postcard::to_allocvec(&files.collect::<Vec<_>>()).ok()
             }
-            Source::Spill { .. } => None,
+            Source::Spill { run } => self.current.runs.get(&run).cloned(),
         }
     }
 

@@ -46,8 +46,10 @@ mod bytes;
 mod context;
 mod dataset;
 mod error;
+mod external;
 #[cfg(test)]
 mod fake_host;
+mod gather;
 mod hash;
 mod host;
 mod input;
@@ -57,13 +59,14 @@ mod lines;
 mod node;
 mod output;
 mod pairs;
+mod partitioner;
+mod random;
 #[allow(unsafe_code, reason = "the one module of raw imports and exports")]
 mod raw;
 mod record;
 mod records;
 mod sample;
 mod shuffle;
-mod sort;
 mod sorted_lines;
 mod task;
 #[cfg(test)]
@@ -77,10 +80,13 @@ pub use hash::{hash_bytes, reducer_of};
 pub use job::JobHandle;
 pub use lines::{Lines, Text};
 pub use output::ToLine;
+pub use partitioner::Partitioner;
 pub use record::{Malformed, Record, Serde, decode_serde, encode_serde};
 pub use records::Records;
 
 /// `use offshoot::prelude::*` brings in what nearly every job names.
 pub mod prelude {
-    pub use crate::{BytePairs, Context, Dataset, Error, JobHandle, Lines, Record, Records, Serde};
+    pub use crate::{
+        BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner, Record, Records, Serde,
+    };
 }
