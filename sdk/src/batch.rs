@@ -187,7 +187,7 @@ pub(crate) fn for_each_batch<R: Read>(
 }
 
 fn next_or_fail<R: Read>(batches: &mut BatchReader<R>) -> Option<(u32, &[u8])> {
-    batches.next().unwrap_or_else(|error| task::fail(format_args!("reading shuffle data: {error}")))
+    batches.next().unwrap_or_else(|error| task::fail(format_args!("reading records: {error}")))
 }
 
 /// Decodes, or ends the task.

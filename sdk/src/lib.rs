@@ -23,17 +23,19 @@
 //! ```
 //!
 //! ```text
-//!   dataset, pairs, lines, sort, action     what a job's author calls
-//!        │         │          │      │
-//!      node      shuffle    input   job     lineage, map and reduce sides, splits, results
-//!        │         │          │      │
+//!   dataset, pairs, lines, action, output        what a job's author calls
+//!        │         │        │        │
+//!      node      shuffle, gather   input, job    lineage, map and reduce sides, splits, results
+//!        │         │                 │
+//!        │      external                         tables and buffers that spill sorted runs
+//!        │         │                 │
 //!      task      batch, key_table, arena, record, hash    one task; bytes and tables
 //!        └─────────┴──── host ── raw                      the imports (`docs/abi.md`)
 //! ```
 //!
 //! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
-//! that for any type with serde. Keys are compared by their encoding. Not here: caching, joins
-//! other than the inner one, sorted runs on disk: a reduce partition must fit a task's memory.
+//! that for any type with serde. Keys are compared by their encoding. A partition may be larger
+//! than a task's memory: sorts, groups and joins spill. Not here: caching, accumulators.
 
 #![deny(unsafe_code)]
 
@@ -41,6 +43,7 @@ mod action;
 mod arena;
 mod argument;
 mod batch;
+mod broadcast;
 mod byte_pairs;
 mod bytes;
 mod context;
@@ -57,6 +60,7 @@ mod job;
 mod key_table;
 mod lines;
 mod node;
+mod object_file;
 mod output;
 mod pairs;
 mod partitioner;
@@ -72,6 +76,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use action::{Histogram, LocalIterator, Number, PartitionStats, Stats};
+pub use broadcast::Broadcast;
 pub use byte_pairs::BytePairs;
 pub use context::Context;
 pub use dataset::Dataset;
@@ -87,6 +93,7 @@ pub use records::Records;
 /// `use offshoot::prelude::*` brings in what nearly every job names.
 pub mod prelude {
     pub use crate::{
-        BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner, Record, Records, Serde,
+        Broadcast, BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner, Record,
+        Records, Serde,
     };
 }

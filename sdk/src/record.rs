@@ -4,6 +4,7 @@
 //! than going through serde for what records mostly are: numbers, byte strings, text and tuples
 //! of these. Any other type with serde gets it by one line: [`record!`](crate::record!).
 
+use core::cmp::Reverse;
 use core::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -336,6 +337,21 @@ impl<T: Record> Record for Box<T> {
     }
     fn heap_bytes(&self) -> usize {
         size_of::<T>() + T::heap_bytes(self)
+    }
+}
+
+impl<T: Record> Record for Reverse<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
+        T::decode(input).map(Self)
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
+        T::skip(input)
+    }
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 }
 

@@ -8,12 +8,35 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+mod actions;
+mod keyed;
+mod narrow;
+mod sampling;
+mod shuffled;
+mod spilling;
+
 /// Runs `job` against a new host and looks that nothing is left behind.
 fn run<R>(job: impl FnOnce(&Context) -> R) -> R {
+    run_within(64 << 20, job)
+}
+
+/// [`run`] with tasks that hold no more than so many bytes of records.
+fn run_within<R>(spill_bytes: usize, job: impl FnOnce(&Context) -> R) -> R {
     fake_host::with(|host| *host = fake_host::FakeHost::default());
-    let result = job(&Context::new());
+    let context = Context::new();
+    context.set_spill_bytes(spill_bytes);
+    let result = job(&context);
     fake_host::with(|host| host.assert_clean());
     result
+}
+
+/// What `job` answers where everything fits and where nearly nothing does, which must be the same.
+fn run_spilling_or_not<R: PartialEq + core::fmt::Debug>(job: impl Fn(&Context) -> R) -> R {
+    let fitting = run(&job);
+    for spill_bytes in [0, 300] {
+        assert_eq!(run_within(spill_bytes, &job), fitting, "spilling at {spill_bytes} bytes");
+    }
+    fitting
 }
 
 fn write_file(path: &str, bytes: &[u8]) {

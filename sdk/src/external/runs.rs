@@ -21,10 +21,11 @@ use core::ops::Range;
 use offshoot_proto::abi::Source;
 
 /// Bytes of a batch of a run: few calls of the host, and as much memory for each run of a merge.
-const BATCH_BYTES: usize = 64 << 10;
+/// Less in tests, so that their small runs have several.
+pub(super) const BATCH_BYTES: usize = if cfg!(test) { 200 } else { 64 << 10 };
 
 /// Runs that are merged at once: their buffers are 32 MiB. One more, and all become one.
-const MERGED_MAX: usize = 256;
+pub(super) const MERGED_MAX: usize = 256;
 
 thread_local! {
     /// Runs are numbered within a task.
@@ -44,6 +45,8 @@ pub(crate) struct Runs {
 pub(crate) struct RunWriter {
     number: u32,
     batch: Batch,
+    /// Whether it has an entry: a run without one does not exist for the host.
+    begun: bool,
 }
 
 /// What lies under a key.
@@ -103,7 +106,7 @@ impl Runs {
         }
         let mut writer = RunWriter::new();
         fill(&mut writer);
-        self.numbers.push(writer.finish());
+        self.numbers.extend(writer.finish());
     }
 
     /// All entries in order.
@@ -124,7 +127,7 @@ impl Runs {
             let Entry { side, key, payload } = merge.entry();
             writer.entry(side, key, payload);
         }
-        self.numbers = vec![writer.finish()];
+        self.numbers = writer.finish().into_iter().collect();
     }
 }
 
@@ -132,12 +135,13 @@ impl Runs {
 
 impl RunWriter {
     fn new() -> Self {
-        Self { number: next_run(), batch: Batch::default() }
+        Self { number: next_run(), batch: Batch::default(), begun: false }
     }
 
     /// Adds an entry. A payload is held in memory when it is read: one of many parts is better
     /// given as several entries.
     pub(crate) fn entry(&mut self, side: u8, key: &[u8], payload: &[u8]) {
+        self.begun = true;
         self.batch.add(|out| {
             out.push(side);
             for bytes in [key, payload] {
@@ -154,9 +158,10 @@ impl RunWriter {
         self.batch.take(|bytes| host::write_spill(self.number, bytes));
     }
 
-    fn finish(mut self) -> u32 {
+    /// Its number, unless it is empty.
+    fn finish(mut self) -> Option<u32> {
         self.flush();
-        self.number
+        self.begun.then_some(self.number)
     }
 }
 

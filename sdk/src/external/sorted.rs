@@ -1,18 +1,12 @@
 //! Pairs in order of their keys, equal keys in the order in which they were added.
 
-use super::runs::{next_run, open_run};
+use super::runs::{BATCH_BYTES, MERGED_MAX, next_run, open_run};
 use super::tournament::Tournament;
 use crate::batch::{Batch, RecordReader};
 use crate::external;
 use crate::host::{self, InputStream};
 use crate::record::Record;
 use crate::records::Records;
-
-/// Bytes of a batch of a run.
-const BATCH_BYTES: usize = 64 << 10;
-
-/// Runs that are merged at once.
-const MERGED_MAX: usize = 256;
 
 /// Pairs to be sorted, spilling.
 pub(crate) struct SortBuffer<K, V> {
@@ -61,6 +55,9 @@ impl<K: Record + Ord, V: Record> SortBuffer<K, V> {
     #[cold]
     #[inline(never)]
     fn spill(&mut self) {
+        if self.pairs.is_empty() {
+            return;
+        }
         if self.runs.len() == MERGED_MAX {
             let merged = MergedPairs::<K, V>::open(&self.runs);
             self.runs = vec![write_run(merged)];

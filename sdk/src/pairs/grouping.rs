@@ -1,5 +1,7 @@
 //! All values of each key, of one dataset or of several.
 
+#![allow(clippy::type_complexity, reason = "a record's type says what an operation makes")]
+
 use crate::dataset::Dataset;
 use crate::external::groups::{Chunks, Cogrouped, Groups, Sides};
 use crate::node::{Edge, Origin};
@@ -129,7 +131,6 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
 
     /// [`cogroup`](Self::cogroup) of four datasets.
     #[track_caller]
-    #[allow(clippy::type_complexity, reason = "four lists of values are what it makes")]
     pub fn cogroup4<W: Record, X: Record, Y: Record>(
         &self,
         second: &Dataset<(K, W)>,

@@ -7,6 +7,8 @@
 //!   broadcast_join: the other side in the memory of main, so in every fork; nothing is moved
 //! ```
 
+#![allow(clippy::type_complexity, reason = "a record's type says what an operation makes")]
+
 use crate::batch::decode_or_fail;
 use crate::bytes;
 use crate::dataset::Dataset;
@@ -161,7 +163,6 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
     /// [`join`](Self::join), and every value of either dataset whose key the other has not.
     /// Spark: `fullOuterJoin`.
     #[track_caller]
-    #[allow(clippy::type_complexity, reason = "the pair of options is what it makes")]
     pub fn full_outer_join<W: Record + Clone>(
         &self,
         other: &Dataset<(K, W)>,
