@@ -47,6 +47,12 @@ pub trait Record: Sized + 'static {
         }
         Ok(items)
     }
+
+    /// Reads as many values as an array has.
+    fn decode_array<const N: usize>(input: &mut &[u8]) -> Result<[Self; N], Malformed> {
+        let items = Self::decode_all(N, input)?;
+        items.try_into().map_err(|_| malformed::<[Self; N]>("another number of items"))
+    }
 }
 
 /// Bytes that do not decode: a record written by another type, or damaged on the way.
@@ -177,6 +183,14 @@ impl Record for u8 {
     #[inline]
     fn decode_all(count: usize, input: &mut &[u8]) -> Result<Vec<Self>, Malformed> {
         Ok(take::<Vec<Self>>(input, count)?.to_vec())
+    }
+    #[inline]
+    fn decode_array<const N: usize>(input: &mut &[u8]) -> Result<[Self; N], Malformed> {
+        let (array, rest) = input
+            .split_first_chunk()
+            .ok_or_else(|| malformed::<[Self; N]>("the bytes end too early"))?;
+        *input = rest;
+        Ok(*array)
     }
 }
 
@@ -360,8 +374,13 @@ impl<T: Record, const N: usize> Record for [T; N] {
         T::encode_all(self, out);
     }
     fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
-        let items = T::decode_all(N, input)?;
-        Self::try_from(items).map_err(|_| malformed::<Self>("another number of items"))
+        T::decode_array(input)
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
+        (0..N).try_for_each(|_| T::skip(input))
+    }
+    fn heap_bytes(&self) -> usize {
+        self.iter().map(T::heap_bytes).sum()
     }
 }
 
