@@ -98,15 +98,20 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
                 assert!(reach, "{spec:?} over {partitions} partitions");
                 run_shuffles(*parent)?;
             }
-            Dependency::Shuffle { writer } => run_writer(*writer, spec.partitions)?,
+            Dependency::Shuffle { writer } => run_writer(*writer, Some(spec.partitions))?,
+            Dependency::Blocks { writer } => run_writer(*writer, None)?,
         }
     }
     Ok(())
 }
 
-fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
+/// Runs a map side; `readers` is how many reducers it must have, where that is given.
+fn run_writer(writer: NodeId, readers: Option<u32>) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
-    assert_eq!(spec.kind, NodeKind::ShuffleWrite { reducers: readers });
+    let NodeKind::ShuffleWrite { reducers } = spec.kind else {
+        return Err(format!("{spec:?} writes no shuffle"));
+    };
+    assert!(readers.is_none_or(|readers| readers == reducers), "{spec:?}");
     let done = with(|host| host.shuffles.contains_key(&writer.0));
     if done {
         return Ok(());
@@ -116,7 +121,7 @@ fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
     for partition in 0..spec.partitions {
         with(|host| host.map_tasks += 1);
         let written = attempt(writer, partition)?.shuffle;
-        assert!(written.keys().all(|reducer| *reducer < readers));
+        assert!(written.keys().all(|reducer| *reducer < reducers));
         maps.push(written);
     }
     with(|host| host.shuffles.insert(writer.0, maps));
@@ -155,7 +160,7 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
 fn parents(spec: &NodeSpec) -> impl Iterator<Item = u32> {
     spec.dependencies.iter().map(|dependency| match dependency {
         Dependency::Narrow { parent, .. } => parent.0,
-        Dependency::Shuffle { writer } => writer.0,
+        Dependency::Shuffle { writer } | Dependency::Blocks { writer } => writer.0,
     })
 }
 
@@ -330,6 +335,13 @@ impl FakeHost {
                     modified_nanos: 7,
                 });
                 postcard::to_allocvec(&files.collect::<Vec<_>>()).ok()
+            }
+            Source::Blocks { writer, reducer, maps } => {
+                let written = self.shuffles.get(&writer.0)?;
+                let (first, count) = (maps.first as usize, maps.count as usize);
+                let chosen = written.get(first..first + count)?;
+                let stream = chosen.iter().filter_map(|map| map.get(&reducer)).flatten();
+                Some(stream.copied().collect())
             }
             Source::Spill { run } => self.current.runs.get(&run).cloned(),
         }

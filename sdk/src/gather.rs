@@ -12,6 +12,7 @@
 use crate::node::{Edge, Node, Origin};
 use crate::record::Record;
 use crate::shuffle::{self, writer_node};
+use crate::task;
 use core::marker::PhantomData;
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ pub(crate) struct Gathered<R> {
     kind: PhantomData<fn() -> R>,
 }
 
-/// Makes one `R` of all partitions of `parent`, for the tasks of a node with as many.
+/// Makes one `R` of all partitions of `parent`.
 pub(crate) fn gather<S: Record, R: Record>(
     origin: Origin,
     parent: &Rc<Node>,
@@ -33,12 +34,9 @@ pub(crate) fn gather<S: Record, R: Record>(
         writer.finish();
     });
     let one = Node::records(origin, 1, vec![Edge::Shuffle(Rc::clone(&summaries))]);
-    let readers = parent.partitions();
-    let writer = writer_node(origin, readers, &one, move |_, mut writer| {
+    let writer = writer_node(origin, 1, &one, move |_, mut writer| {
         let merged = merge(shuffle::read(summaries.id(), 0).collect());
-        for reader in 0..readers {
-            writer.write(reader, |out| merged.encode(out));
-        }
+        writer.write(0, |out| merged.encode(out));
         writer.finish();
     });
     Gathered { writer, kind: PhantomData }
@@ -49,12 +47,12 @@ pub(crate) fn gather<S: Record, R: Record>(
 impl<R: Record> Gathered<R> {
     /// To be among the edges of the node whose tasks [`read`](Self::read) it.
     pub(crate) fn edge(&self) -> Edge {
-        Edge::Shuffle(Rc::clone(&self.writer))
+        Edge::Blocks(Rc::clone(&self.writer))
     }
 
     /// What was made, in a task of that node.
-    pub(crate) fn read(&self, partition: u32) -> R {
-        let mut all = shuffle::read(self.writer.id(), partition);
-        all.next().unwrap_or_else(|| crate::task::fail(format_args!("a gathered value is missing")))
+    pub(crate) fn read(&self) -> R {
+        let mut all = shuffle::read_only_block(self.writer.id());
+        all.next().unwrap_or_else(|| task::fail(format_args!("a gathered value is missing")))
     }
 }

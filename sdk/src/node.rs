@@ -54,6 +54,8 @@ pub(crate) enum Edge {
     Narrow(Rc<Node>, NarrowMap),
     /// Through a shuffle.
     Shuffle(Rc<Node>),
+    /// Blocks of a shuffle that the tasks choose.
+    Blocks(Rc<Node>),
 }
 
 thread_local! {
@@ -180,13 +182,13 @@ impl Edge {
 
     fn parent(&self) -> &Rc<Node> {
         match self {
-            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+            Self::Narrow(parent, _) | Self::Shuffle(parent) | Self::Blocks(parent) => parent,
         }
     }
 
     fn into_parent(self) -> Rc<Node> {
         match self {
-            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+            Self::Narrow(parent, _) | Self::Shuffle(parent) | Self::Blocks(parent) => parent,
         }
     }
 
@@ -194,6 +196,7 @@ impl Edge {
         match self {
             Self::Narrow(parent, map) => Dependency::Narrow { parent: parent.id, map: map.clone() },
             Self::Shuffle(writer) => Dependency::Shuffle { writer: writer.id },
+            Self::Blocks(writer) => Dependency::Blocks { writer: writer.id },
         }
     }
 }

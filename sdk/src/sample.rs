@@ -13,7 +13,8 @@ const SAMPLES_MIN: usize = 800;
 /// Fewest samples of a partition, so that a small one is heard.
 const SAMPLES_PER_PARTITION_MIN: usize = 8;
 
-/// Equally likely ones of all items offered. Which ones depends on the partition and their order only.
+/// Equally likely ones of all items offered. Which ones depends on the partition and their order
+/// only.
 pub(crate) struct Reservoir<T> {
     items: Vec<T>,
     seen: u64,

@@ -16,7 +16,7 @@ use crate::key_table::KeyTable;
 use crate::node::{Edge, Node, Origin};
 use crate::partitioner::Partitioner;
 use crate::record::Record;
-use offshoot_proto::abi::{NodeKind, Source};
+use offshoot_proto::abi::{MapRange, NodeKind, Source};
 use offshoot_proto::id::NodeId;
 use std::rc::Rc;
 
@@ -74,6 +74,13 @@ fn open(writer: NodeId, reducer: u32) -> BatchReader<InputStream> {
 /// Every record of a reduce partition.
 pub(crate) fn read<T: Record>(writer: NodeId, reducer: u32) -> impl Iterator<Item = T> {
     RecordReader::new(open(writer, reducer))
+}
+
+/// Every record of a shuffle of one map partition and one reducer.
+pub(crate) fn read_only_block<T: Record>(writer: NodeId) -> impl Iterator<Item = T> {
+    let maps = MapRange { first: 0, count: 1 };
+    let stream = host::open_in_task(&Source::Blocks { writer, reducer: 0, maps });
+    RecordReader::new(BatchReader::new(stream, STREAM_BUFFER_BYTES))
 }
 
 /// Every byte string of a reduce partition, in place.

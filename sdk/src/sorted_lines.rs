@@ -61,7 +61,7 @@ impl Lines {
         let mut edges = Edge::one_to_one(self.node());
         edges.push(bounds.edge());
         let write = move |partition, mut writer: ShuffleWriter| {
-            let bounds: Vec<Vec<u8>> = bounds.read(partition);
+            let bounds: Vec<Vec<u8>> = bounds.read();
             lines.open(partition).drain(&mut |line| {
                 let range = range_of(&bounds, |bound| bytes::compare(bound, line));
                 writer.write(range, |out| {

@@ -24,7 +24,7 @@ impl<T: 'static> Dataset<T> {
         edges.push(starts.edge());
         let parent = self.clone();
         Dataset::new(Node::records(origin, self.partitions(), edges), move |partition| {
-            let start = starts.read(partition)[partition as usize];
+            let start = starts.read()[partition as usize];
             Records::new(parent.records(partition).zip(start..))
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   both sides where the partitioner wants them (a shuffle each, or none)
-//!     inner join   this side in memory, the other passes by; both spilled if this side does not fit
+//!     inner join   this side in memory, the other passes by; both spilled if this does not fit
 //!     outer joins  all values of a key at once, from cogroup
 //!   broadcast_join: the other side in the memory of main, so in every fork; nothing is moved
 //! ```

@@ -88,7 +88,7 @@ impl<K: Record + Ord + Clone, V: Record> Dataset<(K, V)> {
         let mut edges = Edge::one_to_one(self.node());
         edges.push(bounds.edge());
         let write = move |partition, mut writer: shuffle::ShuffleWriter| {
-            let bounds = bounds.read(partition);
+            let bounds = bounds.read();
             pairs.records(partition).for_each(|pair| {
                 let range = range_of(&bounds, |bound| bound.cmp(&pair.0));
                 writer.write(range, |out| pair.encode(out));

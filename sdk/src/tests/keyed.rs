@@ -73,7 +73,9 @@ proptest! {
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         let two = keys.iter().map(|key| ((*key).clone(), (of(&a, *key), of(&b, *key))));
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).chain(c.keys()).collect();
-        let three = keys.iter().map(|key| ((*key).clone(), (of(&a, *key), of(&b, *key), of(&c, *key))));
+        let three = keys.iter().map(|key| {
+            ((*key).clone(), (of(&a, *key), of(&b, *key), of(&c, *key)))
+        });
         let four = keys.iter().map(|key| {
             let lists = (of(&c, *key), of(&b, *key), of(&a, *key), of(&a, *key));
             ((*key).clone(), lists)
