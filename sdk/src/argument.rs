@@ -141,9 +141,9 @@ impl Argue for Source {
             Self::Blocks { writer, reducer, maps } => {
                 to.number(4);
                 to.number(writer.0.into());
-                to.number((*reducer).into());
-                to.number(maps.first.into());
-                to.number(maps.count.into());
+                for number in [*reducer, maps.first, maps.count] {
+                    to.number(number.into());
+                }
             }
         }
     }
@@ -171,6 +171,7 @@ mod tests {
                 narrow(NarrowMap::OneToOne),
                 narrow(NarrowMap::Range { start: b }),
                 Dependency::Shuffle { writer: parent },
+                Dependency::Blocks { writer: parent },
             ];
             for kind in [NodeKind::Records, NodeKind::ShuffleWrite { reducers: b }] {
                 let (name, source) = (text.clone(), more.clone());
@@ -193,6 +194,8 @@ mod tests {
             check(&Source::File { file, offset: c });
             check(&Source::Shuffle { writer: parent, reducer: b });
             check(&Source::Spill { run: a });
+            let maps = MapRange { first: a, count: b };
+            check(&Source::Blocks { writer: parent, reducer: b, maps });
             check(&Source::Listing { pattern: more });
         }
     }

@@ -7,7 +7,7 @@ use crate::lines::{Lines, Text};
 use crate::node::{Node, Origin};
 use crate::record::Record;
 use crate::records::Records;
-use crate::{host, task};
+use crate::{external, host, task};
 use core::cell::Cell;
 use core::ops::Range;
 use std::rc::Rc;
@@ -48,6 +48,14 @@ impl Context {
     /// application had when this context was made.
     pub fn parallelism(&self) -> u32 {
         parallelism()
+    }
+
+    /// How many bytes of records a table or buffer of a task may hold before the task spills them
+    /// (sorts, groups, joins) or writes out partial results (map sides): 64 MiB where nothing is
+    /// set, which suits the default of `task-memory`. An eighth of that setting is a good number.
+    /// For the jobs that start from now on.
+    pub fn set_spill_bytes(&self, bytes: usize) {
+        external::set_bytes_max(bytes);
     }
 
     /// The items in equal partitions, in order. They stay in the memory of `main`, where tasks

@@ -22,6 +22,8 @@ pub(crate) struct FakeHost {
     pub(crate) jobs_run: Vec<(String, usize, String)>,
     /// How many tasks of shuffle writers have run.
     pub(crate) map_tasks: usize,
+    /// How many runs were spilled, by all tasks.
+    pub(crate) runs_spilled: usize,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
     /// How many children each node has.
@@ -44,6 +46,8 @@ struct Attempt {
     result: Vec<u8>,
     output: Vec<u8>,
     shuffle: Written,
+    /// Runs spilled, by number.
+    runs: Written,
     message: String,
 }
 
@@ -88,7 +92,7 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
             Dependency::Narrow { parent, map } => {
                 let partitions = with(|host| host.nodes[&parent.0].partitions);
                 let reach = match map {
-                    NarrowMap::OneToOne => spec.partitions == partitions,
+                    NarrowMap::OneToOne => spec.partitions <= partitions,
                     NarrowMap::Range { start } => start + partitions <= spec.partitions,
                 };
                 assert!(reach, "{spec:?} over {partitions} partitions");
@@ -101,10 +105,13 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
     Ok(())
 }
 
+/// Runs a map side; `readers` is how many reducers it must have, where that is given.
 fn run_writer(writer: NodeId, readers: Option<u32>) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
-    let NodeKind::ShuffleWrite { reducers } = spec.kind else { panic!("{spec:?} is no writer") };
-    assert_eq!(readers.unwrap_or(reducers), reducers);
+    let NodeKind::ShuffleWrite { reducers } = spec.kind else {
+        return Err(format!("{spec:?} writes no shuffle"));
+    };
+    assert!(readers.is_none_or(|readers| readers == reducers), "{spec:?}");
     let done = with(|host| host.shuffles.contains_key(&writer.0));
     if done {
         return Ok(());
@@ -284,6 +291,17 @@ pub(crate) mod imports {
         0
     }
 
+    pub(crate) fn spill_write(run: i32, bytes: &[u8]) -> i32 {
+        with(|host| {
+            if !host.current.runs.contains_key(&run.cast_unsigned()) {
+                host.runs_spilled += 1;
+            }
+            let written = host.current.runs.entry(run.cast_unsigned());
+            written.or_default().extend_from_slice(bytes);
+        });
+        0
+    }
+
     pub(crate) fn output_write(bytes: &[u8]) -> i32 {
         with(|host| host.current.output.extend_from_slice(bytes));
         0
@@ -309,12 +327,6 @@ impl FakeHost {
                 let stream = maps.iter().filter_map(|map| map.get(&reducer)).flatten();
                 Some(stream.copied().collect())
             }
-            Source::Blocks { writer, reducer, maps } => {
-                let written = self.shuffles.get(&writer.0)?;
-                let range = maps.first as usize..(maps.first + maps.count) as usize;
-                let stream = written.get(range)?.iter().filter_map(|map| map.get(&reducer));
-                Some(stream.flatten().copied().collect())
-            }
             Source::Listing { pattern } => {
                 let files = self.files.iter().filter(|(path, _)| path.starts_with(&pattern));
                 let files = files.map(|(path, bytes)| InputFile {
@@ -324,7 +336,14 @@ impl FakeHost {
                 });
                 postcard::to_allocvec(&files.collect::<Vec<_>>()).ok()
             }
-            Source::Spill { .. } => None,
+            Source::Blocks { writer, reducer, maps } => {
+                let written = self.shuffles.get(&writer.0)?;
+                let (first, count) = (maps.first as usize, maps.count as usize);
+                let chosen = written.get(first..first + count)?;
+                let stream = chosen.iter().filter_map(|map| map.get(&reducer)).flatten();
+                Some(stream.copied().collect())
+            }
+            Source::Spill { run } => self.current.runs.get(&run).cloned(),
         }
     }
 

@@ -159,6 +159,10 @@ pub(crate) fn write_shuffle(reducer: u32, bytes: &[u8]) {
     check_in_task("writing shuffle data", written);
 }
 
+pub(crate) fn write_spill(run: u32, bytes: &[u8]) {
+    check_in_task("spilling", raw::spill_write(run.cast_signed(), bytes));
+}
+
 /// Opens a stream of this task.
 pub(crate) fn open_in_task(source: &Source) -> InputStream {
     InputStream::open(source).unwrap_or_else(|error| task::fail(format_args!("{error}")))
