@@ -28,7 +28,9 @@ pub trait Record: Sized + 'static {
         Self::decode(input).map(drop)
     }
 
-    /// Bytes of the heap that the value holds, for the bound on tables of partial results.
+    /// Bytes of the heap that the value holds, for the bound on tables of partial results. Called
+    /// twice for each change, so it should not look at every part; for a type that grows while it
+    /// is combined (a set, a sketch) it should be written, or tables are fuller than they seem.
     fn heap_bytes(&self) -> usize {
         0
     }

@@ -7,9 +7,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: join ROWS PARTITIONS
-  ROWS        how many orders there are, at least 1
-  PARTITIONS  into how many partitions they are joined, at least 1";
+const USAGE: &str = "usage: join ROWS PARTITIONS (how many orders there are, and into how many \
+     partitions they are joined; both at least 1)";
 
 /// Orders of a customer, on average.
 const ORDERS_EACH: u64 = 4;

@@ -8,11 +8,9 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kmeans POINTS CLUSTERS ITERATIONS PARTITIONS
-  POINTS      how many points there are, at least as many as clusters
-  CLUSTERS    how many clusters to find, at least 1
-  ITERATIONS  how often the centres move
-  PARTITIONS  over how many partitions the points are spread, at least 1";
+const USAGE: &str = "usage: kmeans POINTS CLUSTERS ITERATIONS PARTITIONS (at least as many points as \
+     clusters to find, how often the centres move, over how many partitions; clusters and \
+     partitions at least 1)";
 
 /// Points from which the first centres are chosen, for each cluster.
 const CANDIDATES: usize = 30;

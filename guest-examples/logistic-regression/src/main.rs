@@ -9,10 +9,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: logistic-regression POINTS ITERATIONS PARTITIONS
-  POINTS      how many points there are, at least 1
-  ITERATIONS  how many steps to take
-  PARTITIONS  over how many partitions the points are spread, at least 1";
+const USAGE: &str = "usage: logistic-regression POINTS ITERATIONS PARTITIONS (how many points, how \
+     many steps to take, over how many partitions; points and partitions at least 1)";
 
 /// Numbers of a point.
 const DIMENSIONS: usize = 4;

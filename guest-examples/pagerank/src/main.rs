@@ -9,11 +9,9 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS
-  NODES           how many pages there are, at least 1
-  EDGES_PER_NODE  to how many pages each links, at least 1
-  ITERATIONS      how often ranks flow along the links
-  PARTITIONS      over how many partitions the pages are spread, at least 1";
+const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, to \
+     how many each links, how often ranks flow, over how many partitions; all but the third at \
+     least 1)";
 
 /// How much of a page's rank flows along its links.
 const DAMPING: f64 = 0.85;
