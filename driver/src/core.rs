@@ -258,11 +258,13 @@ impl Core {
 
     fn on_executor(&mut self, executor: ExecutorId, event: ExecutorEvent) {
         match event {
-            ExecutorEvent::Ready { slots } => {
+            ExecutorEvent::Ready { slots, door } => {
                 let Some(link) = self.executors.get_mut(&executor) else {
                     return;
                 };
                 link.ready = true;
+                let network = self.cluster.as_ref().map(|cluster| &cluster.network);
+                link.door = door.filter(|_| network.is_some_and(|n| n.has_local_sockets()));
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
                 self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
@@ -343,6 +345,9 @@ impl Core {
     fn send_snapshots(&mut self, executor: ExecutorId, wanted: SnapshotId) {
         let Some(store) = &self.snapshots else { return };
         let Some(link) = self.executors.get_mut(&executor) else { return };
+        if link.snapshot.is_none() {
+            link.pass_base(store);
+        }
         let after = link.snapshot;
         for id in store.live().filter(|id| Some(*id) > after && *id <= wanted) {
             if let Err(error) = link.send_snapshot(store, id) {
