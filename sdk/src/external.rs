@@ -12,6 +12,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod groups;
+mod levels;
 pub(crate) mod runs;
 pub(crate) mod sorted;
 mod tournament;

@@ -86,13 +86,9 @@ impl Lines {
 
 impl LineBuffer {
     fn new() -> Self {
-        Self {
-            arena: Arena::default(),
-            order: Vec::new(),
-            bytes: 0,
-            bytes_max: external::line_bytes_max(),
-            runs: Runs::new(bytes::prefix),
-        }
+        let bytes_max = external::line_bytes_max();
+        let runs = Runs::new(bytes::prefix, bytes_max);
+        Self { arena: Arena::default(), order: Vec::new(), bytes: 0, bytes_max, runs }
     }
 
     #[inline]

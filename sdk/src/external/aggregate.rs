@@ -57,11 +57,8 @@ pub(crate) fn update<C: Record>(
 
 impl<C: Record> Aggregator<C> {
     pub(crate) fn new() -> Self {
-        Self {
-            table: KeyTable::new(),
-            runs: Runs::new(hash_bytes),
-            bytes_max: external::bytes_max(),
-        }
+        let bytes_max = external::bytes_max();
+        Self { table: KeyTable::new(), runs: Runs::new(hash_bytes, bytes_max), bytes_max }
     }
 
     /// Changes what there is of a key.

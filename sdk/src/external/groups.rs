@@ -51,6 +51,9 @@ struct Link {
     next: u32,
 }
 
+/// A place in a list of values.
+pub(crate) struct Cursor(u32);
+
 /// Some values of a key: those of one side, all or a part.
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk<'a> {
@@ -96,7 +99,8 @@ pub(crate) struct Cogrouped<K, S, const N: usize> {
 
 impl<const N: usize> Groups<N> {
     pub(crate) fn new() -> Self {
-        Self { lists: Lists::new(), runs: Runs::new(hash_bytes), bytes_max: external::bytes_max() }
+        let bytes_max = external::bytes_max();
+        Self { lists: Lists::new(), runs: Runs::new(hash_bytes, bytes_max), bytes_max }
     }
 
     /// Adds a value, given by its encoding.
@@ -107,21 +111,22 @@ impl<const N: usize> Groups<N> {
         }
     }
 
-    /// Whether everything is in memory, so that [`values`](Self::values) are all there are.
+    /// Whether everything is in memory, so that [`find`](Self::find) finds all there is.
     pub(crate) fn is_held(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// The values that a key has in memory on a side.
-    pub(crate) fn values<V: Record>(&self, side: usize, key: &[u8]) -> Vec<V> {
+    /// The values that a key has in memory on a side, to be taken one after the other.
+    pub(crate) fn find(&self, side: usize, key: &[u8]) -> Cursor {
         let lists = self.lists.table.lookup(key, hash_bytes(key));
-        let mut link = lists.map_or(NONE, |lists| lists[side].first);
-        let mut values = Vec::new();
-        while let Some(Link { value, next }) = self.lists.links.get(link as usize) {
-            values.push(decode_or_fail(&mut self.lists.values.at(*value)));
-            link = *next;
-        }
-        values
+        Cursor(lists.map_or(NONE, |lists| lists[side].first))
+    }
+
+    /// The value at the cursor, which moves on.
+    pub(crate) fn take<V: Record>(&self, cursor: &mut Cursor) -> Option<V> {
+        let Link { value, next } = self.lists.links.get(cursor.0 as usize)?;
+        cursor.0 = *next;
+        Some(decode_or_fail(&mut self.lists.values.at(*value)))
     }
 
     /// All chunks.

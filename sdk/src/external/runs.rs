@@ -9,6 +9,7 @@
 //! Nothing here knows what keys and payloads are, so that this code is there once in a module.
 //! The rank is the key's hash where any order will do, its first bytes where it must be theirs.
 
+use super::levels::Levels;
 use super::tournament::Tournament;
 use crate::batch::{Batch, BatchReader, decode_or_fail};
 use crate::bytes;
@@ -24,9 +25,6 @@ use offshoot_proto::abi::Source;
 /// Less in tests, so that their small runs have several.
 pub(super) const BATCH_BYTES: usize = if cfg!(test) { 200 } else { 64 << 10 };
 
-/// Runs that are merged at once: their buffers are 32 MiB. One more, and all become one.
-pub(super) const MERGED_MAX: usize = 256;
-
 thread_local! {
     /// Runs are numbered within a task.
     static NEXT_RUN: Cell<u32> = const { Cell::new(0) };
@@ -37,7 +35,7 @@ pub(crate) type Rank = fn(&[u8]) -> u64;
 
 /// The runs of one table, in the order in which they were written.
 pub(crate) struct Runs {
-    numbers: Vec<u32>,
+    levels: Levels,
     rank: Rank,
 }
 
@@ -90,45 +88,41 @@ pub(crate) fn open_run(number: u32) -> BatchReader<InputStream> {
 // === impl Runs ===
 
 impl Runs {
-    pub(crate) fn new(rank: Rank) -> Self {
-        Self { numbers: Vec::new(), rank }
+    /// Of a table that may have so many bytes.
+    pub(crate) fn new(rank: Rank, bytes_max: usize) -> Self {
+        Self { levels: Levels::new(bytes_max), rank }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.levels.is_empty()
     }
 
     /// Writes a run; `fill` gives the entries in their order.
     #[inline(never)]
     pub(crate) fn write(&mut self, fill: &mut dyn FnMut(&mut RunWriter)) {
-        if self.numbers.len() == MERGED_MAX {
-            self.make_one();
-        }
         let mut writer = RunWriter::new();
         fill(&mut writer);
-        self.numbers.extend(writer.finish());
+        if let Some(number) = writer.finish() {
+            let rank = self.rank;
+            self.levels.add(number, |tail| make_one(tail, rank));
+        }
     }
 
     /// All entries in order.
-    #[inline(never)]
     pub(crate) fn merge(&self) -> Merge {
-        let open = |number: &u32| RunReader::new(open_run(*number), self.rank);
-        let mut readers: Vec<RunReader> = self.numbers.iter().map(open).collect();
-        let full = (0..).zip(&mut readers).filter_map(|(n, run)| run.advance().then_some(n));
-        let full: Vec<u32> = full.collect();
-        let order = Tournament::new(full, |a, b| before(&readers, a, b));
-        Merge { readers, order, started: false }
+        Merge::of(&self.levels.numbers(), self.rank)
     }
+}
 
-    fn make_one(&mut self) {
-        let mut writer = RunWriter::new();
-        let mut merge = self.merge();
-        while merge.advance() {
-            let Entry { side, key, payload } = merge.entry();
-            writer.entry(side, key, payload);
-        }
-        self.numbers = writer.finish().into_iter().collect();
+/// Merges runs into one.
+fn make_one(numbers: &[u32], rank: Rank) -> Option<u32> {
+    let mut writer = RunWriter::new();
+    let mut merge = Merge::of(numbers, rank);
+    while merge.advance() {
+        let Entry { side, key, payload } = merge.entry();
+        writer.entry(side, key, payload);
     }
+    writer.finish()
 }
 
 // === impl RunWriter ===
@@ -168,6 +162,16 @@ impl RunWriter {
 // === impl Merge ===
 
 impl Merge {
+    #[inline(never)]
+    fn of(numbers: &[u32], rank: Rank) -> Self {
+        let open = |number: &u32| RunReader::new(open_run(*number), rank);
+        let mut readers: Vec<RunReader> = numbers.iter().map(open).collect();
+        let full = (0..).zip(&mut readers).filter_map(|(n, run)| run.advance().then_some(n));
+        let full: Vec<u32> = full.collect();
+        let order = Tournament::new(full, |a, b| before(&readers, a, b));
+        Self { readers, order, started: false }
+    }
+
     /// Goes to the next entry; `false` if there is none.
     pub(crate) fn advance(&mut self) -> bool {
         if core::mem::replace(&mut self.started, true)

@@ -1,6 +1,7 @@
 //! Pairs in order of their keys, equal keys in the order in which they were added.
 
-use super::runs::{BATCH_BYTES, MERGED_MAX, next_run, open_run};
+use super::levels::Levels;
+use super::runs::{BATCH_BYTES, next_run, open_run};
 use super::tournament::Tournament;
 use crate::batch::{Batch, RecordReader};
 use crate::external;
@@ -14,7 +15,7 @@ pub(crate) struct SortBuffer<K, V> {
     /// Bytes of the pairs, as long as their encodings in sum.
     bytes: usize,
     bytes_max: usize,
-    runs: Vec<u32>,
+    runs: Levels,
 }
 
 /// The pairs of sorted runs, and of the buffer behind them.
@@ -28,7 +29,8 @@ struct MergedPairs<K, V> {
 
 impl<K: Record + Ord, V: Record> SortBuffer<K, V> {
     pub(crate) fn new() -> Self {
-        Self { pairs: Vec::new(), bytes: 0, bytes_max: external::bytes_max(), runs: Vec::new() }
+        let bytes_max = external::bytes_max();
+        Self { pairs: Vec::new(), bytes: 0, bytes_max, runs: Levels::new(bytes_max) }
     }
 
     /// Adds a pair. `encoded_bytes`, the length of its encoding, stands for what it holds.
@@ -49,7 +51,7 @@ impl<K: Record + Ord, V: Record> SortBuffer<K, V> {
             return Records::new(self.pairs.into_iter());
         }
         self.spill();
-        Records::new(MergedPairs::open(&self.runs))
+        Records::new(MergedPairs::open(&self.runs.numbers()))
     }
 
     #[cold]
@@ -58,12 +60,10 @@ impl<K: Record + Ord, V: Record> SortBuffer<K, V> {
         if self.pairs.is_empty() {
             return;
         }
-        if self.runs.len() == MERGED_MAX {
-            let merged = MergedPairs::<K, V>::open(&self.runs);
-            self.runs = vec![write_run(merged)];
-        }
         self.pairs.sort_by(|left, right| left.0.cmp(&right.0));
-        self.runs.push(write_run(self.pairs.drain(..)));
+        let run = write_run(self.pairs.drain(..));
+        let merge = |tail: &[u32]| Some(write_run(MergedPairs::<K, V>::open(tail)));
+        self.runs.add(run, merge);
         self.bytes = 0;
     }
 }

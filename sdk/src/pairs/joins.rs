@@ -13,7 +13,7 @@ use crate::batch::decode_or_fail;
 use crate::bytes;
 use crate::dataset::Dataset;
 use crate::error::Error;
-use crate::external::groups::{Chunks, Groups};
+use crate::external::groups::{Chunks, Cursor, Groups};
 use crate::hash::hash_bytes;
 use crate::key_table::KeyTable;
 use crate::node::Origin;
@@ -29,6 +29,16 @@ struct Matches<K, V, W> {
     key: K,
     here: Rc<[V]>,
     there: Vec<W>,
+}
+
+/// The matches of the pairs that pass by with those that are held. Nothing is allocated for a pair.
+struct Passing<K: 'static, V, W: 'static> {
+    groups: Groups<2>,
+    there: Records<(K, W)>,
+    /// The pair that passes, and which of the values held comes next for it.
+    current: Option<(K, W, Cursor)>,
+    encoded: Vec<u8>,
+    kind: PhantomData<fn() -> V>,
 }
 
 /// The matches of two sides in chunks, so that the values of a hot key there never have to be in
@@ -55,13 +65,9 @@ where
     let mut groups = Groups::<2>::new();
     here.for_each_encoded(partition, &mut |key, value| groups.add(0, key, value));
     if groups.is_held() {
-        let mut encoded = Vec::new();
-        return Records::new(there.records(partition).flat_map(move |(key, there)| {
-            encoded.clear();
-            key.encode(&mut encoded);
-            let here = groups.values::<V>(0, &encoded).into_iter();
-            here.map(move |here| (key.clone(), (here, there.clone())))
-        }));
+        let (there, encoded) = (there.records(partition), Vec::new());
+        let kind = PhantomData;
+        return Records::new(Passing { groups, there, current: None, encoded, kind });
     }
     there.for_each_encoded(partition, &mut |key, value| groups.add(1, key, value));
     let joined = JoinedChunks::<K, V, W>::new(groups.into_chunks());
@@ -238,7 +244,26 @@ fn product<A: Clone, B: Clone>(left: Vec<A>, right: &[B]) -> Vec<(A, B)> {
     left.into_iter().flat_map(row).collect()
 }
 
-// === impl JoinedChunks ===
+// === impl Passing, JoinedChunks ===
+
+impl<K: Record + Clone, V: Record, W: Clone> Iterator for Passing<K, V, W> {
+    type Item = (K, (V, W));
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((key, there, cursor)) = &mut self.current
+                && let Some(here) = self.groups.take(cursor)
+            {
+                return Some((key.clone(), (here, there.clone())));
+            }
+            let (key, there) = self.there.next()?;
+            self.encoded.clear();
+            key.encode(&mut self.encoded);
+            let cursor = self.groups.find(0, &self.encoded);
+            self.current = Some((key, there, cursor));
+        }
+    }
+}
 
 impl<K, V, W> JoinedChunks<K, V, W> {
     fn new(chunks: Chunks<2>) -> Self {
