@@ -88,7 +88,8 @@ impl Context {
     /// The lines of a text file, of the files of a directory, or of those that match a pattern.
     ///
     /// A line ends at `\n`; a `\r` before it belongs to the line. Bytes that are not UTF-8 fail
-    /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines). Spark: `textFile`.
+    /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines).
+    /// Spark: `textFile`.
     #[track_caller]
     pub fn text_file(&self, path: &str) -> Result<Text, Error> {
         Ok(Text::new(Lines::read(Origin::here("text_file"), path, None)?))

@@ -8,8 +8,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kmeans POINTS CLUSTERS ITERATIONS PARTITIONS (at least as many points as \
-     clusters to find, how often the centres move, over how many partitions; clusters and \
+const USAGE: &str = "usage: kmeans POINTS CLUSTERS ITERATIONS PARTITIONS (at least as many points \
+     as clusters to find, how often the centres move, over how many partitions; clusters and \
      partitions at least 1)";
 
 /// Points from which the first centres are chosen, for each cluster.

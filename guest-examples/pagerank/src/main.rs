@@ -9,9 +9,9 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, to \
-     how many each links, how often ranks flow, over how many partitions; all but the third at \
-     least 1)";
+const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, \
+     to how many each links, how often ranks flow, over how many partitions; all but the third \
+     at least 1)";
 
 /// How much of a page's rank flows along its links.
 const DAMPING: f64 = 0.85;

@@ -9,8 +9,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: skew ROWS PARTITIONS SALTS (how many records the large side has, into how \
-     many partitions they are joined, over how many a key is spread; all at least 1)";
+const USAGE: &str = "usage: skew ROWS PARTITIONS SALTS (how many records the large side has, into \
+     how many partitions they are joined, over how many a key is spread; all at least 1)";
 
 /// How many keys there are.
 const KEYS: u64 = 1000;

@@ -9,8 +9,8 @@
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: terasort BYTES [PARTITIONS] (how much to sort, 100 bytes a record; in how \
-     many partitions, at least 1, as many as there are cores if none are given)";
+const USAGE: &str = "usage: terasort BYTES [PARTITIONS] (how much to sort, 100 bytes a record; in \
+     how many partitions, at least 1, as many as there are cores if none are given)";
 
 const KEY_BYTES: usize = 10;
 const VALUE_BYTES: usize = 90;

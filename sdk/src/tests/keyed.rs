@@ -158,6 +158,24 @@ fn what_lies_right_is_not_shuffled() {
     });
 }
 
+/// The rule alone is not enough: a key is elsewhere among three partitions than among four.
+#[test]
+fn other_numbers_of_partitions_are_other_partitioners() {
+    run(|context| {
+        let pairs = context.range(0..100, 2).map(|n| (n, n));
+        let three = pairs.partition_by(&Partitioner::hash(3));
+        let four = pairs.partition_by(&Partitioner::hash(4));
+        assert!(three.partitioner() != four.partitioner());
+        assert_eq!(three.join(&four).count(), Ok(100));
+        assert_eq!(three.join_with_partitions(&four, 5).count(), Ok(100));
+        assert_eq!(four.reduce_by_key_with_partitions(2, |a, b| a + b).partitions(), 2);
+        let own = || Partitioner::new(3, |key: &u64| (key % 3) as u32);
+        assert!(own() != own() && three.partition_by(&own()).partitioner() != Some(own()));
+        let (left, right) = (pairs.partition_by(&own()), pairs.partition_by(&own()));
+        assert_eq!(left.cogroup(&right).filter(|(_, (l, r))| l == r).count(), Ok(100));
+    });
+}
+
 #[test]
 fn changed_keys_are_shuffled_again() {
     run(|context| {
