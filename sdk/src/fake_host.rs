@@ -31,6 +31,8 @@ pub(crate) struct FakeHost {
     /// What each map partition of a writer wrote.
     shuffles: BTreeMap<u32, Vec<Written>>,
     streams: BTreeMap<i32, Vec<u8>>,
+    /// What accepted attempts said, each after its length.
+    updates: Vec<u8>,
     jobs: BTreeMap<i32, Result<Vec<u8>, String>>,
     current: Attempt,
     next_handle: i32,
@@ -48,6 +50,7 @@ struct Attempt {
     shuffle: Written,
     /// Runs spilled, by number.
     runs: Written,
+    update: Vec<u8>,
     message: String,
 }
 
@@ -76,7 +79,16 @@ fn attempt(node: NodeId, partition: u32) -> Result<Attempt, String> {
     task::leave();
     let attempt = with(|host| host.current.clone());
     match ended {
-        Ok(()) => Ok(attempt),
+        Ok(()) => {
+            with(|host| {
+                if !attempt.update.is_empty() {
+                    let length = attempt.update.len() as u32;
+                    host.updates.extend(length.to_le_bytes());
+                    host.updates.extend(&attempt.update);
+                }
+            });
+            Ok(attempt)
+        }
         Err(payload) => {
             let text = payload.downcast_ref::<String>().cloned();
             Err(format!("{} {}", attempt.message, text.unwrap_or_default()))
@@ -300,6 +312,17 @@ pub(crate) mod imports {
             written.or_default().extend_from_slice(bytes);
         });
         0
+    }
+
+    pub(crate) fn update_write(bytes: &[u8]) -> i32 {
+        with(|host| host.current.update.extend_from_slice(bytes));
+        0
+    }
+
+    pub(crate) fn updates_read(pieces: &mut [u8]) -> i32 {
+        let updates = with(|host| core::mem::take(&mut host.updates));
+        pieces[..updates.len()].copy_from_slice(&updates);
+        updates.len() as i32
     }
 
     pub(crate) fn output_write(bytes: &[u8]) -> i32 {

@@ -35,10 +35,11 @@
 //!
 //! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
 //! that for any type with serde. Keys are compared by their encoding. A partition may be larger
-//! than a task's memory: sorts, groups and joins spill. Not here: caching, accumulators.
+//! than a task's memory: sorts, groups and joins spill. Not here: caching.
 
 #![deny(unsafe_code)]
 
+mod accumulator;
 mod action;
 mod arena;
 mod argument;
@@ -76,6 +77,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use accumulator::Accumulator;
 pub use action::{Histogram, LocalIterator, Number, PartitionStats, Stats};
 pub use broadcast::Broadcast;
 pub use byte_pairs::BytePairs;
@@ -93,7 +95,7 @@ pub use records::Records;
 /// `use offshoot::prelude::*` brings in what nearly every job names.
 pub mod prelude {
     pub use crate::{
-        Broadcast, BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner, Record,
-        Records, Serde,
+        Accumulator, Broadcast, BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner,
+        Record, Records, Serde,
     };
 }

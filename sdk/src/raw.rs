@@ -84,6 +84,10 @@ imports! {
     fn shuffle_write(reducer: i32, [in bytes]);
     /// Appends to a run of this task.
     fn spill_write(run: i32, [in bytes]);
+    /// Appends to what the task says to main.
+    fn update_write([in bytes]);
+    /// Takes what tasks said to main.
+    fn updates_read([out pieces]);
     /// Appends to the attempt's part of the output.
     fn output_write([in bytes]);
 }

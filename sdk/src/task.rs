@@ -9,6 +9,8 @@ use std::panic::{self, PanicHookInfo};
 thread_local! {
     /// What this fork computes; nothing in `main`.
     static CURRENT: Cell<Option<(NodeId, Partition)>> = const { Cell::new(None) };
+    /// What is left to do when this task has computed its partition.
+    static AT_END: Cell<Option<fn()>> = const { Cell::new(None) };
     static HOOK_INSTALLED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -28,7 +30,15 @@ pub(crate) fn run(node: u32, partition: u32) {
         Some(compute) => compute(partition),
         None => fail(format_args!("node {node} is not one of this driver's")),
     }
+    if let Some(finish) = AT_END.take() {
+        finish();
+    }
     CURRENT.set(None);
+}
+
+/// Has this task end with a call of `finish`.
+pub(crate) fn at_end(finish: fn()) {
+    AT_END.set(Some(finish));
 }
 
 /// Back to `main`: only a host in the same process needs it.

@@ -206,3 +206,25 @@ fn a_broadcast_value_can_be_taken_back() {
         assert!(error.contains("the broadcast value was unpersisted"), "{error}");
     });
 }
+
+#[test]
+fn accumulators_of_map_and_result_stages() {
+    run(|context| {
+        let (seen, longest) = (context.counter(), context.accumulator(0u64, u64::max));
+        let (in_map, in_result) = (seen.clone(), longest.clone());
+        let pairs = context.range(0..100, 4).map(move |n| {
+            in_map.add(1);
+            (n % 7, n)
+        });
+        let sums = pairs.reduce_by_key(|a, b| a + b).map(move |(_, sum)| {
+            in_result.add(sum);
+            sum
+        });
+        assert_eq!(sums.count(), Ok(7));
+        assert_eq!((seen.value(), longest.value()), (Ok(100), Ok(750)));
+        assert_eq!(sums.count(), Ok(7));
+        assert_eq!(seen.value(), Ok(100), "the map stage has not run again");
+        seen.add(5);
+        assert_eq!(seen.value(), Ok(105));
+    });
+}
