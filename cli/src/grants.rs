@@ -1,7 +1,7 @@
 //! `--allow-read` and `--allow-write` as grants.
 
 use crate::failure::Failure;
-use offshoot_proto::grants::{Access, Grants, PathGrant};
+use offshoot_proto::grants::{Access, Grants, PathGrant, is_remote};
 use std::path::{Path, PathBuf};
 
 /// The grants that the flags name. A path to read must be there; one to write, or its parent.
@@ -13,8 +13,18 @@ pub(crate) fn grants(read: &[PathBuf], write: &[PathBuf]) -> Result<Grants, Fail
     })
 }
 
+/// Whether any of them is in a store.
+pub(crate) fn any_remote(grants: &Grants) -> bool {
+    grants.read.iter().chain(&grants.write).any(|grant| is_remote(&grant.guest))
+}
+
 fn grant(path: &Path, access: Access) -> Result<PathGrant, Failure> {
     let flag = access.flag();
+    if let Some(url) = path.to_str().filter(|path| is_remote(path)) {
+        offshoot_store::check_grant(url, access)
+            .map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+        return Ok(PathGrant { guest: url.to_owned(), host: url.to_owned() });
+    }
     let failed = |reason: &dyn std::fmt::Display| {
         Failure::usage(format!("{flag} {}: {reason}", path.display()))
     };

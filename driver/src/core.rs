@@ -2,6 +2,7 @@
 
 mod actions;
 mod requests;
+mod storing;
 
 use crate::executors::{self, ExecutorEvent, ExecutorLink, Fetched};
 use crate::master_link::{self, Identity, MasterEvent, MasterLink};
@@ -23,6 +24,7 @@ use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::memory::memory_file;
 use offshoot_sandbox::slots::{SlotConnection, Slots};
 use offshoot_sandbox::snapshots::SnapshotStore;
+use offshoot_store::RemoteFiles;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -69,6 +71,7 @@ pub(crate) struct Core {
     graph_error: Option<String>,
     waiting: Option<Waiting>,
     outputs: u32,
+    storing: storing::Storing,
     origin: Instant,
     end: Option<End>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -85,8 +88,16 @@ struct ClusterSide {
 /// A job that the guest has not dropped.
 pub(crate) struct Job {
     results: Results,
-    output: Option<Output>,
+    output: Option<JobOutput>,
     state: JobState,
+}
+
+/// Where what a job writes is committed.
+pub(crate) enum JobOutput {
+    /// In a directory.
+    Local(Output),
+    /// In an object store.
+    Remote(offshoot_store::Output),
 }
 
 /// Where a job stands.
@@ -108,6 +119,10 @@ pub(crate) enum Waiting {
     Snapshot(Box<requests::Submission>),
     /// To know the application's cores.
     Parallelism,
+    /// A listing of a store.
+    Listing,
+    /// Its output's place in a store, before the job is submitted.
+    Output,
 }
 
 /// Runs an application to its end.
@@ -136,6 +151,9 @@ impl Job {
 impl Core {
     async fn start(config: Config, mut ports: Ports) -> Result<Self, DriverError> {
         let broker = Broker::new(&config.grants);
+        let stores = ports.stores.clone();
+        let remote = RemoteFiles::new(stores, &config.grants, config.store.clone());
+        let owner = config.cluster.as_ref().map_or(0, |cluster| cluster.idempotency_key);
         let memory = memory_file("driver memory").map_err(|e| DriverError::Slot(e.to_string()))?;
         let name = match &config.cluster {
             Some(_) => format!("{}/driver", config.name),
@@ -176,6 +194,7 @@ impl Core {
             graph_error: None,
             waiting: None,
             outputs: 0,
+            storing: storing::Storing::new(remote, owner),
             origin: Instant::now(),
             end: None,
             stop: ports.stop,
@@ -209,6 +228,7 @@ impl Core {
                 Some((job, partition, attempt, fetched)) = self.fetches.recv() => {
                     self.on_fetched(job, partition, attempt, fetched)?;
                 }
+                event = self.storing.next() => self.on_store(event)?,
                 frame = next_of(&mut self.cluster) => self.on_master(frame).await?,
                 () = sleep_until(timeout) => {
                     let now = self.now();
@@ -218,9 +238,10 @@ impl Core {
         }
     }
 
-    /// Whether the guest may say more: a job that waits for its snapshot's place holds up the rest.
+    /// Whether the guest may say more: a job that waits for its snapshot's place, or its output's,
+    /// holds up the rest.
     fn hears(&self) -> bool {
-        !matches!(self.waiting, Some(Waiting::Snapshot(_)))
+        !matches!(self.waiting, Some(Waiting::Snapshot(_) | Waiting::Output))
     }
 
     fn handle(&mut self, event: Event) {
@@ -271,6 +292,7 @@ impl Core {
                 self.answer_parallelism();
             }
             ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
+                self.note_uploads(&reports);
                 self.handle(Event::Reports { executor, reports });
             }
             ExecutorEvent::Frame(FromExecutor::Recalled(attempts)) => {
@@ -357,11 +379,12 @@ impl Core {
     }
 
     async fn farewell(&mut self, succeeded: bool) {
-        let links = std::mem::take(&mut self.executors);
-        for link in links.values() {
+        for link in self.executors.values() {
             link.send(ToExecutor::Stop);
         }
         self.slot.kill();
+        self.finish_storing().await;
+        let links = std::mem::take(&mut self.executors);
         if let Some(ClusterSide { master, endpoint, .. }) = self.cluster.take() {
             master.finish(succeeded).await;
             drop(links);
@@ -428,6 +451,7 @@ async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSi
         grants: config.grants.clone(),
         settings: config.settings.clone(),
         request: config.request,
+        store: config.store.clone(),
     };
     let master_address = cluster.master;
     let module = config.module.clone();

@@ -28,8 +28,10 @@ use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, ModuleHash};
 use offshoot_proto::outcome::TaskFailure;
 use offshoot_proto::settings::Settings;
+use offshoot_proto::store::StoreOptions;
 use offshoot_sandbox::compile::Artifact;
 use offshoot_sandbox::slots::Slots;
+use offshoot_store::Stores;
 use scheduler::StageProgress;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -58,6 +60,8 @@ pub struct Config {
     pub settings: Settings,
     /// What it asks of the cluster.
     pub request: ResourceRequest,
+    /// How it reaches object stores.
+    pub store: StoreOptions,
     /// Bytes that `main`'s memory may have.
     pub driver_memory_bytes: u64,
 }
@@ -78,6 +82,8 @@ pub struct Ports {
     pub network: Arc<dyn Network>,
     /// Slot processes, for `main`.
     pub slots: Arc<dyn Slots>,
+    /// Object stores.
+    pub stores: Arc<dyn Stores>,
     /// Who watches.
     pub observer: Box<dyn Observer>,
     /// Ends the application when it resolves: a person's Ctrl-C.

@@ -211,7 +211,8 @@ mod tests {
         let path = output.staging().join(format!("part-{partition:05}.7"));
         fs::write(&path, bytes).unwrap();
         let path = path.to_str().unwrap().to_owned();
-        StagedPart { path, length: bytes.len() as u64, checksum: crc32fast::hash(bytes) }
+        let checksum = crc32fast::hash(bytes);
+        StagedPart { path, length: bytes.len() as u64, checksum, upload: None }
     }
 
     fn names(directory: &Path) -> Vec<String> {

@@ -21,6 +21,7 @@ mod slot_task;
 use crate::launch::ExecutorStart;
 use offshoot_net::{BindError, Endpoint, Network, Role};
 use offshoot_sandbox::slots::Slots;
+use offshoot_store::{RemoteFiles, Stores};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -38,6 +39,10 @@ const DRIVER_LEASE: Duration = Duration::from_secs(4);
 /// when the process is gone, and peers need no more than to see it go.
 const FAREWELL: Duration = Duration::from_millis(5);
 
+/// How long the end of an executor waits for stores to forget what it has uploaded for nobody. Less
+/// than its worker waits before it kills it.
+const ABORTS_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often the executor says that it is here.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -48,6 +53,8 @@ pub struct Ports {
     pub network: Arc<dyn Network>,
     /// Slot processes.
     pub slots: Arc<dyn Slots>,
+    /// Object stores.
+    pub stores: Arc<dyn Stores>,
 }
 
 /// Why an executor ended, other than as it should.
@@ -100,9 +107,13 @@ pub async fn run(
     let endpoint = Arc::new(bind(&start, &ports).await?);
     let local = endpoint.local_address().map_err(ExecutorError::Address)?;
     let address = SocketAddr::new(start.advertise.unwrap_or(local.ip()), local.port());
+    let app = &start.launch.app;
+    let remote = RemoteFiles::new(ports.stores.clone(), &app.grants, app.store.clone());
+    let files = (files, remote.clone());
     let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
     let _ = ready.send(address);
     let result = offshoot_net::run_as_task(core.run(shutdown)).await;
+    let _ = tokio::time::timeout(ABORTS_WITHIN, remote.abort_all()).await;
     // A driver that is gone does not answer; nobody waits for it.
     let closing = endpoint.close("the executor has ended");
     let _ = tokio::time::timeout(FAREWELL, closing).await;

@@ -119,7 +119,7 @@ pub enum ResultOrder {
 /// Where a job commits what its tasks wrote with `output_write`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSpec {
-    /// A directory that does not exist yet, under a grant to write.
+    /// A directory that does not exist yet, under a grant to write; `s3://bucket/prefix` likewise.
     pub path: String,
     /// Part files are called `<prefix>00000`.
     pub prefix: String,
@@ -145,11 +145,11 @@ pub struct JobSpec {
 /// A file as the driver saw it when it listed its inputs. A task that finds another file fails.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InputFile {
-    /// Absolute path.
+    /// Absolute path; or a URL with the version that was listed, `s3://bucket/key#etag=VERSION`.
     pub path: String,
     /// Length in bytes.
     pub length: u64,
-    /// Time of last modification, in nanoseconds since 1970.
+    /// Time of last modification, in nanoseconds since 1970; whole seconds for a URL.
     pub modified_nanos: i64,
 }
 
@@ -187,7 +187,7 @@ pub enum Source {
     /// The files that match a path: postcard `Vec<InputFile>`, sorted by path. Only in `main`.
     /// A directory stands for the files in it whose names start with neither `.` nor `_`.
     Listing {
-        /// A file, a directory or a glob pattern.
+        /// A file, a directory or a glob pattern; a URL likewise.
         pattern: String,
     },
     /// What some map partitions of `writer` wrote for `reducer`, in order of map partition.

@@ -3,6 +3,7 @@
 use crate::grants::Grants;
 use crate::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
 use crate::settings::Settings;
+use crate::store::StoreOptions;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -21,6 +22,8 @@ pub struct AppSpec {
     pub settings: Settings,
     /// What it asks of the cluster.
     pub request: ResourceRequest,
+    /// How its executors reach object stores. Never written to a disk, never told a guest.
+    pub store: StoreOptions,
 }
 
 /// What an application asks of the cluster.

@@ -14,7 +14,10 @@ pub struct Grants {
     pub environment: Vec<(String, String)>,
 }
 
-/// A path of the submitting machine and how the guest calls it.
+/// How the URLs begin that stand beside local paths: object stores, and servers to read from.
+const REMOTE: [&str; 3] = ["s3://", "http://", "https://"];
+
+/// A path of the submitting machine and how the guest calls it, or a URL as both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathGrant {
     /// As the user wrote it: what a guest's path is compared with.
@@ -30,6 +33,11 @@ pub enum Access {
     Read,
     /// Create, change or remove it.
     Write,
+}
+
+/// Whether a path is the URL of something that is no file of this machine.
+pub fn is_remote(path: &str) -> bool {
+    REMOTE.iter().any(|scheme| path.starts_with(scheme))
 }
 
 impl Access {

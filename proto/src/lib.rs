@@ -23,3 +23,4 @@ mod raw_bytes;
 pub mod settings;
 pub mod snapshot;
 pub mod stage;
+pub mod store;

@@ -216,8 +216,24 @@ pub enum Request {
     /// `parallelism`.
     Parallelism,
     // -- a task's
-    /// `stream_open` of a file; answered with its descriptor.
-    OpenInput(InputFile),
+    /// `stream_open` of a file; answered with its descriptor, or, if it is no file of this machine,
+    /// with the number of a stream of the bytes from `offset` on.
+    OpenInput {
+        /// The file as it was listed.
+        file: InputFile,
+        /// First byte that is wanted.
+        offset: u64,
+    },
+    /// More of the stream that `OpenInput` opened; answered by [`Reply::Input`].
+    PullInput {
+        /// From the reply to `OpenInput`.
+        stream: u32,
+    },
+    /// The stream is not needed any more. Not answered.
+    CloseInput {
+        /// From the reply to `OpenInput`.
+        stream: u32,
+    },
     /// `stream_open` of a shuffle.
     OpenShuffle {
         /// The running attempt.
@@ -281,6 +297,8 @@ pub enum Reply {
     Blocks(#[serde(with = "crate::raw_bytes")] Vec<u8>),
     /// Every map partition has been read.
     BlocksEnd,
+    /// The next bytes of an input; none at its end.
+    Input(#[serde(with = "crate::raw_bytes")] Vec<u8>),
     /// The answer to a path operation.
     Path(PathReply),
     /// It failed: a code of the ABI and a sentence.

@@ -55,12 +55,24 @@ pub enum ResultPlace {
 /// A part of an output that waits to be committed by the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedPart {
-    /// Absolute path of the staged file.
+    /// Absolute path of the staged file; of an upload, the URL of the object that it will be.
     pub path: String,
     /// Length in bytes.
     pub length: u64,
     /// CRC-32 of the whole file.
     pub checksum: u32,
+    /// What has been uploaded, if the output is not a directory.
+    pub upload: Option<StagedUpload>,
+}
+
+/// A multipart upload that is whole and not completed: nobody can see it until the driver
+/// completes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedUpload {
+    /// The store's name for it.
+    pub id: String,
+    /// The store's names for its parts, in order.
+    pub parts: Vec<String>,
 }
 
 /// Why an attempt failed.

@@ -31,9 +31,10 @@ pub enum StageKind {
         /// How many reduce partitions there are.
         reducers: u32,
     },
-    /// A part file each, staged in this directory: `<staging>/<prefix><partition>.<attempt>`.
+    /// A part file each, staged in this directory: `<staging>/<prefix><partition>.<attempt>`. In an
+    /// object store, an upload each that waits to be completed: `<staging>/<prefix><partition>`.
     Output {
-        /// Absolute path of the staging directory.
+        /// Absolute path of the staging directory, or the URL of the output.
         staging: String,
         /// How part files begin.
         prefix: String,

@@ -37,7 +37,7 @@ mod tests;
 
 pub use error::BrokerError;
 
-use offshoot_proto::grants::{Access, Grants};
+use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::link::{PathReply, PathRequest};
 use place::{Place, Root, is_beneath, normal};
 use std::os::fd::OwnedFd;
@@ -79,7 +79,9 @@ impl Broker {
         let read = grants.read.iter().map(|grant| (grant, false));
         let write = grants.write.iter().map(|grant| (grant, true));
         let mut roots = Vec::<Root>::new();
-        for (grant, writable) in read.chain(write) {
+        // What is no file has no descriptor: `offshoot-store` looks at those grants.
+        let local = read.chain(write).filter(|(grant, _)| !is_remote(&grant.guest));
+        for (grant, writable) in local {
             // Listings name files by their absolute paths, so those must open too.
             for guest in [&grant.guest, &grant.host] {
                 let guest = normal(guest);

@@ -2,3 +2,4 @@
 #![forbid(unsafe_code)]
 
 pub mod guests;
+pub mod s3;

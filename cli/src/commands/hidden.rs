@@ -4,6 +4,7 @@ use offshoot_host::executor;
 use offshoot_host::launch::executor_main;
 use offshoot_net::UdpNetwork;
 use offshoot_sandbox::slots::{ProcessSlots, slot_main, spawner_main};
+use offshoot_store::SystemStores;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ fn run_executor(name: &str) -> ExitCode {
         Ok(slots) => slots,
         Err(error) => return ended("executor", Err(format!("starting the spawner: {error}"))),
     };
-    let ports = executor::Ports { network: Arc::new(UdpNetwork), slots };
+    let ports =
+        executor::Ports { network: Arc::new(UdpNetwork), slots, stores: Arc::new(SystemStores) };
     let run = executor_main(|start, code, description, ready, shutdown| {
         executor::run(start, code, description, ports, ready, shutdown)
     });

@@ -14,8 +14,10 @@ use offshoot_net::UdpNetwork;
 use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::id::ModuleHash;
 use offshoot_proto::settings::Settings;
+use offshoot_proto::store::StoreOptions;
 use offshoot_sandbox::compile::{CompileError, ModuleCache};
 use offshoot_sandbox::slots::ProcessSlots;
+use offshoot_store::SystemStores;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,10 +46,10 @@ pub(crate) struct Arguments {
     /// A setting of the job (docs/settings.md).
     #[arg(long, value_name = "KEY=VALUE")]
     conf: Vec<String>,
-    /// A file or directory that the job may read.
+    /// A file or directory that the job may read, or s3://BUCKET/PREFIX, or http(s)://HOST/PATH.
     #[arg(long, value_name = "PATH")]
     allow_read: Vec<PathBuf>,
-    /// A file or directory that the job may write.
+    /// A file or directory that the job may write, or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "PATH")]
     allow_write: Vec<PathBuf>,
     /// The job.
@@ -76,6 +78,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let ports = Ports {
             network: Arc::new(UdpNetwork),
             slots,
+            stores: Arc::new(SystemStores),
             observer: Box::new(Terminal::new(embedded.is_none())),
             stop: Box::pin(async move { stop.asked().await }),
         };
@@ -109,6 +112,11 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
         return Err(Failure::usage("--driver-memory: main is a 32-bit program, at most 4 GiB"));
     }
     let grants = grants::grants(&arguments.allow_read, &arguments.allow_write)?;
+    // Nobody gets credentials who has no use for them.
+    let store = match grants::any_remote(&grants) {
+        true => StoreOptions::from_environment(|name| std::env::var(name).ok()),
+        false => StoreOptions::default(),
+    };
     let path = &arguments.module;
     let shown = path.display();
     let module =
@@ -137,6 +145,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             executor_memory_bytes: arguments.executor_memory,
             total_cores: arguments.total_executor_cores,
         },
+        store,
         driver_memory_bytes: arguments.driver_memory,
     })
 }

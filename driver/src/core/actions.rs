@@ -1,6 +1,6 @@
 //! What the scheduler has decided, done.
 
-use super::{Core, JobState, Waiting};
+use super::{Core, JobOutput, JobState, Waiting};
 use crate::DriverError;
 use crate::results::{Entry, Next};
 use crate::scheduler::{Action, Event};
@@ -84,7 +84,10 @@ impl Core {
             return;
         };
         if let (Some(output), Some(staged)) = (&mut job.output, done.staged) {
-            output.add(partition, staged);
+            match output {
+                JobOutput::Local(output) => output.add(partition, staged),
+                JobOutput::Remote(output) => output.add(partition, staged),
+            }
             return;
         }
         let entry = match done.result {
@@ -109,23 +112,29 @@ impl Core {
         if matches!(job.state, JobState::Failed(..)) {
             return;
         }
-        job.state = JobState::Finished;
-        if let Some(output) = job.output.take()
-            && let Err(error) = output.commit()
-        {
-            job.state = JobState::Failed(code::JOB_FAILED, error.to_string());
+        match job.output.take() {
+            Some(JobOutput::Remote(output)) => return self.commit_remote(id, output),
+            Some(JobOutput::Local(output)) => {
+                if let Err(error) = output.commit() {
+                    job.state = JobState::Failed(code::JOB_FAILED, error.to_string());
+                    return;
+                }
+            }
+            None => {}
         }
+        job.state = JobState::Finished;
     }
 
     fn on_job_failed(&mut self, id: JobId, message: String) {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        if let Some(output) = job.output.take() {
-            output.abandon();
-        }
+        let output = job.output.take();
         if !matches!(job.state, JobState::Failed(..)) {
             job.state = JobState::Failed(code::JOB_FAILED, message);
+        }
+        if let Some(output) = output {
+            self.abandon(output);
         }
     }
 

@@ -1,11 +1,12 @@
 //! What `main` asks for.
 
-use super::{Core, Job, JobState, Waiting, ask_cores};
+use super::{Core, Job, JobOutput, JobState, Waiting, ask_cores};
 use crate::DriverError;
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Event, JobSubmission};
-use offshoot_proto::abi::{JobSpec, code};
+use offshoot_proto::abi::{JobSpec, OutputSpec, code};
+use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{JobId, SnapshotId};
 use offshoot_proto::limits::SNAPSHOTS_LIVE_MAX;
 use offshoot_proto::link::{PathReply, Reply, Request};
@@ -54,10 +55,14 @@ impl Core {
             Request::DropJob(job) => {
                 if let Some(dropped) = self.jobs.remove(&job) {
                     if let Some(output) = dropped.output {
-                        output.abandon();
+                        self.abandon(output);
                     }
                     self.handle(Event::JobDropped(job));
                 }
+                Ok(())
+            }
+            Request::ListInputs { pattern } if is_remote(&pattern) => {
+                self.list_remote(pattern);
                 Ok(())
             }
             Request::ListInputs { pattern } => {
@@ -67,7 +72,7 @@ impl Core {
                     Err(error) => refused(error.code(), &error),
                 })
             }
-            Request::OpenInput(file) => match self.broker.open_input(&file) {
+            Request::OpenInput { file, .. } => match self.broker.open_input(&file) {
                 Ok(descriptor) => self.reply_with(Reply::Descriptor, Some(descriptor)),
                 Err(error) => self.reply(refused(error.code(), &error)),
             },
@@ -91,13 +96,14 @@ impl Core {
             }
             Request::OpenShuffle { .. }
             | Request::PullShuffle { .. }
+            | Request::PullInput { .. }
             | Request::OpenShuffleSink(_)
             | Request::OpenOutputSink(..)
             | Request::OpenSpill(_) => {
                 let message = "only a task may do this; this is main".to_owned();
                 self.reply(Reply::Error { code: code::NOT_HERE, message })
             }
-            Request::CloseShuffle { .. } => Ok(()),
+            Request::CloseShuffle { .. } | Request::CloseInput { .. } => Ok(()),
         }
     }
 
@@ -119,11 +125,22 @@ impl Core {
         self.snapshot_live += 1;
         let number = JobId(self.next_job);
         self.next_job += 1;
-        if let Err((code, message)) = self.submit(number, job, id) {
-            self.free_snapshot(id);
-            self.jobs.insert(number, Job::failed(code, message));
-        }
+        let begun = self.begin(number, job, id);
+        self.refuse_unless(begun, number, id);
         Ok(())
+    }
+
+    /// A job that cannot be submitted fails when the guest asks for its results.
+    pub(super) fn refuse_unless(
+        &mut self,
+        submitted: Result<(), (i32, String)>,
+        job: JobId,
+        snapshot: SnapshotId,
+    ) {
+        if let Err((code, message)) = submitted {
+            self.free_snapshot(snapshot);
+            self.jobs.insert(job, Job::failed(code, message));
+        }
     }
 
     /// Gives up what was computed in the oldest snapshot that no job uses.
@@ -158,7 +175,8 @@ impl Core {
         Ok(())
     }
 
-    fn submit(
+    /// Submits a job once there is a place for its output.
+    fn begin(
         &mut self,
         job: JobId,
         spec: JobSpec,
@@ -168,20 +186,41 @@ impl Core {
             return Err((code::INVALID, error));
         }
         self.check_memory()?;
-        let mut output = None;
-        let mut kind = StageKind::Result;
-        if let Some(wanted) = &spec.output {
-            let path = self.broker.check_output_dir(&wanted.path);
-            let path = path.map_err(|error| (error.code(), error.to_string()))?;
-            let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
-            let key = format!("{}-{}", app.unwrap_or_default(), self.outputs);
+        let Some(wanted) = &spec.output else {
+            return self.submit(job, spec, snapshot, None);
+        };
+        let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
+        let key = format!("{}-{}", app.unwrap_or_default(), self.outputs);
+        if is_remote(&wanted.path) {
             self.outputs += 1;
-            let begun = Output::begin(path.into(), key, &wanted.prefix)
-                .map_err(|error| (code::IO, error.to_string()))?;
-            let staging = begun.staging().to_string_lossy().into_owned();
-            kind = StageKind::Output { staging, prefix: wanted.prefix.clone() };
-            output = Some(begun);
+            self.begin_remote(job, spec, snapshot, key);
+            return Ok(());
         }
+        let path = self.broker.check_output_dir(&wanted.path);
+        let path = path.map_err(|error| (error.code(), error.to_string()))?;
+        self.outputs += 1;
+        let begun = Output::begin(path.into(), key, &wanted.prefix)
+            .map_err(|error| (code::IO, error.to_string()))?;
+        self.submit(job, spec, snapshot, Some(JobOutput::Local(begun)))
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        job: JobId,
+        spec: JobSpec,
+        snapshot: SnapshotId,
+        output: Option<JobOutput>,
+    ) -> Result<(), (i32, String)> {
+        let staging = output.as_ref().map(|output| match output {
+            JobOutput::Local(output) => output.staging().to_string_lossy().into_owned(),
+            JobOutput::Remote(output) => output.staging(),
+        });
+        let kind = match (staging, &spec.output) {
+            (Some(staging), Some(OutputSpec { prefix, .. })) => {
+                StageKind::Output { staging, prefix: prefix.clone() }
+            }
+            _ => StageKind::Result,
+        };
         // A job with an output has no results: what there is of them is complete at once.
         let wanted = if output.is_some() { vec![] } else { self.partitions_of(&spec) };
         let results = Results::new(spec.order, wanted, self.settings.max_result_bytes);
@@ -190,7 +229,7 @@ impl Core {
         let submission = JobSubmission { job, spec, snapshot, kind };
         if let Err(error) = self.scheduler.submit(now, submission, &mut self.actions) {
             if let Some(Job { output: Some(output), .. }) = self.jobs.remove(&job) {
-                output.abandon();
+                self.abandon(output);
             }
             return Err((code::INVALID, error.to_string()));
         }

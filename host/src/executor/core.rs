@@ -15,6 +15,7 @@ use offshoot_proto::link::{SlotStage, ToSlot};
 use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::door::DoorListener;
+use offshoot_store::RemoteFiles;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
@@ -54,7 +55,7 @@ impl Core {
         description: OwnedFd,
         ports: Ports,
         endpoint: Arc<Endpoint>,
-        files: AppFiles,
+        (files, remote): (AppFiles, RemoteFiles),
     ) -> Self {
         let start = Arc::new(start);
         let held = HeldResults::default();
@@ -66,6 +67,7 @@ impl Core {
             slots: ports.slots,
             broker: Broker::for_tasks(&start.launch.app.grants),
             files,
+            remote,
             fetcher: Fetcher::new(endpoint.clone()),
             held: held.clone(),
             counters: Counters::default(),

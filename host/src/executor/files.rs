@@ -7,7 +7,7 @@ use super::ExecutorError;
 use crate::launch::ExecutorStart;
 use crate::shuffle_service::index;
 use offshoot_proto::block::ShuffleIndex;
-use offshoot_proto::grants::{Access, Grants};
+use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::stage::StageKind;
 use rustix::fs::{Mode, OFlags, open};
@@ -94,6 +94,7 @@ impl AppFiles {
             StageKind::ShuffleWrite { .. } => {
                 self.map_path(node, map, attempt).with_added_extension("data.new")
             }
+            StageKind::Output { staging, .. } if is_remote(staging) => return,
             StageKind::Output { staging, prefix } => part_path(staging, prefix, map, attempt),
         };
         // It may never have been opened.

@@ -12,6 +12,8 @@ use super::core::HeldResults;
 use super::fetch::{Fetcher, ShuffleStream};
 use super::files::{AppFiles, part_path};
 use crate::launch::ExecutorStart;
+use offshoot_proto::block::ShuffleIndex;
+use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition, StageRunId};
 use offshoot_proto::link::{FromSlot, SlotReport, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::outcome::{
@@ -21,7 +23,9 @@ use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::slots::{SlotConnection, Slots};
+use offshoot_store::{Input, RemoteFiles};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,6 +40,7 @@ pub(super) struct SlotContext {
     pub(super) slots: Arc<dyn Slots>,
     pub(super) broker: Broker,
     pub(super) files: AppFiles,
+    pub(super) remote: RemoteFiles,
     pub(super) fetcher: Fetcher,
     pub(super) held: HeldResults,
     pub(super) counters: Counters,
@@ -68,6 +73,10 @@ pub(super) enum SlotEvent {
     Lost(String),
 }
 
+/// What an attempt has written: the index of its shuffle file, length and checksum of its output,
+/// the file of that if it is to be uploaded, and its result.
+type Written = (Option<ShuffleIndex>, Option<(u64, u32)>, Option<File>, Vec<u8>);
+
 /// The task's state.
 struct SlotTask {
     slot: usize,
@@ -76,7 +85,11 @@ struct SlotTask {
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
     /// Those of them that have a file for spilled runs.
     spilling: BTreeSet<AttemptId>,
+    /// What attempts write that will be uploaded: files without a name.
+    staged: BTreeMap<AttemptId, File>,
     streams: BTreeMap<u32, ShuffleStream>,
+    inputs: BTreeMap<u32, Input>,
+    /// Numbers of both.
     next_stream: u32,
     /// What the slot need not know before its next order.
     later: Vec<ToSlot>,
@@ -100,10 +113,32 @@ pub(super) fn start(slot: usize, context: Arc<SlotContext>) -> mpsc::UnboundedSe
             let how = task.live(&mut commands).await;
             let Some(how) = how else { return };
             task.discard();
+            // What was being uploaded is nobody's any more.
+            let remote = context.remote.clone();
+            tokio::spawn(async move { remote.abort_left().await });
             let _ = context.events.send((slot, SlotEvent::Lost(how)));
         }
     });
     sender
+}
+
+/// Does what may take long. Orders must not wait for it; above all, Kill must not.
+async fn hearing<T>(
+    work: impl Future<Output = T>,
+    commands: &mut mpsc::UnboundedReceiver<SlotCommand>,
+    waiting: &mut Vec<SlotCommand>,
+) -> Result<T, LinkError> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                None | Some(SlotCommand::Kill) => return Err(LinkError::Closed),
+                Some(command) => waiting.push(command),
+            },
+            done = &mut work => return Ok(done),
+        }
+    }
 }
 
 // === impl SlotTask ===
@@ -116,7 +151,9 @@ impl SlotTask {
             stages: BTreeMap::new(),
             attempts: BTreeMap::new(),
             spilling: BTreeSet::new(),
+            staged: BTreeMap::new(),
             streams: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             next_stream: 0,
             later: Vec::new(),
             forks: 0,
@@ -235,9 +272,13 @@ impl SlotTask {
         match frame {
             FromSlot::Ready => self.tell(SlotEvent::Ready),
             FromSlot::Reports(reports) => {
-                let reports = reports.into_iter().map_while(|report| self.accept(report));
-                let reports = reports.collect::<Vec<_>>();
-                self.tell(SlotEvent::Reports(reports));
+                let mut waiting = Vec::new();
+                let accepting = self.accept_all(reports);
+                hearing(accepting, commands, &mut waiting).await?;
+                for command in waiting {
+                    self.command(process, command)?;
+                }
+                process.flush()?;
             }
             FromSlot::ResultPiece(bytes) => {
                 let limit = self.context.start.launch.app.settings.max_result_bytes;
@@ -254,22 +295,9 @@ impl SlotTask {
                 return Err(LinkError::Io(io::Error::other("a task slot has no main")));
             }
             FromSlot::Request(request) => {
-                // Orders must not wait for a slow request; above all, Kill must not.
-                let answer = requests::answer(self, request);
                 let mut waiting = Vec::new();
-                let reply = {
-                    tokio::pin!(answer);
-                    loop {
-                        tokio::select! {
-                            biased;
-                            command = commands.recv() => match command {
-                                None | Some(SlotCommand::Kill) => return Err(LinkError::Closed),
-                                Some(command) => waiting.push(command),
-                            },
-                            reply = &mut answer => break reply,
-                        }
-                    }
-                };
+                let answer = requests::answer(self, request);
+                let reply = hearing(answer, commands, &mut waiting).await?;
                 if let Some((reply, descriptors)) = reply {
                     process.send(&ToSlot::Reply(reply), descriptors)?;
                 }
@@ -287,12 +315,37 @@ impl SlotTask {
         let _ = self.context.events.send((self.slot, event));
     }
 
+    /// Passes reports on, until one that the slot made up.
+    async fn accept_all(&mut self, reports: Vec<SlotReport>) {
+        let mut accepted = Vec::new();
+        for report in reports {
+            let Some(report) = self.accept(report).await else { break };
+            // The driver answers for an upload only once it has heard of it.
+            let uploaded = matches!(
+                &report.outcome,
+                TaskOutcome::Done(TaskDone {
+                    staged: Some(StagedPart { upload: Some(_), .. }),
+                    ..
+                })
+            );
+            accepted.push(report);
+            if uploaded {
+                self.tell(SlotEvent::Reports(std::mem::take(&mut accepted)));
+            }
+        }
+        if !accepted.is_empty() {
+            self.tell(SlotEvent::Reports(accepted));
+        }
+    }
+
     /// Checks a report and commits what the attempt wrote. None if the slot made it up.
-    fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
+    async fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
         let SlotReport { mut report, shuffle, staged, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
         self.spilling.remove(&report.attempt);
         self.streams.clear();
+        self.inputs.clear();
+        let file = self.staged.remove(&report.attempt);
         let new_forks = forks.saturating_sub(self.forks);
         self.forks = forks;
         self.context.counters.forks.fetch_add(new_forks, Relaxed);
@@ -300,7 +353,8 @@ impl SlotTask {
         let pieces = std::mem::take(&mut self.pieces);
         if let TaskOutcome::Done(done) = &mut report.outcome {
             let attempt = report.attempt;
-            let committed = self.commit(&stage, partition, attempt, done, shuffle, staged, pieces);
+            let what = (shuffle, staged, file, pieces);
+            let committed = self.commit(&stage, partition, attempt, done, what).await;
             if let Err(message) = committed {
                 report.outcome = TaskOutcome::Failed(TaskFailure::Host { message });
             }
@@ -317,16 +371,13 @@ impl SlotTask {
         Some(report)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one report")]
-    fn commit(
-        &self,
+    async fn commit(
+        &mut self,
         stage: &StageRun,
         partition: Partition,
         attempt: AttemptId,
         done: &mut TaskDone,
-        shuffle: Option<offshoot_proto::block::ShuffleIndex>,
-        staged: Option<(u64, u32)>,
-        pieces: Vec<u8>,
+        (shuffle, staged, file, pieces): Written,
     ) -> Result<(), String> {
         match &stage.kind {
             StageKind::Result => {}
@@ -342,9 +393,18 @@ impl SlotTask {
             }
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;
-                let path = part_path(staging, prefix, partition, attempt);
-                let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
-                done.staged = Some(StagedPart { path, length, checksum });
+                done.staged = Some(if is_remote(staging) {
+                    // A task that wrote nothing opened nothing.
+                    let empty = || self.context.files.spill().map(File::from);
+                    let file = file.map_or_else(empty, Ok).map_err(|error| error.to_string())?;
+                    let url = format!("{staging}/{prefix}{:05}", partition.0);
+                    let uploaded = self.context.remote.upload(&url, &file, length, checksum).await;
+                    uploaded.map_err(|error| error.to_string())?
+                } else {
+                    let path = part_path(staging, prefix, partition, attempt);
+                    let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
+                    StagedPart { path, length, checksum, upload: None }
+                });
             }
         }
         if let ResultPlace::Held { length } = done.result {
@@ -359,6 +419,7 @@ impl SlotTask {
 
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
+        self.inputs.clear();
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
             self.context.files.discard(&stage.kind, stage.node, partition, attempt);
         }

@@ -31,6 +31,7 @@ pub(crate) fn order(executor: ExecutorId, module: u8) -> LaunchExecutor {
             executor_memory_bytes: memory_bytes,
             total_cores: None,
         },
+        store: Default::default(),
     };
     LaunchExecutor { executor, cores: 1, memory_bytes, app, credential: vec![1, 2, 3] }
 }

@@ -204,6 +204,7 @@ pub(crate) fn app(module: &[u8]) -> AppSpec {
             executor_memory_bytes: GIB,
             total_cores: None,
         },
+        store: Default::default(),
     }
 }
 

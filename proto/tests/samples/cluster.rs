@@ -9,6 +9,7 @@ use offshoot_proto::cluster::{
 use offshoot_proto::grants::{Grants, PathGrant};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
+use offshoot_proto::store::StoreOptions;
 use std::net::SocketAddr;
 
 variants!(FromWorker: Register, Heartbeat, ExecutorReady, ExecutorGone, Renew);
@@ -183,6 +184,13 @@ fn app() -> AppSpec {
             executor_cores: Some(2),
             executor_memory_bytes: 1 << 30,
             total_cores: None,
+        },
+        store: StoreOptions {
+            access_key_id: Some("id".into()),
+            secret_access_key: Some("secret".into()),
+            session_token: None,
+            region: Some("eu-1".into()),
+            endpoint: Some("http://store:9000".into()),
         },
     }
 }

@@ -19,12 +19,12 @@ variants!(FromSlot: Ready, Reports, Request, ResultPiece, Output, MainEnded);
 variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
-    OpenInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink, OpenOutputSink, OpenSpill,
-    Path, Updates
+    OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
+    OpenOutputSink, OpenSpill, Path, Updates
 );
 variants!(
-    Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Path, Error,
-    Failed
+    Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
+    Error, Failed
 );
 variants!(
     PathOperation: Open, Stat, List, CreateDirectory, RemoveFile, RemoveDirectory, Rename,
@@ -128,7 +128,9 @@ fn requests() -> Vec<Request> {
         Request::DropJob(JobId(1)),
         Request::ListInputs { pattern: "/data/in/*.txt".into() },
         Request::Parallelism,
-        Request::OpenInput(abi::file()),
+        Request::OpenInput { file: abi::file(), offset: 1 << 20 },
+        Request::PullInput { stream: 7 },
+        Request::CloseInput { stream: 7 },
         Request::Updates { capacity: 1 << 17 },
         Request::OpenShuffle {
             attempt,
@@ -189,6 +191,7 @@ fn replies() -> Vec<Reply> {
         Reply::BlockFiles(vec![file]),
         Reply::Blocks(vec![3, 0, 0, 0, 3, 0, 0, 0]),
         Reply::BlocksEnd,
+        Reply::Input(vec![1, 2, 3]),
         Reply::Error { code: code::DENIED, message: "--allow-read would allow it".into() },
         Reply::Failed(TaskFailure::Killed),
     ];

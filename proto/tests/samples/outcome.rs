@@ -3,7 +3,7 @@
 use super::{Sample, sample, samples, variants};
 use offshoot_proto::id::{AttemptId, NodeId, Partition, WorkerId};
 use offshoot_proto::outcome::{
-    ResultPlace, StagedPart, TaskDone, TaskFailure, TaskOutcome, TaskReport,
+    ResultPlace, StagedPart, StagedUpload, TaskDone, TaskFailure, TaskOutcome, TaskReport,
 };
 
 variants!(TaskOutcome: Done, Failed);
@@ -57,6 +57,7 @@ pub fn reports() -> Vec<TaskReport> {
         path: "/data/out/.staging/part-00000.9".into(),
         length: 300,
         checksum: 0xDEAD_BEEF,
+        upload: Some(StagedUpload { id: "upload".into(), parts: vec!["etag".into()] }),
     };
     let done = TaskDone {
         updates: vec![0xAB; 3],

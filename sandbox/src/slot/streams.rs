@@ -30,10 +30,29 @@ pub(super) struct Streams {
 }
 
 enum Stream {
-    File { file: File, offset: u64 },
-    Shuffle { stream: u32, reader: BlockReader, ended: bool },
-    Spill { extents: Vec<Extent> },
-    Bytes { bytes: Vec<u8>, at: usize },
+    File {
+        file: File,
+        offset: u64,
+    },
+    Shuffle {
+        stream: u32,
+        reader: BlockReader,
+        ended: bool,
+    },
+    Spill {
+        extents: Vec<Extent>,
+    },
+    /// An input that its owner reads.
+    Input {
+        stream: u32,
+        bytes: Vec<u8>,
+        at: usize,
+        ended: bool,
+    },
+    Bytes {
+        bytes: Vec<u8>,
+        at: usize,
+    },
 }
 
 /// The runs that a task has spilled, in one file.
@@ -107,14 +126,20 @@ impl Stream {
                 }
                 Ok(Some(count))
             }
-            Self::Bytes { bytes, at } => {
-                let count = out.len().min(bytes.len() - *at);
-                out[..count].copy_from_slice(&bytes[*at..*at + count]);
-                *at += count;
-                Ok(Some(count))
-            }
+            Self::Input { bytes, at, ended, .. } => match copy(bytes, at, out) {
+                0 if !*ended && !out.is_empty() => Ok(None),
+                count => Ok(Some(count)),
+            },
+            Self::Bytes { bytes, at } => Ok(Some(copy(bytes, at, out))),
         }
     }
+}
+
+fn copy(bytes: &[u8], at: &mut usize, out: &mut [u8]) -> usize {
+    let count = out.len().min(bytes.len() - *at);
+    out[..count].copy_from_slice(&bytes[*at..*at + count]);
+    *at += count;
+    count
 }
 
 enum ReadFailed {
@@ -162,11 +187,13 @@ impl SlotState {
         let stream = match source {
             Source::File { file, offset } => {
                 self.only_in_task("stream_open of a file")?;
-                let reply = self.request(Request::OpenInput(file), vec![])?;
-                let (Reply::Descriptor, Some(file)) = reply else {
-                    return Err(CallError::Ends(unexpected_reply()));
-                };
-                Stream::File { file: file.into(), offset }
+                match self.request(Request::OpenInput { file, offset }, vec![])? {
+                    (Reply::Descriptor, Some(file)) => Stream::File { file: file.into(), offset },
+                    (Reply::Number(stream), None) => {
+                        Stream::Input { stream, bytes: Vec::new(), at: 0, ended: false }
+                    }
+                    _ => return Err(CallError::Ends(unexpected_reply())),
+                }
             }
             Source::Shuffle { writer, reducer } => self.open_shuffle(writer, reducer, None)?,
             Source::Blocks { writer, reducer, maps } => {
@@ -226,15 +253,40 @@ impl SlotState {
     /// `stream_close`.
     pub(crate) fn stream_close(&mut self, handle: i32) -> Outcome {
         let closed = self.streams.entry(handle, "stream_close")?.take();
-        if let Some(Stream::Shuffle { stream, ended: false, .. }) = closed {
-            let request = Request::CloseShuffle { stream };
-            self.send(&offshoot_proto::link::FromSlot::Request(request), vec![])?;
-        }
+        let request = match closed {
+            Some(Stream::Shuffle { stream, ended: false, .. }) => Request::CloseShuffle { stream },
+            Some(Stream::Input { stream, ended: false, .. }) => Request::CloseInput { stream },
+            _ => return Ok(0),
+        };
+        self.send(&offshoot_proto::link::FromSlot::Request(request), vec![])?;
         Ok(0)
     }
 
-    /// Asks the owner for more of a shuffle.
+    /// Asks the owner for more of what it reads.
     fn pull(&mut self, handle: i32) -> Result<(), CallError> {
+        match self.streams.entry(handle, "stream_read")? {
+            Some(Stream::Input { .. }) => self.pull_input(handle),
+            _ => self.pull_shuffle(handle),
+        }
+    }
+
+    fn pull_input(&mut self, handle: i32) -> Result<(), CallError> {
+        let Some(Stream::Input { stream, .. }) = self.streams.entry(handle, "stream_read")? else {
+            return Ok(());
+        };
+        let request = Request::PullInput { stream: *stream };
+        let (Reply::Input(next), _) = self.request(request, vec![])? else {
+            return Err(CallError::Ends(unexpected_reply()));
+        };
+        let entry = self.streams.entry(handle, "stream_read")?;
+        if let Some(Stream::Input { bytes, at, ended, .. }) = entry {
+            *ended = next.is_empty();
+            (*bytes, *at) = (next, 0);
+        }
+        Ok(())
+    }
+
+    fn pull_shuffle(&mut self, handle: i32) -> Result<(), CallError> {
         let number = match self.streams.entry(handle, "stream_read")? {
             Some(Stream::Shuffle { stream, .. }) => *stream,
             _ => return Ok(()),

@@ -38,7 +38,8 @@ impl Launch for SimLaunch {
         Box::pin(async move {
             let (network, process) = self.network.process();
             let slots = self.slots.clone();
-            let ports = executor::Ports { network: Arc::new(network), slots };
+            let stores = Arc::new(offshoot_store::SystemStores);
+            let ports = executor::Ports { network: Arc::new(network), slots, stores };
             let (ready_sender, ready) = oneshot::channel();
             let (stop, stopped) = oneshot::channel();
             let (code, description) = (artifact.code.into(), artifact.description.into());

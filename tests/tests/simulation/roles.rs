@@ -133,11 +133,13 @@ async fn submit(
             executor_memory_bytes: MEMORY_BYTES,
             total_cores: None,
         },
+        store: Default::default(),
         driver_memory_bytes: MEMORY_BYTES,
     };
     let ports = driver::Ports {
         network: Arc::new(context.network(machine)),
         slots: context.slots.clone(),
+        stores: Arc::new(offshoot_store::SystemStores),
         observer: context.journal.observer(),
         stop: Box::pin(std::future::pending()),
     };

@@ -2,7 +2,8 @@
 
 use super::SlotTask;
 use crate::executor::fetch::ShuffleStream;
-use offshoot_proto::abi::{MapRange, code};
+use offshoot_proto::abi::{InputFile, MapRange, code};
+use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition};
 use offshoot_proto::link::{Reply, Request};
 use offshoot_proto::outcome::TaskFailure;
@@ -11,7 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Streams of shuffles that one task may have open.
+/// Streams of shuffles that one task may have open, and inputs that it reads from stores.
 const STREAMS_MAX: usize = 1024;
 
 type Answer = (Reply, Vec<OwnedFd>);
@@ -20,7 +21,15 @@ type Answer = (Reply, Vec<OwnedFd>);
 pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answer> {
     let context = task.context.clone();
     Some(match request {
-        Request::OpenInput(file) => match context.broker.open_input(&file) {
+        Request::OpenInput { file, offset } if is_remote(&file.path) => {
+            (task.open_remote(&file, offset).await, vec![])
+        }
+        Request::PullInput { stream } => (task.pull_remote(stream).await, vec![]),
+        Request::CloseInput { stream } => {
+            task.inputs.remove(&stream);
+            return None;
+        }
+        Request::OpenInput { file, .. } => match context.broker.open_input(&file) {
             Ok(descriptor) => (Reply::Descriptor, vec![descriptor]),
             Err(error) => {
                 let message = error.to_string();
@@ -114,6 +123,31 @@ impl SlotTask {
         Ok(Reply::Number(number))
     }
 
+    async fn open_remote(&mut self, file: &InputFile, offset: u64) -> Reply {
+        if self.inputs.len() >= STREAMS_MAX {
+            return invalid(&format!("{STREAMS_MAX} inputs are open, the limit"));
+        }
+        match self.context.remote.open_input(file, offset).await {
+            Ok(input) => {
+                let number = self.next_stream;
+                self.next_stream += 1;
+                self.inputs.insert(number, input);
+                Reply::Number(number)
+            }
+            Err(error) => Reply::Failed(TaskFailure::Input { message: error.to_string() }),
+        }
+    }
+
+    async fn pull_remote(&mut self, stream: u32) -> Reply {
+        let Some(input) = self.inputs.get_mut(&stream) else {
+            return invalid("no such input");
+        };
+        match input.pull().await {
+            Ok(bytes) => Reply::Input(bytes),
+            Err(error) => Reply::Failed(TaskFailure::Input { message: error.to_string() }),
+        }
+    }
+
     fn shuffle_sink(&self, attempt: AttemptId) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match stage.kind {
@@ -133,9 +167,14 @@ impl SlotTask {
         self.context.files.spill()
     }
 
-    fn output_sink(&self, attempt: AttemptId, claimed: Partition) -> io::Result<OwnedFd> {
+    fn output_sink(&mut self, attempt: AttemptId, claimed: Partition) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match &stage.kind {
+            StageKind::Output { staging, .. } if partition == claimed && is_remote(staging) => {
+                let file = self.context.files.spill()?;
+                self.staged.insert(attempt, file.try_clone()?.into());
+                Ok(file)
+            }
             StageKind::Output { staging, prefix } if partition == claimed => {
                 self.context.files.output_sink(staging, prefix, partition, attempt)
             }

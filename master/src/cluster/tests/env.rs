@@ -147,6 +147,7 @@ pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppS
         grants: Grants::default(),
         settings: Settings::default(),
         request: ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores },
+        store: Default::default(),
     }
 }
 
