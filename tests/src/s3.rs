@@ -1,5 +1,8 @@
 //! A real S3 server on loopback, with a directory as its disk, for as long as a test needs it.
 
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -9,6 +12,8 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -41,6 +46,14 @@ impl S3Server {
     /// # Errors
     /// No port, no disk, no thread.
     pub fn start() -> io::Result<Self> {
+        Self::start_for(usize::MAX)
+    }
+
+    /// Starts one that answers so many requests, and from then on none: it cuts connections.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for(requests: usize) -> io::Result<Self> {
         let disk = tempfile::tempdir()?;
         fs::create_dir(disk.path().join(BUCKET))?;
         let files = FileSystem::new(disk.path())
@@ -53,23 +66,34 @@ impl S3Server {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, mut stopped) = oneshot::channel();
+        let left = Arc::new(AtomicUsize::new(requests));
         let serve = async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
             // Dropping it ends every connection.
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    biased;
-                    _ = &mut stopped => return,
-                    accepted = listener.accept() => {
-                        let Ok((socket, _)) = accepted else { return };
-                        let (service, http) = (service.clone(), Builder::new(TokioExecutor::new()));
-                        connections.spawn(async move {
-                            // A client that goes away is none of the server's business.
-                            let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                        });
-                    }
-                }
+                                   biased;
+                                   _ = &mut stopped => return,
+                                   accepted = listener.accept() => {
+                                       let Ok((socket, _)) = accepted else { return };
+                                       let (service, http) = (service.clone(), Builder::new(TokioExecutor::new()));
+                                       let left = left.clone();
+                                       let service = service_fn(move |request: Request<Incoming>| {
+                                           let take = |left: usize| left.checked_sub(1);
+                                           let answered = left.fetch_update(Relaxed, Relaxed, take).is_ok();
+                                           let answer = answered.then(|| Service::call(&service, request));
+                                           async move {
+                                               let answer = answer.ok_or_else(|| io::Error::other("no more answers"))?;
+                answer.await.map_err(|error| io::Error::other(format!("{error:?}")))
+                                           }
+                                       });
+                                       connections.spawn(async move {
+                                           // A client that goes away is none of the server's business.
+                                           let _ = http.serve_connection(TokioIo::new(socket), service).await;
+                                       });
+                                   }
+                               }
             }
         };
         let thread = thread::Builder::new().name("s3".to_owned());

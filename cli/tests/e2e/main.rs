@@ -4,5 +4,6 @@
 mod bad_input;
 mod jobs;
 mod losses;
+mod stores;
 mod support;
 mod text;

@@ -13,6 +13,7 @@ use crate::journal::Journal;
 use crate::network::{Datagram, SimNetwork, Wire};
 use crate::ports::SimClock;
 use crate::slots::InPlaceSlots;
+use crate::store::SimStore;
 use crate::word_count::Job;
 use crate::{person, roles};
 use offshoot_master::ports::Clock;
@@ -69,6 +70,7 @@ pub(crate) struct Context {
     pub(crate) directory: PathBuf,
     pub(crate) stage: Arc<watch::Sender<Stage>>,
     pub(crate) slots: Arc<InPlaceSlots>,
+    pub(crate) store: SimStore,
     pub(crate) workers_ended: Arc<watch::Sender<usize>>,
     wire: Arc<Wire>,
     /// When everybody was told to end.
@@ -114,6 +116,7 @@ fn run(
         directory: directory.to_owned(),
         stage: Arc::default(),
         slots: InPlaceSlots::new(plan.seed),
+        store: SimStore::new(plan.seed),
         workers_ended: Arc::default(),
         wire: wire.clone(),
         ending: Arc::default(),

@@ -2,6 +2,7 @@
 
 use crate::network::{ProcessEnd, SimNetwork};
 use crate::slots::InPlaceSlots;
+use crate::store::SimStore;
 use offshoot_host::executor::{self, ExecutorError};
 use offshoot_host::launch::{ExecutorStart, Launch, Launched};
 use offshoot_sandbox::compile::Artifact;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct SimLaunch {
     pub(crate) network: SimNetwork,
     pub(crate) slots: Arc<InPlaceSlots>,
+    pub(crate) store: SimStore,
 }
 
 struct SimExecutor {
@@ -38,7 +40,7 @@ impl Launch for SimLaunch {
         Box::pin(async move {
             let (network, process) = self.network.process();
             let slots = self.slots.clone();
-            let stores = Arc::new(offshoot_store::SystemStores);
+            let stores = Arc::new(self.store.clone());
             let ports = executor::Ports { network: Arc::new(network), slots, stores };
             let (ready_sender, ready) = oneshot::channel();
             let (stop, stopped) = oneshot::channel();

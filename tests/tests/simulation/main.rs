@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is not the real thing is here and nowhere else: [`network`] for sockets and timers,
-//! [`slots`] and [`launch`] for processes, [`ports`] for time, chance and the module cache.
+//! [`slots`] and [`launch`] for processes, [`store`] for object stores, [`ports`] for time, chance and the module cache.
 #![forbid(unsafe_code)]
 
 mod cluster;
@@ -19,6 +19,7 @@ mod person;
 mod ports;
 mod roles;
 mod slots;
+mod store;
 mod word_count;
 
 use cluster::{Outcome, simulate};

@@ -4,6 +4,7 @@
 //! something else in another: its memory is compressed on the wire. So the input has a place and
 //! a time of its own, and the guest knows its output by another name than the system does.
 
+use crate::store::SimStore;
 use offshoot_proto::grants::{Grants, PathGrant};
 use offshoot_proto::id::ModuleHash;
 use offshoot_sandbox::compile::{Compiler, ModuleCache};
@@ -26,6 +27,9 @@ const PRINTED: usize = 20;
 /// What the guest calls the directory in which it makes its outputs.
 const RESULTS: &str = "/results";
 
+/// The bucket, in seeds that use one.
+const STORE: &str = "s3://bucket";
+
 /// When the input was modified, since 1970.
 const INPUT_TIME: Duration = Duration::from_secs(1_700_000_000);
 
@@ -37,8 +41,11 @@ pub(crate) struct Job {
     pub(crate) cache: ModuleCache,
     input: PathBuf,
     directory: TempDir,
-    counts: BTreeMap<String, u64>,
+    counts: Counts,
 }
+
+/// How often each word is there.
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// Text with frequent and rare words.
 fn text() -> String {
@@ -86,13 +93,22 @@ impl Job {
         Ok(Self { wasm, hash, cache, input, directory, counts })
     }
 
+    /// The bytes of the input.
+    pub(crate) fn input(&self) -> io::Result<Vec<u8>> {
+        fs::read(&self.input)
+    }
+
     /// Where a simulation may keep its files.
     pub(crate) fn directory(&self, seed: u64) -> PathBuf {
         self.directory.path().join(format!("seed-{seed}"))
     }
 
     /// Those of a run that saves its counts as `output`.
-    pub(crate) fn arguments(&self, output: &str) -> Vec<String> {
+    pub(crate) fn arguments(&self, output: &str, is_remote: bool) -> Vec<String> {
+        if is_remote {
+            let (input, output) = (format!("{STORE}/in/text"), format!("{STORE}/{output}"));
+            return vec!["wordcount".to_owned(), input, output];
+        }
         let output = format!("{RESULTS}/{output}");
         vec!["wordcount".to_owned(), path_text(&self.input), output]
     }
@@ -102,13 +118,16 @@ impl Job {
         let (input, results) = (path_text(&self.input), RESULTS.to_owned());
         Grants {
             read: vec![PathGrant { guest: input.clone(), host: input }],
-            write: vec![PathGrant { guest: results, host: path_text(directory) }],
+            write: vec![
+                PathGrant { guest: results, host: path_text(directory) },
+                PathGrant { guest: STORE.to_owned(), host: STORE.to_owned() },
+            ],
             environment: vec![],
         }
     }
 
     /// Compares what the program printed and saved with a count that is as simple as can be.
-    pub(crate) fn check(&self, printed: &[u8], output: &Path) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn check(&self, printed: &[u8], saved: &Counts) -> Result<(), Box<dyn Error>> {
         let mut best: Vec<_> = self.counts.iter().collect();
         best.sort_by_key(|(word, count)| (Reverse(**count), *word));
         let line = |(word, count): &(&String, &u64)| format!("{count}\t{word}\n");
@@ -117,25 +136,46 @@ impl Job {
             let printed = String::from_utf8_lossy(printed);
             return Err(format!("printed:\n{printed}expected:\n{expected}").into());
         }
-        let saved = read_output(output)?;
-        if saved != self.counts {
+        if *saved != self.counts {
             return Err(format!("saved:\n{saved:?}\nexpected:\n{:?}", self.counts).into());
         }
         Ok(())
     }
 }
 
-/// All parts of an output, which must be whole and nothing else.
-fn read_output(output: &Path) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
-    let mut counts = BTreeMap::new();
-    let mut succeeded = false;
+/// All parts of an output directory, which must be whole and nothing else.
+pub(crate) fn read_output(output: &Path) -> Result<Counts, Box<dyn Error>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(output)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_directory = output.join(&name).is_dir();
+        let bytes = if is_directory { Vec::new() } else { fs::read(output.join(&name))? };
+        files.push((name, bytes));
+    }
+    count(files)
+}
+
+/// The same of an output in the store.
+pub(crate) async fn read_objects(store: &SimStore, output: &str) -> Result<Counts, Box<dyn Error>> {
+    let contents = store.contents(output).await?.into_iter();
+    let beneath = |path: &str| path.strip_prefix(output).unwrap_or(path)[1..].to_owned();
+    let files = contents.map(|(path, bytes)| (beneath(&path), bytes));
+    // Names of commits: they are directories in a directory.
+    let name =
+        |path: String| path.split_once('/').map_or(path.clone(), |(name, _)| name.to_owned());
+    count(files.filter(|(path, _)| !path.ends_with(".json")).map(|(p, b)| (name(p), b)).collect())
+}
+
+/// The counts in the parts among these files, which are nothing else than an output.
+fn count(files: Vec<(String, Vec<u8>)>) -> Result<Counts, Box<dyn Error>> {
+    let mut counts = Counts::new();
+    let mut succeeded = false;
+    for (name, bytes) in files {
         match name.as_str() {
             "_SUCCESS" => succeeded = true,
-            "_commits" => {}
+            "_commits" if bytes.is_empty() => {}
             part if part.starts_with("part-") => {
-                for line in fs::read_to_string(output.join(part))?.lines() {
+                for line in String::from_utf8(bytes)?.lines() {
                     let (word, count) = line.split_once('\t').ok_or("a line without a count")?;
                     if counts.insert(word.to_owned(), count.parse()?).is_some() {
                         return Err(format!("{word} is saved twice").into());
