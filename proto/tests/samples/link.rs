@@ -19,12 +19,13 @@ variants!(FromSlot: Ready, Reports, Request, ResultPiece, Output, MainEnded);
 variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
-    OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink, OpenOutputSink, OpenSpill,
+    OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
+    OpenOutputSink, OpenSpill,
     Path
 );
 variants!(
-    Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path, Error,
-    Failed
+    Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
+    Error, Failed
 );
 variants!(
     PathOperation: Open, Stat, List, CreateDirectory, RemoveFile, RemoveDirectory, Rename,
