@@ -10,6 +10,7 @@ use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
+use crate::updates::Updates;
 use crate::{Config, DriverError, End, Observer, Ports};
 use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::abi::ResultOrder;
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     memory: Option<OwnedFd>,
     snapshot_live: u32,
     jobs: BTreeMap<JobId, Job>,
+    updates: Updates,
     next_job: u32,
     /// Why a node was not registered. The guest does not wait for an answer; the next job has it.
     graph_error: Option<String>,
@@ -173,6 +175,7 @@ impl Core {
             observer: ports.observer,
             broker,
             scheduler: Scheduler::new(config.settings.task_max_failures),
+            updates: Updates::new(config.settings.max_result_bytes),
             settings: config.settings,
             executor_memory_bytes: config.request.executor_memory_bytes,
             actions: Vec::new(),
@@ -276,11 +279,13 @@ impl Core {
 
     fn on_executor(&mut self, executor: ExecutorId, event: ExecutorEvent) {
         match event {
-            ExecutorEvent::Ready { slots } => {
+            ExecutorEvent::Ready { slots, door } => {
                 let Some(link) = self.executors.get_mut(&executor) else {
                     return;
                 };
                 link.ready = true;
+                let network = self.cluster.as_ref().map(|cluster| &cluster.network);
+                link.door = door.filter(|_| network.is_some_and(|n| n.has_local_sockets()));
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
                 self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
@@ -362,6 +367,9 @@ impl Core {
     fn send_snapshots(&mut self, executor: ExecutorId, wanted: SnapshotId) {
         let Some(store) = &self.snapshots else { return };
         let Some(link) = self.executors.get_mut(&executor) else { return };
+        if link.snapshot.is_none() {
+            link.pass_base(store);
+        }
         let after = link.snapshot;
         for id in store.live().filter(|id| Some(*id) > after && *id <= wanted) {
             if let Err(error) = link.send_snapshot(store, id) {

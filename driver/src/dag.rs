@@ -166,6 +166,8 @@ pub enum Action {
         /// What it left behind.
         done: TaskDone,
     },
+    /// What the first accepted attempt of a partition said, for `main`.
+    Updates(Vec<u8>),
     /// The held result of this attempt is not wanted.
     DropResult {
         /// Who holds it.
@@ -300,7 +302,7 @@ impl Dag {
         partition: Partition,
         executor: ExecutorId,
         attempt: AttemptId,
-        done: TaskDone,
+        mut done: TaskDone,
         actions: &mut Vec<Action>,
     ) {
         let key = self.sets.get(&set).copied();
@@ -318,7 +320,11 @@ impl Dag {
                 drop_held(executor, attempt, &done, actions);
                 return self.on_digests_differ(key, partition, first, place, actions);
             }
-            Accepted::New => {}
+            // What is computed again because it was lost has been counted.
+            Accepted::New { first: true } if !done.updates.is_empty() => {
+                actions.push(Action::Updates(std::mem::take(&mut done.updates)));
+            }
+            Accepted::New { .. } => {}
         }
         let complete = stage.outputs.is_complete();
         if !std::mem::replace(&mut stage.moved, true) {

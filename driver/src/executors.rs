@@ -2,10 +2,12 @@
 
 use offshoot_net::{Connection, Endpoint, FrameStream, Role, StreamError};
 use offshoot_proto::cluster::ExecutorInfo;
-use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
+use offshoot_proto::executor::{DataChunk, Door, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AttemptId, ExecutorId, SnapshotId};
 use offshoot_sandbox::data_chunk::{pack, unpack};
+use offshoot_sandbox::door;
+use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::snapshots::{SnapshotError, SnapshotStore, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub(crate) enum ExecutorEvent {
     Ready {
         /// How many at once.
         slots: u32,
+        /// Where it takes snapshots, if it is on this machine.
+        door: Option<Door>,
     },
     /// A frame.
     Frame(FromExecutor),
@@ -54,6 +58,8 @@ pub(crate) struct ExecutorLink {
     /// The newest snapshot that it was sent.
     pub(crate) snapshot: Option<SnapshotId>,
     pub(crate) ready: bool,
+    /// Where it takes snapshots, until it is known not to be on this machine.
+    pub(crate) door: Option<Door>,
 }
 
 #[derive(Debug)]
@@ -76,7 +82,7 @@ pub(crate) fn connect(
         let lost = live(endpoint, task_info, &events, frames_out, data_out).await;
         let _ = events.send((id, ExecutorEvent::Lost(lost)));
     });
-    ExecutorLink { info, frames, data, snapshot: None, ready: false }
+    ExecutorLink { info, frames, data, snapshot: None, ready: false, door: None }
 }
 
 // === impl ExecutorLink ===
@@ -85,6 +91,18 @@ impl ExecutorLink {
     pub(crate) fn send(&self, frame: ToExecutor) {
         // A link that has ended has said so.
         let _ = self.frames.send(frame);
+    }
+
+    /// Passes the base of the snapshots to an executor on this machine, which has none yet.
+    pub(crate) fn pass_base(&mut self, store: &SnapshotStore) {
+        let Some(door) = self.door.take() else { return };
+        let (header, file) = store.base();
+        let passed = file.try_clone().map_err(LinkError::from);
+        let passed = passed.and_then(|file| door::pass(&door, header, file.into()));
+        match passed {
+            Ok(()) => self.snapshot = Some(header.id),
+            Err(error) => tracing::debug!(%error, "the executor is not on this machine"),
+        }
     }
 
     /// Sends what makes a snapshot of the newest one that the executor has.
@@ -182,7 +200,7 @@ async fn serve_control(
             heard = Instant::now();
             let event = match frame {
                 FromExecutor::Heartbeat => continue,
-                FromExecutor::Ready { slots, .. } => ExecutorEvent::Ready { slots },
+                FromExecutor::Ready { slots, door, .. } => ExecutorEvent::Ready { slots, door },
                 frame => ExecutorEvent::Frame(frame),
             };
             if events.send((id, event)).is_err() {

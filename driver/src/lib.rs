@@ -20,6 +20,7 @@ pub mod output;
 mod results;
 pub mod scheduler;
 pub mod tasks;
+mod updates;
 
 use offshoot_net::{Credential, Network};
 use offshoot_proto::cluster::{ResourceRequest, WaitReason};

@@ -123,6 +123,8 @@ pub enum Action {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// What the first accepted attempt of a partition said, for `main`.
+    Updates(Vec<u8>),
     /// The held result of this attempt is not wanted.
     DropResult {
         /// Who holds it.

@@ -28,6 +28,11 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// Timers and tasks for connections.
     fn runtime(&self) -> Arc<dyn Runtime>;
 
+    /// Whether processes on one machine may also reach each other by sockets of that machine.
+    fn has_local_sockets(&self) -> bool {
+        false
+    }
+
     /// Where the randomness of QUIC comes from; `None` is the operating system. Asked once for
     /// each endpoint, and two endpoints should not get the same.
     fn seed(&self) -> Option<[u8; 32]> {
@@ -54,5 +59,9 @@ impl Network for UdpNetwork {
 
     fn runtime(&self) -> Arc<dyn Runtime> {
         Arc::new(TokioRuntime)
+    }
+
+    fn has_local_sockets(&self) -> bool {
+        true
     }
 }

@@ -70,6 +70,12 @@ pub enum Dependency {
         /// A node of kind [`NodeKind::ShuffleWrite`].
         writer: NodeId,
     },
+    /// Reads blocks of `writer` that its tasks choose, with [`Source::Blocks`]: whatever the
+    /// number of its partitions.
+    Blocks {
+        /// A node of kind [`NodeKind::ShuffleWrite`].
+        writer: NodeId,
+    },
 }
 
 /// What the tasks of a node leave behind.
@@ -147,6 +153,15 @@ pub struct InputFile {
     pub modified_nanos: i64,
 }
 
+/// Map partitions `first..first + count` of a shuffle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRange {
+    /// The first one.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
 /// What `stream_open` opens for reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -174,5 +189,14 @@ pub enum Source {
     Listing {
         /// A file, a directory or a glob pattern; a URL likewise.
         pattern: String,
+    },
+    /// What some map partitions of `writer` wrote for `reducer`, in order of map partition.
+    Blocks {
+        /// A node of kind [`NodeKind::ShuffleWrite`], a [`Dependency::Blocks`] of the task's.
+        writer: NodeId,
+        /// The reduce partition.
+        reducer: u32,
+        /// Which map partitions.
+        maps: MapRange,
     },
 }

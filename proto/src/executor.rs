@@ -7,6 +7,7 @@ use crate::id::{AttemptId, ExecutorId, NodeId, Partition, SnapshotId, StageRunId
 use crate::outcome::TaskReport;
 use crate::snapshot::SnapshotHeader;
 use crate::stage::StageRun;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// From the driver.
@@ -62,6 +63,8 @@ pub enum FromExecutor {
         worker: WorkerId,
         /// How many tasks it runs at once.
         slots: u32,
+        /// Where it takes what needs no copy, from a driver on the same machine.
+        door: Option<Door>,
     },
     /// Still here.
     Heartbeat,
@@ -74,6 +77,15 @@ pub enum FromExecutor {
         /// Lines.
         text: String,
     },
+}
+
+/// A socket of an executor that only its own machine reaches.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Door {
+    /// Its name, random: another machine has none of this name.
+    pub name: [u8; 16],
+    /// What whoever comes must know.
+    pub secret: [u8; 16],
 }
 
 /// The first frame of a stream that a driver opens on its data connection to an executor.
@@ -116,5 +128,13 @@ impl ToExecutor {
                 | Self::DropResults(_)
                 | Self::DropShuffle(_)
         )
+    }
+}
+
+// === impl Door ===
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("name", &self.name).finish_non_exhaustive()
     }
 }

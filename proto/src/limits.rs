@@ -13,6 +13,9 @@ pub const DATA_FRAME_BYTES_MAX: usize = 16 << 20;
 /// (result, shuffle chunk, standard output) is cut to [`LINK_CHUNK_BYTES`] before it gets here.
 pub const LINK_FRAME_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes that one task may say with `update_write`; they travel in its report.
+pub const UPDATES_BYTES_MAX: usize = 64 << 10;
+
 /// How much of a stream or buffer crosses the link in one frame.
 pub const LINK_CHUNK_BYTES: usize = 256 << 10;
 

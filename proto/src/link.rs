@@ -16,7 +16,7 @@
 //! A frame is [`HEADER_BYTES`]: payload length and descriptor count, each a little-endian `u32`,
 //! then postcard. **All that a slot says is as untrusted as its guest.**
 
-use crate::abi::{InputFile, JobSpec, NodeSpec};
+use crate::abi::{InputFile, JobSpec, MapRange, NodeSpec};
 use crate::block::{Extent, ShuffleIndex};
 use crate::id::{AttemptId, JobId, NodeId, Partition, SnapshotId, StageRunId};
 use crate::outcome::{TaskFailure, TaskReport};
@@ -242,6 +242,8 @@ pub enum Request {
         writer: NodeId,
         /// The reduce partition.
         reducer: u32,
+        /// Which map partitions; none for all.
+        maps: Option<MapRange>,
     },
     /// More of the stream that `OpenShuffle` opened; answered by [`Reply::Blocks`] or its like.
     PullShuffle {
@@ -262,6 +264,12 @@ pub enum Request {
     // -- either's
     /// A path operation of preview-1.
     Path(PathRequest),
+    // -- a driver's again: later than the others
+    /// `updates_read`: at most this many bytes of accepted updates.
+    Updates {
+        /// Room in the guest's buffer.
+        capacity: u32,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -273,7 +281,7 @@ pub enum Reply {
     Number(u32),
     /// One descriptor comes with this frame.
     Descriptor,
-    /// Results of the job.
+    /// Results of the job, or updates.
     Results {
         /// Pieces with headers for the guest's buffer; empty at the end of the job.
         #[serde(with = "crate::raw_bytes")]

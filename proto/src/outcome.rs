@@ -35,6 +35,9 @@ pub struct TaskDone {
     pub staged: Option<StagedPart>,
     /// Bytes that it wrote to its shuffle files, compressed.
     pub shuffle_bytes: u64,
+    /// What it said with `update_write`, for `main`.
+    #[serde(with = "crate::raw_bytes")]
+    pub updates: Vec<u8>,
 }
 
 /// Where a result is.

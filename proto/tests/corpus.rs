@@ -58,6 +58,7 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
 /// Real messages as inputs of a target, by file name.
 fn messages(kinds: &[&str], samples: Vec<Sample>) -> BTreeMap<String, Vec<u8>> {
     let mut inputs = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
     for Sample { name, bytes } in samples {
         let kind = name.split([':', ' ']).next().unwrap();
         // Parts of messages are in no corpus of their own.
@@ -65,9 +66,11 @@ fn messages(kinds: &[&str], samples: Vec<Sample>) -> BTreeMap<String, Vec<u8>> {
             continue;
         };
         let name = name.to_lowercase().replace("::", "-").replace(' ', "-");
-        let number = inputs.len();
+        // Numbered by name: a new message changes the names of no others.
+        let number = numbers.entry(name.clone()).or_insert(0);
         let input = [&[choice as u8][..], &bytes].concat();
-        inputs.insert(format!("message-{number:02}-{name}"), input);
+        inputs.insert(format!("message-{name}-{number}"), input);
+        *number += 1;
     }
     inputs
 }

@@ -66,7 +66,7 @@ const WASI_NAMES: [&str; 46] = [
 ];
 
 /// Every import of `offshoot1` with its type.
-const SIGNATURES: [(&str, &str); 15] = [
+const SIGNATURES: [(&str, &str); 17] = [
     ("error_text", "(i32, i32) -> i32"),
     ("stream_open", "(i32, i32) -> i32"),
     ("stream_read", "(i32, i32, i32) -> i32"),
@@ -82,6 +82,8 @@ const SIGNATURES: [(&str, &str); 15] = [
     ("spill_write", "(i32, i32, i32) -> i32"),
     ("output_write", "(i32, i32) -> i32"),
     ("task_fail", "(i32, i32) -> ()"),
+    ("update_write", "(i32, i32) -> i32"),
+    ("updates_read", "(i32, i32) -> i32"),
 ];
 
 /// What a call that did not work returns to the guest.
@@ -191,6 +193,12 @@ fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
     linker.func_wrap(IMPORT_MODULE, "job_drop", |caller: Guest<'_>, job: i32| {
         call(caller, |_, state| state.job_drop(job))
     })?;
+    linker.func_wrap(IMPORT_MODULE, "updates_read", |caller: Guest<'_>, ptr: i32, cap: i32| {
+        call(caller, |memory, state| {
+            let out = slice_mut(memory, ptr, cap, "updates_read")?;
+            state.updates_read(out)
+        })
+    })?;
     linker.func_wrap(IMPORT_MODULE, "parallelism", |caller: Guest<'_>| {
         call(caller, |_, state| state.parallelism())
     })?;
@@ -228,6 +236,12 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
         call(caller, |memory, state| {
             let bytes = slice(memory, ptr, len, "output_write")?;
             state.output_write(bytes)
+        })
+    })?;
+    linker.func_wrap(IMPORT_MODULE, "update_write", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| {
+            let bytes = slice(memory, ptr, len, "update_write")?;
+            state.update_write(bytes)
         })
     })?;
     linker.func_wrap(IMPORT_MODULE, "task_fail", |caller: Guest<'_>, ptr: i32, len: i32| {

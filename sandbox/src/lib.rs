@@ -15,6 +15,7 @@ pub mod broker;
 pub mod child;
 pub mod compile;
 pub mod data_chunk;
+pub mod door;
 pub mod engine;
 mod fault;
 mod imports;

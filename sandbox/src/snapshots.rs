@@ -108,6 +108,11 @@ impl SnapshotStore {
         self.base_bytes + pages.map(u64::from).sum::<u64>() * PAGE
     }
 
+    /// The first snapshot and its file, which all later ones rest on.
+    pub fn base(&self) -> (&SnapshotHeader, &File) {
+        (&self.headers[&self.base_id], &self.base)
+    }
+
     /// Whether a snapshot can be forked.
     pub fn contains(&self, id: SnapshotId) -> bool {
         self.headers.contains_key(&id)

@@ -81,6 +81,10 @@ impl Argue for Dependency {
                 to.number(1);
                 to.number(writer.0.into());
             }
+            Self::Blocks { writer } => {
+                to.number(2);
+                to.number(writer.0.into());
+            }
         }
     }
 }
@@ -134,6 +138,13 @@ impl Argue for Source {
                 to.number(3);
                 to.text(pattern);
             }
+            Self::Blocks { writer, reducer, maps } => {
+                to.number(4);
+                to.number(writer.0.into());
+                for number in [*reducer, maps.first, maps.count] {
+                    to.number(number.into());
+                }
+            }
         }
     }
 }
@@ -160,6 +171,7 @@ mod tests {
                 narrow(NarrowMap::OneToOne),
                 narrow(NarrowMap::Range { start: b }),
                 Dependency::Shuffle { writer: parent },
+                Dependency::Blocks { writer: parent },
             ];
             for kind in [NodeKind::Records, NodeKind::ShuffleWrite { reducers: b }] {
                 let (name, source) = (text.clone(), more.clone());
@@ -182,6 +194,8 @@ mod tests {
             check(&Source::File { file, offset: c });
             check(&Source::Shuffle { writer: parent, reducer: b });
             check(&Source::Spill { run: a });
+            let maps = MapRange { first: a, count: b };
+            check(&Source::Blocks { writer: parent, reducer: b, maps });
             check(&Source::Listing { pattern: more });
         }
     }

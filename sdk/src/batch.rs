@@ -10,6 +10,7 @@
 use crate::record::{Malformed, Record};
 use crate::task;
 use core::marker::PhantomData;
+use core::ops::Range;
 use std::io::{self, Read};
 
 const HEADER_BYTES: usize = 8;
@@ -28,6 +29,8 @@ pub(crate) struct BatchReader<R> {
     start: usize,
     end: usize,
     chunk_bytes: usize,
+    /// The batch handed out last.
+    batch: Range<usize>,
 }
 
 /// The records of a stream of batches.
@@ -77,7 +80,7 @@ impl Batch {
 
 impl<R: Read> BatchReader<R> {
     pub(crate) fn new(input: R, chunk_bytes: usize) -> Self {
-        Self { input, buffer: Vec::new(), start: 0, end: 0, chunk_bytes }
+        Self { input, buffer: Vec::new(), start: 0, end: 0, chunk_bytes, batch: 0..0 }
     }
 
     /// The next batch: its number of records, and their bytes.
@@ -96,7 +99,14 @@ impl<R: Read> BatchReader<R> {
         }
         let batch = self.start..self.start + bytes;
         self.start = batch.end;
+        self.batch = batch.clone();
         Ok(Some((records, &self.buffer[batch])))
+    }
+
+    /// The batch that [`next`](Self::next) answered last.
+    #[inline]
+    pub(crate) fn current(&self) -> &[u8] {
+        &self.buffer[self.batch.clone()]
     }
 
     /// Reads until `count` bytes are there; `false` at the end of the stream.
@@ -177,7 +187,7 @@ pub(crate) fn for_each_batch<R: Read>(
 }
 
 fn next_or_fail<R: Read>(batches: &mut BatchReader<R>) -> Option<(u32, &[u8])> {
-    batches.next().unwrap_or_else(|error| task::fail(format_args!("reading shuffle data: {error}")))
+    batches.next().unwrap_or_else(|error| task::fail(format_args!("reading records: {error}")))
 }
 
 /// Decodes, or ends the task.

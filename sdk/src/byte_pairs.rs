@@ -1,9 +1,11 @@
 //! [`BytePairs`]: pairs whose keys are lent byte strings, on their way to a reduction.
 
+use crate::context;
 use crate::dataset::Dataset;
 use crate::lines::{LineStream, Lines};
 use crate::node::{Edge, Node, Origin};
-use crate::pairs::{default_reducers, reduced};
+use crate::pairs::combining::{combine_into, reduced};
+use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
 use crate::shuffle::{Combiner, writer_node};
@@ -64,7 +66,7 @@ impl<V: Record> BytePairs<V> {
     /// One value for each key.
     #[track_caller]
     pub fn reduce_by_key(&self, combine: impl Fn(V, V) -> V + 'static) -> Dataset<(Vec<u8>, V)> {
-        self.reduce_by_key_with_partitions(default_reducers(), combine)
+        self.reduce_by_key_with_partitions(context::parallelism(), combine)
     }
 
     /// [`reduce_by_key`](Self::reduce_by_key) into so many partitions.
@@ -78,13 +80,17 @@ impl<V: Record> BytePairs<V> {
         let combine = Rc::new(combine);
         let (lines, emit) = (self.lines.clone(), Rc::clone(&self.emit));
         let map_side = Rc::clone(&combine);
+        let partitioner = Partitioner::hash(partitions);
+        let by_key = partitioner.clone();
         let writer = writer_node(origin, partitions, &self.node, move |partition, writer| {
-            let mut combiner = Combiner::new(writer);
-            let mut add = |key: &[u8], value| combiner.add(key, value, &*map_side, encode_key);
+            let mut combiner = Combiner::new(writer, by_key.clone());
+            let mut add = |key: &[u8], value| {
+                combiner.update(key, combine_into(value, &*map_side), encode_key);
+            };
             lines.open(partition).drain(&mut |line| emit(line, &mut add));
             combiner.finish(encode_key);
         });
-        reduced(origin, partitions, writer, combine)
+        reduced(origin, partitioner, writer, combine)
     }
 }
 

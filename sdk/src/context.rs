@@ -7,7 +7,7 @@ use crate::lines::{Lines, Text};
 use crate::node::{Node, Origin};
 use crate::record::Record;
 use crate::records::Records;
-use crate::{host, task};
+use crate::{external, host, task};
 use core::cell::Cell;
 use core::ops::Range;
 use std::rc::Rc;
@@ -16,7 +16,8 @@ thread_local! {
     static PARALLELISM: Cell<u32> = const { Cell::new(1) };
 }
 
-/// The beginning of a job: makes datasets. Cheap to clone; all are the same.
+/// The beginning of a job: makes datasets. Cheap to clone; all are the same. Spark:
+/// `SparkContext`.
 #[derive(Clone, Debug)]
 pub struct Context(());
 
@@ -45,13 +46,21 @@ impl Context {
     }
 
     /// The default number of partitions: the setting `shuffle-partitions`, or the cores that the
-    /// application had when this context was made.
+    /// application had when this context was made. Spark: `defaultParallelism`.
     pub fn parallelism(&self) -> u32 {
         parallelism()
     }
 
+    /// How many bytes of records a table or buffer of a task may hold before the task spills them
+    /// (sorts, groups, joins) or writes out partial results (map sides): 64 MiB where nothing is
+    /// set, which suits the default of `task-memory`. An eighth of that setting is a good number.
+    /// For the jobs that start from now on.
+    pub fn set_spill_bytes(&self, bytes: usize) {
+        external::set_bytes_max(bytes);
+    }
+
     /// The items in equal partitions, in order. They stay in the memory of `main`, where tasks
-    /// find them; a task clones its own.
+    /// find them; a task clones its own. Spark: `parallelize`.
     #[track_caller]
     pub fn parallelize<T: Clone + 'static>(
         &self,
@@ -67,7 +76,7 @@ impl Context {
         })
     }
 
-    /// The numbers of the range in equal partitions, in order.
+    /// The numbers of the range in equal partitions, in order. Spark: `range`.
     #[track_caller]
     pub fn range(&self, range: Range<u64>, partitions: u32) -> Dataset<u64> {
         let node = Node::records(Origin::here("range"), partitions, Vec::new());
@@ -80,6 +89,7 @@ impl Context {
     ///
     /// A line ends at `\n`; a `\r` before it belongs to the line. Bytes that are not UTF-8 fail
     /// the task with file and offset: see [`Text::lossy`] and [`byte_lines`](Self::byte_lines).
+    /// Spark: `textFile`.
     #[track_caller]
     pub fn text_file(&self, path: &str) -> Result<Text, Error> {
         Ok(Text::new(Lines::read(Origin::here("text_file"), path, None)?))

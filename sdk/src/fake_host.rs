@@ -22,6 +22,8 @@ pub(crate) struct FakeHost {
     pub(crate) jobs_run: Vec<(String, usize, String)>,
     /// How many tasks of shuffle writers have run.
     pub(crate) map_tasks: usize,
+    /// How many runs were spilled, by all tasks.
+    pub(crate) runs_spilled: usize,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
     /// How many children each node has.
@@ -29,6 +31,8 @@ pub(crate) struct FakeHost {
     /// What each map partition of a writer wrote.
     shuffles: BTreeMap<u32, Vec<Written>>,
     streams: BTreeMap<i32, Vec<u8>>,
+    /// What accepted attempts said, each after its length.
+    updates: Vec<u8>,
     jobs: BTreeMap<i32, Result<Vec<u8>, String>>,
     current: Attempt,
     next_handle: i32,
@@ -44,6 +48,9 @@ struct Attempt {
     result: Vec<u8>,
     output: Vec<u8>,
     shuffle: Written,
+    /// Runs spilled, by number.
+    runs: Written,
+    update: Vec<u8>,
     message: String,
 }
 
@@ -72,7 +79,16 @@ fn attempt(node: NodeId, partition: u32) -> Result<Attempt, String> {
     task::leave();
     let attempt = with(|host| host.current.clone());
     match ended {
-        Ok(()) => Ok(attempt),
+        Ok(()) => {
+            with(|host| {
+                if !attempt.update.is_empty() {
+                    let length = attempt.update.len() as u32;
+                    host.updates.extend(length.to_le_bytes());
+                    host.updates.extend(&attempt.update);
+                }
+            });
+            Ok(attempt)
+        }
         Err(payload) => {
             let text = payload.downcast_ref::<String>().cloned();
             Err(format!("{} {}", attempt.message, text.unwrap_or_default()))
@@ -88,21 +104,26 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
             Dependency::Narrow { parent, map } => {
                 let partitions = with(|host| host.nodes[&parent.0].partitions);
                 let reach = match map {
-                    NarrowMap::OneToOne => spec.partitions == partitions,
+                    NarrowMap::OneToOne => spec.partitions <= partitions,
                     NarrowMap::Range { start } => start + partitions <= spec.partitions,
                 };
                 assert!(reach, "{spec:?} over {partitions} partitions");
                 run_shuffles(*parent)?;
             }
-            Dependency::Shuffle { writer } => run_writer(*writer, spec.partitions)?,
+            Dependency::Shuffle { writer } => run_writer(*writer, Some(spec.partitions))?,
+            Dependency::Blocks { writer } => run_writer(*writer, None)?,
         }
     }
     Ok(())
 }
 
-fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
+/// Runs a map side; `readers` is how many reducers it must have, where that is given.
+fn run_writer(writer: NodeId, readers: Option<u32>) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
-    assert_eq!(spec.kind, NodeKind::ShuffleWrite { reducers: readers });
+    let NodeKind::ShuffleWrite { reducers } = spec.kind else {
+        return Err(format!("{spec:?} writes no shuffle"));
+    };
+    assert!(readers.is_none_or(|readers| readers == reducers), "{spec:?}");
     let done = with(|host| host.shuffles.contains_key(&writer.0));
     if done {
         return Ok(());
@@ -112,7 +133,7 @@ fn run_writer(writer: NodeId, readers: u32) -> Result<(), String> {
     for partition in 0..spec.partitions {
         with(|host| host.map_tasks += 1);
         let written = attempt(writer, partition)?.shuffle;
-        assert!(written.keys().all(|reducer| *reducer < readers));
+        assert!(written.keys().all(|reducer| *reducer < reducers));
         maps.push(written);
     }
     with(|host| host.shuffles.insert(writer.0, maps));
@@ -151,7 +172,7 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
 fn parents(spec: &NodeSpec) -> impl Iterator<Item = u32> {
     spec.dependencies.iter().map(|dependency| match dependency {
         Dependency::Narrow { parent, .. } => parent.0,
-        Dependency::Shuffle { writer } => writer.0,
+        Dependency::Shuffle { writer } | Dependency::Blocks { writer } => writer.0,
     })
 }
 
@@ -282,6 +303,28 @@ pub(crate) mod imports {
         0
     }
 
+    pub(crate) fn spill_write(run: i32, bytes: &[u8]) -> i32 {
+        with(|host| {
+            if !host.current.runs.contains_key(&run.cast_unsigned()) {
+                host.runs_spilled += 1;
+            }
+            let written = host.current.runs.entry(run.cast_unsigned());
+            written.or_default().extend_from_slice(bytes);
+        });
+        0
+    }
+
+    pub(crate) fn update_write(bytes: &[u8]) -> i32 {
+        with(|host| host.current.update.extend_from_slice(bytes));
+        0
+    }
+
+    pub(crate) fn updates_read(pieces: &mut [u8]) -> i32 {
+        let updates = with(|host| core::mem::take(&mut host.updates));
+        pieces[..updates.len()].copy_from_slice(&updates);
+        updates.len() as i32
+    }
+
     pub(crate) fn output_write(bytes: &[u8]) -> i32 {
         with(|host| host.current.output.extend_from_slice(bytes));
         0
@@ -316,7 +359,14 @@ impl FakeHost {
                 });
                 postcard::to_allocvec(&files.collect::<Vec<_>>()).ok()
             }
-            Source::Spill { .. } => None,
+            Source::Blocks { writer, reducer, maps } => {
+                let written = self.shuffles.get(&writer.0)?;
+                let (first, count) = (maps.first as usize, maps.count as usize);
+                let chosen = written.get(first..first + count)?;
+                let stream = chosen.iter().filter_map(|map| map.get(&reducer)).flatten();
+                Some(stream.copied().collect())
+            }
+            Source::Spill { run } => self.current.runs.get(&run).cloned(),
         }
     }
 

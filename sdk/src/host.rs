@@ -15,6 +15,9 @@ use std::io::{self, Read, Write};
 /// Room for the text of an error; a longer one is asked for again.
 const ERROR_TEXT_BYTES: usize = 4 << 10;
 
+/// Room for what tasks said: the least that the host takes.
+const UPDATES_BUFFER_BYTES: usize = (64 << 10) + 4;
+
 /// How many bytes to ask of a stream at a time: few calls, and within a core's cache.
 pub(crate) const STREAM_BUFFER_BYTES: usize = 128 << 10;
 
@@ -126,6 +129,25 @@ fn prepare_snapshot() {
     black_box(Vec::<u8>::with_capacity(black_box(FREE_HEAP_BYTES)));
 }
 
+/// Takes all that tasks have said and main has not heard, piece by piece.
+pub(crate) fn read_updates(each: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    let mut buffer = vec![0; UPDATES_BUFFER_BYTES];
+    loop {
+        let length = check(raw::updates_read(&mut buffer))? as usize;
+        let mut pieces = buffer.get(..length).unwrap_or_default();
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        while let Some((header, rest)) = pieces.split_first_chunk() {
+            let piece = rest.split_at_checked(u32::from_le_bytes(*header) as usize);
+            let cut = || Error::Malformed("updates_read: a piece that is cut off".to_owned());
+            let (piece, rest) = piece.ok_or_else(cut)?;
+            each(piece)?;
+            pieces = rest;
+        }
+    }
+}
+
 impl HostJob {
     /// Writes pieces into the buffer, waiting for one; 0 when all results have been handed out.
     pub(crate) fn results(self, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -157,6 +179,14 @@ pub(crate) fn write_output(bytes: &[u8]) {
 pub(crate) fn write_shuffle(reducer: u32, bytes: &[u8]) {
     let written = raw::shuffle_write(reducer.cast_signed(), bytes);
     check_in_task("writing shuffle data", written);
+}
+
+pub(crate) fn write_spill(run: u32, bytes: &[u8]) {
+    check_in_task("spilling", raw::spill_write(run.cast_signed(), bytes));
+}
+
+pub(crate) fn write_update(bytes: &[u8]) {
+    check_in_task("reporting accumulators", raw::update_write(bytes));
 }
 
 /// Opens a stream of this task.

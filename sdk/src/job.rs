@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::host::{self, HostJob};
-use crate::node::{Node, Origin};
+use crate::node::{Edge, Node, Origin};
 use crate::record::{Record, decode_whole};
 use crate::task;
 use core::marker::PhantomData;
@@ -86,7 +86,13 @@ impl Action {
         };
         Self {
             origin,
-            node: Node::with_tasks(origin, NodeKind::Records, parent, Rc::new(run)),
+            node: Node::with_tasks(
+                origin,
+                NodeKind::Records,
+                parent.partitions(),
+                Edge::one_to_one(parent),
+                Rc::new(run),
+            ),
             partitions: Vec::new(),
             order: ResultOrder::Partition,
             output: None,

@@ -11,6 +11,7 @@
 
 use crate::arena::{Arena, Span};
 use crate::bytes;
+use crate::hash::hash_bytes;
 
 /// Slots of the first table.
 const SLOTS_MIN: usize = 16;
@@ -50,7 +51,6 @@ impl<V> KeyTable<V> {
     }
 
     /// How many keys there are.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -81,6 +81,25 @@ impl<V> KeyTable<V> {
     pub(crate) fn lookup(&self, key: &[u8], hash: u64) -> Option<&V> {
         let index = self.find(key, hash).ok()?;
         Some(&self.entries[index].value)
+    }
+
+    /// An entry by its number; they are numbered in order of first appearance.
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> (&[u8], &V) {
+        let entry = &self.entries[index as usize];
+        (self.arena.at(entry.key), &entry.value)
+    }
+
+    /// The numbers of all entries in order of (hash of the key, key).
+    pub(crate) fn sorted(&self) -> Vec<u32> {
+        let key = |index: u32| self.at(index).0;
+        let mut order: Vec<(u64, u32)> =
+            (0..self.len() as u32).map(|index| (hash_bytes(key(index)), index)).collect();
+        order.sort_unstable_by(|left, right| {
+            let by_hash = left.0.cmp(&right.0);
+            by_hash.then_with(|| bytes::compare(key(left.1), key(right.1)))
+        });
+        order.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Hands out every entry in order of first appearance and leaves the table empty.

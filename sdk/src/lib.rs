@@ -23,31 +23,37 @@
 //! ```
 //!
 //! ```text
-//!   dataset, pairs, lines, sort, action     what a job's author calls
-//!        │         │          │      │
-//!      node      shuffle    input   job     lineage, map and reduce sides, splits, results
-//!        │         │          │      │
+//!   dataset, pairs, lines, action, output        what a job's author calls
+//!        │         │        │        │
+//!      node      shuffle, gather   input, job    lineage, map and reduce sides, splits, results
+//!        │         │                 │
+//!        │      external                         tables and buffers that spill sorted runs
+//!        │         │                 │
 //!      task      batch, key_table, arena, record, hash    one task; bytes and tables
 //!        └─────────┴──── host ── raw                      the imports (`docs/abi.md`)
 //! ```
 //!
 //! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
-//! that for any type with serde. Keys are compared by their encoding. Not here: caching, joins
-//! other than the inner one, sorted runs on disk: a reduce partition must fit a task's memory.
+//! that for any type with serde. Keys are compared by their encoding. A partition may be larger
+//! than a task's memory: sorts, groups and joins spill. Not here: caching.
 
 #![deny(unsafe_code)]
 
+mod accumulator;
 mod action;
 mod arena;
 mod argument;
 mod batch;
+mod broadcast;
 mod byte_pairs;
 mod bytes;
 mod context;
 mod dataset;
 mod error;
+mod external;
 #[cfg(test)]
 mod fake_host;
+mod gather;
 mod hash;
 mod host;
 mod input;
@@ -55,20 +61,25 @@ mod job;
 mod key_table;
 mod lines;
 mod node;
+mod object_file;
 mod output;
 mod pairs;
+mod partitioner;
+mod random;
 #[allow(unsafe_code, reason = "the one module of raw imports and exports")]
 mod raw;
 mod record;
 mod records;
 mod sample;
 mod shuffle;
-mod sort;
 mod sorted_lines;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use accumulator::Accumulator;
+pub use action::{Histogram, LocalIterator, Number, PartitionStats, Stats};
+pub use broadcast::Broadcast;
 pub use byte_pairs::BytePairs;
 pub use context::Context;
 pub use dataset::Dataset;
@@ -77,10 +88,14 @@ pub use hash::{hash_bytes, reducer_of};
 pub use job::JobHandle;
 pub use lines::{Lines, Text};
 pub use output::ToLine;
+pub use partitioner::Partitioner;
 pub use record::{Malformed, Record, Serde, decode_serde, encode_serde};
 pub use records::Records;
 
 /// `use offshoot::prelude::*` brings in what nearly every job names.
 pub mod prelude {
-    pub use crate::{BytePairs, Context, Dataset, Error, JobHandle, Lines, Record, Records, Serde};
+    pub use crate::{
+        Accumulator, Broadcast, BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner,
+        Record, Records, Serde,
+    };
 }

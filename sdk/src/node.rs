@@ -29,6 +29,8 @@ pub(crate) struct Node {
     kind: NodeKind,
     edges: Vec<Edge>,
     registered: Cell<bool>,
+    /// By which [`Partitioner`](crate::Partitioner) the keys of its pairs lie where they are.
+    partitioner: Option<Rc<dyn Any>>,
 }
 
 /// A handle that may be the last one of a long chain: dropped by [`release`].
@@ -52,6 +54,8 @@ pub(crate) enum Edge {
     Narrow(Rc<Node>, NarrowMap),
     /// Through a shuffle.
     Shuffle(Rc<Node>),
+    /// Blocks of a shuffle that the tasks choose.
+    Blocks(Rc<Node>),
 }
 
 thread_local! {
@@ -165,15 +169,26 @@ impl Edge {
         vec![Self::Narrow(Rc::clone(parent), NarrowMap::OneToOne)]
     }
 
+    /// Child partitions read partitions of a parent in a way that has no name in the ABI: of the
+    /// maps that the host takes, one that fits the numbers. The host asks which shuffles a task
+    /// reads, and that is the same with any of them.
+    pub(crate) fn any(parent: &Rc<Node>, partitions: u32) -> Self {
+        let map = match parent.partitions >= partitions {
+            true => NarrowMap::OneToOne,
+            false => NarrowMap::Range { start: 0 },
+        };
+        Self::Narrow(Rc::clone(parent), map)
+    }
+
     fn parent(&self) -> &Rc<Node> {
         match self {
-            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+            Self::Narrow(parent, _) | Self::Shuffle(parent) | Self::Blocks(parent) => parent,
         }
     }
 
     fn into_parent(self) -> Rc<Node> {
         match self {
-            Self::Narrow(parent, _) | Self::Shuffle(parent) => parent,
+            Self::Narrow(parent, _) | Self::Shuffle(parent) | Self::Blocks(parent) => parent,
         }
     }
 
@@ -181,6 +196,7 @@ impl Edge {
         match self {
             Self::Narrow(parent, map) => Dependency::Narrow { parent: parent.id, map: map.clone() },
             Self::Shuffle(writer) => Dependency::Shuffle { writer: writer.id },
+            Self::Blocks(writer) => Dependency::Blocks { writer: writer.id },
         }
     }
 }
@@ -189,34 +205,44 @@ impl Edge {
 
 impl Node {
     /// A node of records whose tasks are those of its children.
-    #[inline(never)]
     pub(crate) fn records(origin: Origin, partitions: u32, edges: Vec<Edge>) -> Rc<Self> {
-        Rc::new(Self {
-            id: NodeId(NEXT_ID.replace(NEXT_ID.get() + 1)),
-            origin,
-            partitions,
-            kind: NodeKind::Records,
-            edges,
-            registered: Cell::new(false),
-        })
+        Self::new(origin, NodeKind::Records, partitions, edges, None)
     }
 
-    /// A node with tasks of its own, over the partitions of `parent`.
+    /// [`records`](Self::records) whose keys lie as `partitioner`, a
+    /// [`Partitioner`](crate::Partitioner), says.
+    pub(crate) fn partitioned(
+        origin: Origin,
+        partitions: u32,
+        edges: Vec<Edge>,
+        partitioner: Option<Rc<dyn Any>>,
+    ) -> Rc<Self> {
+        Self::new(origin, NodeKind::Records, partitions, edges, partitioner)
+    }
+
+    #[inline(never)]
+    fn new(
+        origin: Origin,
+        kind: NodeKind,
+        partitions: u32,
+        edges: Vec<Edge>,
+        partitioner: Option<Rc<dyn Any>>,
+    ) -> Rc<Self> {
+        let id = NodeId(NEXT_ID.replace(NEXT_ID.get() + 1));
+        let registered = Cell::new(false);
+        Rc::new(Self { id, origin, partitions, kind, edges, registered, partitioner })
+    }
+
+    /// A node with tasks of its own.
     #[inline(never)]
     pub(crate) fn with_tasks(
         origin: Origin,
         kind: NodeKind,
-        parent: &Rc<Self>,
+        partitions: u32,
+        edges: Vec<Edge>,
         computation: Computation,
     ) -> Rc<Self> {
-        let node = Rc::new(Self {
-            id: NodeId(NEXT_ID.replace(NEXT_ID.get() + 1)),
-            origin,
-            partitions: parent.partitions,
-            kind,
-            edges: Edge::one_to_one(parent),
-            registered: Cell::new(false),
-        });
+        let node = Self::new(origin, kind, partitions, edges, None);
         TABLE.with_borrow_mut(|table| table.push((node.id, computation)));
         node
     }
@@ -227,6 +253,11 @@ impl Node {
 
     pub(crate) fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    /// The [`Partitioner`](crate::Partitioner) of its pairs, if it is known.
+    pub(crate) fn partitioner(&self) -> Option<&Rc<dyn Any>> {
+        self.partitioner.as_ref()
     }
 
     /// Registers this node and what it depends on, parents first.

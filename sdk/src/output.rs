@@ -37,7 +37,7 @@ fn save(
 
 impl<T: ToLine + 'static> Dataset<T> {
     /// Writes one line for each record to `path/part-00000` and so on. `path` must not exist; it
-    /// appears whole or not at all.
+    /// appears whole or not at all. Spark: `saveAsTextFile`.
     #[track_caller]
     pub fn save_as_text_file(&self, path: &str) -> Result<(), Error> {
         let dataset = self.clone();
@@ -69,7 +69,7 @@ impl<T: 'static> Dataset<T> {
 
 impl Lines {
     /// Writes the lines to `path/part-00000` and so on, each ended by `\n`. `path` must not
-    /// exist; it appears whole or not at all.
+    /// exist; it appears whole or not at all. Spark: `saveAsTextFile`.
     #[track_caller]
     pub fn save_as_text_file(&self, path: &str) -> Result<(), Error> {
         let lines = self.clone();

@@ -1,147 +1,129 @@
 //! Operations by key on a `Dataset<(K, V)>`. Keys are the same if their encodings are.
+//!
+//! ```text
+//!   pairs/narrow        keys, values, map_values, ...
+//!   pairs/partitioning  which partition a key is in; sorts
+//!   pairs/combining     one value for each key: reduce_by_key, aggregate_by_key, ...
+//!   pairs/grouping      all values of each key: group_by_key, cogroup, subtract_by_key
+//!   pairs/joins         pairs of values: inner and outer joins, broadcast_join
+//! ```
+//!
+//! Every operation that brings keys together wants its datasets partitioned in one way. A dataset
+//! that already is so is read where it is; any other one is shuffled: see [`Side`].
 
-use crate::batch::decode_or_fail;
-use crate::context;
 use crate::dataset::Dataset;
-use crate::hash::hash_bytes;
-use crate::key_table::KeyTable;
 use crate::node::{Edge, Node, Origin};
+use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
-use crate::shuffle::{self, Combiner, combine_into, writer_node};
+use crate::shuffle::{self, writer_node};
 use std::rc::Rc;
 
-/// Reduce partitions where the job names no number.
-pub(crate) fn default_reducers() -> u32 {
-    context::parallelism()
+pub(crate) mod combining;
+mod grouping;
+mod joins;
+mod narrow;
+mod partitioning;
+
+/// Pairs on their way to where an operation wants them.
+pub(crate) enum Side<K: 'static, V: 'static> {
+    /// Through a shuffle.
+    Shuffled(Rc<Node>),
+    /// They are there already.
+    Here(Dataset<(K, V)>),
 }
 
-/// A key that the table holds by its encoding.
-fn copy_key(key: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(key);
-}
+impl<K: Record, V: 'static> Dataset<(K, V)> {
+    /// By which rule the pairs lie in their partitions, if it is known. Spark: `partitioner`.
+    pub fn partitioner(&self) -> Option<Partitioner<K>> {
+        self.node().partitioner()?.downcast_ref::<Partitioner<K>>().cloned()
+    }
 
-/// What a table holds, key by key.
-fn table_records<K: Record, A: 'static>(table: KeyTable<A>) -> impl Iterator<Item = (K, A)> {
-    let mut entries = table.into_entries();
-    core::iter::from_fn(move || entries.next_with(|mut key| decode_or_fail(&mut key)))
-}
+    pub(crate) fn has_partitioner(&self, partitioner: &Partitioner<K>) -> bool {
+        self.partitioner().as_ref() == Some(partitioner)
+    }
 
-/// The reduce side of `reduce_by_key`.
-pub(crate) fn reduced<K: Record, V: Record>(
-    origin: Origin,
-    partitions: u32,
-    writer: Rc<Node>,
-    combine: Rc<impl Fn(V, V) -> V + 'static>,
-) -> Dataset<(K, V)> {
-    let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
-    Dataset::new(Node::records(origin, partitions, edges), move |reducer| {
-        let add = |held: &mut Option<V>, value| combine_into(held, value, &*combine);
-        let table = shuffle::read_by_key::<K, V, _>(writer.id(), reducer, || None, add);
-        let pairs = table_records(table);
-        Records::new(pairs.filter_map(|(key, value)| value.map(|value| (key, value))))
-    })
+    /// What an operation on this dataset alone uses if the job names nothing.
+    pub(crate) fn own_or_default_partitioner(&self) -> Partitioner<K> {
+        self.partitioner().unwrap_or_else(Partitioner::default_hash)
+    }
 }
 
 impl<K: Record, V: Record> Dataset<(K, V)> {
-    /// A shuffle of the pairs by key, without combining.
-    fn write_by_key(&self, origin: Origin, partitions: u32) -> Rc<Node> {
-        let pairs = self.clone();
-        writer_node(origin, partitions, self.node(), move |partition, mut writer| {
+    /// What an operation on two datasets uses if the job names nothing: what they have in common,
+    /// or what one of them has, or the default.
+    pub(crate) fn common_partitioner<W: Record>(&self, other: &Dataset<(K, W)>) -> Partitioner<K> {
+        let (here, there) = (self.partitioner(), other.partitioner());
+        if here.is_some() && here == there {
+            return here.unwrap_or_else(Partitioner::default_hash);
+        }
+        let general = here.into_iter().chain(there).find(Partitioner::is_general);
+        general.unwrap_or_else(Partitioner::default_hash)
+    }
+
+    /// These pairs as one side of an operation, which reads them as `partitioner` wants them.
+    pub(crate) fn side(&self, origin: Origin, partitioner: &Partitioner<K>) -> Side<K, V> {
+        if self.has_partitioner(partitioner) {
+            return Side::Here(self.clone());
+        }
+        let (pairs, by_key) = (self.clone(), partitioner.clone());
+        let reducers = partitioner.partitions();
+        Side::Shuffled(writer_node(origin, reducers, self.node(), move |partition, mut writer| {
             let mut encoded = Vec::new();
             pairs.records(partition).for_each(|(key, value)| {
                 encoded.clear();
                 key.encode(&mut encoded);
-                writer.write_keyed(&encoded, &value);
+                writer.write_pair(by_key.partition_of(&key, &encoded), &encoded, &value);
             });
             writer.finish();
-        })
+        }))
+    }
+}
+
+/// A node that reads these edges and whose keys lie as the partitioner says.
+pub(crate) fn node_by_key<K: Record>(
+    origin: Origin,
+    partitioner: Partitioner<K>,
+    edges: Vec<Edge>,
+) -> Rc<Node> {
+    Node::partitioned(origin, partitioner.partitions(), edges, Some(Rc::new(partitioner)))
+}
+
+// === impl Side ===
+
+impl<K: Record, V: Record> Side<K, V> {
+    pub(crate) fn edge(&self) -> Edge {
+        match self {
+            Self::Shuffled(writer) => Edge::Shuffle(Rc::clone(writer)),
+            Self::Here(pairs) => Edge::any(pairs.node(), pairs.partitions()),
+        }
     }
 
-    /// One value for each key. `combine` must not depend on the order of values.
-    #[track_caller]
-    pub fn reduce_by_key(&self, combine: impl Fn(V, V) -> V + 'static) -> Self {
-        self.reduce_by_key_with_partitions(default_reducers(), combine)
+    /// The pairs of a partition.
+    pub(crate) fn records(&self, partition: u32) -> Records<(K, V)> {
+        match self {
+            Self::Shuffled(writer) => Records::new(shuffle::read(writer.id(), partition)),
+            Self::Here(pairs) => pairs.records(partition),
+        }
     }
 
-    /// [`reduce_by_key`](Self::reduce_by_key) into so many partitions.
-    #[track_caller]
-    pub fn reduce_by_key_with_partitions(
-        &self,
-        partitions: u32,
-        combine: impl Fn(V, V) -> V + 'static,
-    ) -> Self {
-        let origin = Origin::here("reduce_by_key");
-        let combine = Rc::new(combine);
-        let (pairs, map_side) = (self.clone(), Rc::clone(&combine));
-        let writer = writer_node(origin, partitions, self.node(), move |partition, writer| {
-            let mut combiner = Combiner::new(writer);
-            let mut encoded = Vec::new();
-            pairs.records(partition).for_each(|(key, value)| {
-                encoded.clear();
-                key.encode(&mut encoded);
-                combiner.add(&encoded, value, &*map_side, copy_key);
-            });
-            combiner.finish(copy_key);
-        });
-        reduced(origin, partitions, writer, combine)
-    }
-
-    /// All values of each key, in the order of the dataset. They must fit a task's memory.
-    #[track_caller]
-    pub fn group_by_key(&self) -> Dataset<(K, Vec<V>)> {
-        self.group_by_key_with_partitions(default_reducers())
-    }
-
-    /// [`group_by_key`](Self::group_by_key) into so many partitions.
-    #[track_caller]
-    pub fn group_by_key_with_partitions(&self, partitions: u32) -> Dataset<(K, Vec<V>)> {
-        let origin = Origin::here("group_by_key");
-        let writer = self.write_by_key(origin, partitions);
-        let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
-        Dataset::new(Node::records(origin, partitions, edges), move |reducer| {
-            let table = shuffle::read_by_key::<K, V, _>(writer.id(), reducer, Vec::new, Vec::push);
-            Records::new(table_records(table))
-        })
-    }
-
-    /// Every pair of a value here and a value there with the same key. The values of this side
-    /// are held in memory, those of the other pass by: put the larger one there.
-    #[track_caller]
-    pub fn join<W: Record + Clone>(&self, other: &Dataset<(K, W)>) -> Dataset<(K, (V, W))>
-    where
-        K: Clone,
-        V: Clone,
-    {
-        self.join_with_partitions(other, default_reducers())
-    }
-
-    /// [`join`](Self::join) into so many partitions.
-    #[track_caller]
-    pub fn join_with_partitions<W: Record + Clone>(
-        &self,
-        other: &Dataset<(K, W)>,
-        partitions: u32,
-    ) -> Dataset<(K, (V, W))>
-    where
-        K: Clone,
-        V: Clone,
-    {
-        let origin = Origin::here("join");
-        let held = self.write_by_key(origin, partitions);
-        let passing = other.write_by_key(origin, partitions);
-        let edges = [&held, &passing].map(|writer| Edge::Shuffle(Rc::clone(writer)));
-        Dataset::new(Node::records(origin, partitions, edges.into()), move |reducer| {
-            let table = shuffle::read_by_key::<K, V, _>(held.id(), reducer, Vec::new, Vec::push);
-            let passing = shuffle::read::<(K, W)>(passing.id(), reducer);
-            let mut encoded = Vec::new();
-            Records::new(passing.flat_map(move |(key, there)| {
-                encoded.clear();
-                key.encode(&mut encoded);
-                let matches = table.lookup(&encoded, hash_bytes(&encoded)).cloned();
-                let matches = matches.unwrap_or_default().into_iter();
-                matches.map(move |here| (key.clone(), (here, there.clone())))
-            }))
-        })
+    /// The encodings of key and value of every pair.
+    pub(crate) fn for_each_encoded(&self, partition: u32, each: &mut dyn FnMut(&[u8], &[u8])) {
+        match self {
+            Self::Shuffled(writer) => {
+                shuffle::for_each_encoded::<K, V>(writer.id(), partition, each);
+            }
+            Self::Here(pairs) => {
+                let mut encoded = Vec::new();
+                pairs.records(partition).for_each(|(key, value)| {
+                    encoded.clear();
+                    key.encode(&mut encoded);
+                    let key_bytes = encoded.len();
+                    value.encode(&mut encoded);
+                    let (key, value) = encoded.split_at(key_bytes);
+                    each(key, value);
+                });
+            }
+        }
     }
 }

@@ -83,8 +83,11 @@ imports! {
     /// Appends whole records for one reducer.
     fn shuffle_write(reducer: i32, [in bytes]);
     /// Appends to a run of this task.
-    #[allow(dead_code, reason = "sorted runs on disk are not written yet; the ABI has them")]
     fn spill_write(run: i32, [in bytes]);
+    /// Appends to what the task says to main.
+    fn update_write([in bytes]);
+    /// Takes what tasks said to main.
+    fn updates_read([out pieces]);
     /// Appends to the attempt's part of the output.
     fn output_write([in bytes]);
 }

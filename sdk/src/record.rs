@@ -4,6 +4,7 @@
 //! than going through serde for what records mostly are: numbers, byte strings, text and tuples
 //! of these. Any other type with serde gets it by one line: [`record!`](crate::record!).
 
+use core::cmp::Reverse;
 use core::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,7 +28,9 @@ pub trait Record: Sized + 'static {
         Self::decode(input).map(drop)
     }
 
-    /// Bytes of the heap that the value holds, for the bound on tables of partial results.
+    /// Bytes of the heap that the value holds, for the bound on tables of partial results. Called
+    /// twice for each change, so it should not look at every part; for a type that grows while it
+    /// is combined (a set, a sketch) it should be written, or tables are fuller than they seem.
     fn heap_bytes(&self) -> usize {
         0
     }
@@ -45,6 +48,12 @@ pub trait Record: Sized + 'static {
             items.push(Self::decode(input)?);
         }
         Ok(items)
+    }
+
+    /// Reads as many values as an array has.
+    fn decode_array<const N: usize>(input: &mut &[u8]) -> Result<[Self; N], Malformed> {
+        let items = Self::decode_all(N, input)?;
+        items.try_into().map_err(|_| malformed::<[Self; N]>("another number of items"))
     }
 }
 
@@ -176,6 +185,14 @@ impl Record for u8 {
     #[inline]
     fn decode_all(count: usize, input: &mut &[u8]) -> Result<Vec<Self>, Malformed> {
         Ok(take::<Vec<Self>>(input, count)?.to_vec())
+    }
+    #[inline]
+    fn decode_array<const N: usize>(input: &mut &[u8]) -> Result<[Self; N], Malformed> {
+        let (array, rest) = input
+            .split_first_chunk()
+            .ok_or_else(|| malformed::<[Self; N]>("the bytes end too early"))?;
+        *input = rest;
+        Ok(*array)
     }
 }
 
@@ -339,13 +356,33 @@ impl<T: Record> Record for Box<T> {
     }
 }
 
+impl<T: Record> Record for Reverse<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
+        T::decode(input).map(Self)
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
+        T::skip(input)
+    }
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
+    }
+}
+
 impl<T: Record, const N: usize> Record for [T; N] {
     fn encode(&self, out: &mut Vec<u8>) {
         T::encode_all(self, out);
     }
     fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
-        let items = T::decode_all(N, input)?;
-        Self::try_from(items).map_err(|_| malformed::<Self>("another number of items"))
+        T::decode_array(input)
+    }
+    fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
+        (0..N).try_for_each(|_| T::skip(input))
+    }
+    fn heap_bytes(&self) -> usize {
+        self.iter().map(T::heap_bytes).sum()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Range partitioning: samples of partitions, and the bounds that they suggest.
 
+use crate::random::Random;
 use core::cmp::Ordering;
 
 /// Samples for each reduce partition: with 60, one partition in a hundred is a third larger than
@@ -12,12 +13,13 @@ const SAMPLES_MIN: usize = 800;
 /// Fewest samples of a partition, so that a small one is heard.
 const SAMPLES_PER_PARTITION_MIN: usize = 8;
 
-/// Equally likely ones of all items offered. Which ones depends on the seed and their order only.
+/// Equally likely ones of all items offered. Which ones depends on the partition and their order
+/// only.
 pub(crate) struct Reservoir<T> {
     items: Vec<T>,
     seen: u64,
     capacity: usize,
-    state: u64,
+    random: Random,
 }
 
 /// How many items to ask of each of `partitions`, to cut into `reducers` ranges.
@@ -66,8 +68,8 @@ pub(crate) fn range_of<T>(bounds: &[T], compare: impl Fn(&T) -> Ordering) -> u32
 // === impl Reservoir ===
 
 impl<T> Reservoir<T> {
-    pub(crate) fn new(capacity: usize, seed: u32) -> Self {
-        Self { items: Vec::new(), seen: 0, capacity, state: u64::from(seed) << 1 | 1 }
+    pub(crate) fn new(capacity: usize, partition: u32) -> Self {
+        Self { items: Vec::new(), seen: 0, capacity, random: Random::new(0, partition) }
     }
 
     /// Offers an item, made only if it is kept.
@@ -78,7 +80,7 @@ impl<T> Reservoir<T> {
             self.items.push(make());
             return;
         }
-        let place = self.random() % self.seen;
+        let place = self.random.below(self.seen);
         if let Some(item) = self.items.get_mut(usize::try_from(place).unwrap_or(usize::MAX)) {
             *item = make();
         }
@@ -87,15 +89,6 @@ impl<T> Reservoir<T> {
     /// The items kept, and how many were offered.
     pub(crate) fn into_sample(self) -> (Vec<T>, u64) {
         (self.items, self.seen)
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }
 

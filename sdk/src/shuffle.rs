@@ -5,17 +5,18 @@
 //!   reduce task:  stream of batches, in order of map partition ──► by key, sorted, or as they are
 //! ```
 //!
-//! A key's reducer is a function of its encoding alone (see [`crate::hash`]).
+//! A key's reducer is a function of the key alone (see [`crate::partitioner`]).
 
 use crate::batch::{
     Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail,
 };
-use crate::hash::{hash_bytes, reducer_of};
+use crate::external::{self, aggregate};
 use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
 use crate::key_table::KeyTable;
-use crate::node::{Node, Origin};
+use crate::node::{Edge, Node, Origin};
+use crate::partitioner::Partitioner;
 use crate::record::Record;
-use offshoot_proto::abi::{NodeKind, Source};
+use offshoot_proto::abi::{MapRange, NodeKind, Source};
 use offshoot_proto::id::NodeId;
 use std::rc::Rc;
 
@@ -28,34 +29,41 @@ const BATCH_BYTES_MAX: usize = 64 << 10;
 /// Bytes at which it is written, however many reducers there are.
 const BATCH_BYTES_MIN: usize = 1 << 10;
 
-/// Bytes of partial results at which a map task writes them out and starts again: an eighth of
-/// the memory that a task has by default, because the table doubles as it grows. A constant, so
-/// that a task writes the same bytes wherever it runs.
-const COMBINE_BYTES_MAX: usize = 64 << 20;
-
 /// What a map task writes.
 pub(crate) struct ShuffleWriter {
     batches: Vec<Batch>,
     batch_bytes: usize,
 }
 
-/// A map task's table of partial results.
-pub(crate) struct Combiner<V> {
-    table: KeyTable<Option<V>>,
+/// A map task's table of partial results, written out when it is full.
+pub(crate) struct Combiner<K: 'static, C> {
+    table: KeyTable<Option<C>>,
     writer: ShuffleWriter,
+    partitioner: Partitioner<K>,
     bytes_max: usize,
 }
 
-/// A node whose tasks write a shuffle.
+/// A node whose tasks write a shuffle of the partitions of `parent`.
 pub(crate) fn writer_node(
     origin: Origin,
     reducers: u32,
     parent: &Rc<Node>,
     write: impl Fn(u32, ShuffleWriter) + 'static,
 ) -> Rc<Node> {
+    writer_node_reading(origin, reducers, parent.partitions(), Edge::one_to_one(parent), write)
+}
+
+/// [`writer_node`] over several parents.
+pub(crate) fn writer_node_reading(
+    origin: Origin,
+    reducers: u32,
+    partitions: u32,
+    edges: Vec<Edge>,
+    write: impl Fn(u32, ShuffleWriter) + 'static,
+) -> Rc<Node> {
     let kind = NodeKind::ShuffleWrite { reducers };
     let run = move |partition| write(partition, ShuffleWriter::new(reducers));
-    Node::with_tasks(origin, kind, parent, Rc::new(run))
+    Node::with_tasks(origin, kind, partitions, edges, Rc::new(run))
 }
 
 fn open(writer: NodeId, reducer: u32) -> BatchReader<InputStream> {
@@ -66,6 +74,13 @@ fn open(writer: NodeId, reducer: u32) -> BatchReader<InputStream> {
 /// Every record of a reduce partition.
 pub(crate) fn read<T: Record>(writer: NodeId, reducer: u32) -> impl Iterator<Item = T> {
     RecordReader::new(open(writer, reducer))
+}
+
+/// Every record of a shuffle of one map partition and one reducer.
+pub(crate) fn read_only_block<T: Record>(writer: NodeId) -> impl Iterator<Item = T> {
+    let maps = MapRange { first: 0, count: 1 };
+    let stream = host::open_in_task(&Source::Blocks { writer, reducer: 0, maps });
+    RecordReader::new(BatchReader::new(stream, STREAM_BUFFER_BYTES))
 }
 
 /// Every byte string of a reduce partition, in place.
@@ -84,30 +99,46 @@ pub(crate) fn for_each_bytes(writer: NodeId, reducer: u32, mut each: impl FnMut(
     });
 }
 
-/// Brings a reduce partition together by key.
-pub(crate) fn read_by_key<K: Record, V: Record, A>(
+/// Every pair of a reduce partition: the key's encoding in place, the value decoded.
+pub(crate) fn for_each_keyed<K: Record, V: Record>(
     writer: NodeId,
     reducer: u32,
-    new: impl Fn() -> A,
-    add: impl Fn(&mut A, V),
-) -> KeyTable<A> {
-    let mut table = KeyTable::new();
+    mut each: impl FnMut(&[u8], V),
+) {
     for_each_batch(open(writer, reducer), |records, input| {
         for _ in 0..records {
             let key = skip_or_fail::<K>(input);
-            let value = decode_or_fail::<V>(input);
-            add(table.entry(key, hash_bytes(key), &new), value);
+            each(key, decode_or_fail(input));
         }
     });
-    table
 }
 
-/// `combine` on a value that a table holds; `None` is a key just made.
-#[inline]
-pub(crate) fn combine_into<V>(held: &mut Option<V>, value: V, combine: &impl Fn(V, V) -> V) {
-    *held = Some(match held.take() {
-        Some(before) => combine(before, value),
-        None => value,
+/// Every pair of a reduce partition: the encodings of key and value, in place.
+pub(crate) fn for_each_encoded<K: Record, V: Record>(
+    writer: NodeId,
+    reducer: u32,
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) {
+    for_each_batch(open(writer, reducer), |records, input| {
+        for _ in 0..records {
+            let key = skip_or_fail::<K>(input);
+            each(key, skip_or_fail::<V>(input));
+        }
+    });
+}
+
+/// Every record of a reduce partition, with the length of its encoding.
+pub(crate) fn for_each_sized<T: Record>(
+    writer: NodeId,
+    reducer: u32,
+    mut each: impl FnMut(T, usize),
+) {
+    for_each_batch(open(writer, reducer), |records, input| {
+        for _ in 0..records {
+            let before = input.len();
+            let record = decode_or_fail(input);
+            each(record, before - input.len());
+        }
     });
 }
 
@@ -132,11 +163,10 @@ impl ShuffleWriter {
         }
     }
 
-    /// Adds a record for the reducer of its key, given by its encoding.
+    /// Adds a pair, its key given by its encoding.
     #[inline]
-    pub(crate) fn write_keyed(&mut self, key: &[u8], value: &impl Record) {
-        let reducers = self.batches.len() as u32;
-        self.write(reducer_of(hash_bytes(key), reducers), |out| {
+    pub(crate) fn write_pair(&mut self, reducer: u32, key: &[u8], value: &impl Record) {
+        self.write(reducer, |out| {
             out.extend_from_slice(key);
             value.encode(out);
         });
@@ -152,28 +182,22 @@ impl ShuffleWriter {
 
 // === impl Combiner ===
 
-impl<V: Record> Combiner<V> {
-    pub(crate) fn new(writer: ShuffleWriter) -> Self {
-        Self { table: KeyTable::new(), writer, bytes_max: COMBINE_BYTES_MAX }
+impl<K: Record, C: Record> Combiner<K, C> {
+    pub(crate) fn new(writer: ShuffleWriter, partitioner: Partitioner<K>) -> Self {
+        let bytes_max = external::bytes_max();
+        Self { table: KeyTable::new(), writer, partitioner, bytes_max }
     }
 
-    /// Adds a value to what its key has. `encode_key` makes the key's encoding of the bytes under
+    /// Changes what there is of a key. `encode_key` makes the key's encoding of the bytes under
     /// which the table holds it.
     #[inline]
-    pub(crate) fn add(
+    pub(crate) fn update(
         &mut self,
         key: &[u8],
-        value: V,
-        combine: &impl Fn(V, V) -> V,
+        change: impl FnOnce(Option<C>) -> C,
         encode_key: impl Fn(&[u8], &mut Vec<u8>),
     ) {
-        let held = self.table.entry(key, hash_bytes(key), || None);
-        let before = held.heap_bytes();
-        combine_into(held, value, combine);
-        let after = held.heap_bytes();
-        if after != before {
-            self.table.account(before, after);
-        }
+        aggregate::update(&mut self.table, key, change);
         if self.table.heap_bytes() > self.bytes_max {
             self.flush(encode_key);
         }
@@ -183,11 +207,12 @@ impl<V: Record> Combiner<V> {
     #[cold]
     fn flush(&mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
         let mut encoded = Vec::new();
-        self.table.drain(|key, value| {
+        self.table.drain(|key, held| {
             encoded.clear();
             encode_key(key, &mut encoded);
-            if let Some(value) = value {
-                self.writer.write_keyed(&encoded, &value);
+            if let Some(held) = held {
+                let reducer = self.partitioner.partition_of_encoded(&encoded);
+                self.writer.write_pair(reducer, &encoded, &held);
             }
         });
     }
@@ -196,13 +221,5 @@ impl<V: Record> Combiner<V> {
     pub(crate) fn finish(mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
         self.flush(encode_key);
         self.writer.finish();
-    }
-}
-
-#[cfg(test)]
-impl<V> Combiner<V> {
-    /// A smaller bound, for tests.
-    pub(crate) fn with_bytes_max(self, bytes_max: usize) -> Self {
-        Self { bytes_max, ..self }
     }
 }

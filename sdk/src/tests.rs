@@ -3,18 +3,40 @@
 
 use crate::fake_host;
 use crate::prelude::*;
-use crate::shuffle::{Combiner, writer_node};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+mod actions;
+mod keyed;
+mod narrow;
+mod sampling;
+mod shuffled;
+mod spilling;
+
 /// Runs `job` against a new host and looks that nothing is left behind.
 fn run<R>(job: impl FnOnce(&Context) -> R) -> R {
+    run_within(64 << 20, job)
+}
+
+/// [`run`] with tasks that hold no more than so many bytes of records.
+fn run_within<R>(spill_bytes: usize, job: impl FnOnce(&Context) -> R) -> R {
     fake_host::with(|host| *host = fake_host::FakeHost::default());
-    let result = job(&Context::new());
+    let context = Context::new();
+    context.set_spill_bytes(spill_bytes);
+    let result = job(&context);
     fake_host::with(|host| host.assert_clean());
     result
+}
+
+/// What `job` answers where everything fits and where nearly nothing does, which must be the same.
+fn run_spilling_or_not<R: PartialEq + core::fmt::Debug>(job: impl Fn(&Context) -> R) -> R {
+    let fitting = run(&job);
+    for spill_bytes in [0, 300] {
+        assert_eq!(run_within(spill_bytes, &job), fitting, "spilling at {spill_bytes} bytes");
+    }
+    fitting
 }
 
 fn write_file(path: &str, bytes: &[u8]) {
@@ -142,7 +164,7 @@ proptest! {
         expected.sort_by(|left, right| left.0.cmp(&right.0));
         let found = run(|context| {
             let pairs = context.parallelize(pairs, parts);
-            pairs.sort_by_key_with_partitions(reducers).unwrap().collect().unwrap()
+            pairs.sort_by_key_with_partitions(reducers).collect().unwrap()
         });
         prop_assert_eq!(found, expected);
     }
@@ -179,7 +201,7 @@ proptest! {
         let (sorted_lines, count, parts) = run(|context| {
             write_file("/in/text", text.as_bytes());
             let sorted = context.byte_lines("/in/").unwrap();
-            let sorted = sorted.sort_with_partitions(reducers).unwrap();
+            let sorted = sorted.sort_with_partitions(reducers);
             sorted.save_as_text_file("/out").unwrap();
             let parts = fake_host::with(|host| host.outputs["/out"].clone());
             (sorted.records().collect().unwrap(), sorted.count().unwrap(), parts)
@@ -196,29 +218,6 @@ proptest! {
         prop_assert_eq!(count as usize, expected.len());
         prop_assert_eq!(sorted_lines, expected);
     }
-}
-
-#[test]
-fn a_full_combine_table_writes_partial_results_and_goes_on() {
-    run(|context| {
-        let numbers = context.range(0..3000, 1);
-        let source = numbers.clone();
-        let origin = crate::node::Origin::here("test");
-        let writer = writer_node(origin, 2, numbers.node(), move |partition, writer| {
-            let mut combiner = Combiner::new(writer).with_bytes_max(2000);
-            let copy = |key: &[u8], out: &mut Vec<u8>| out.extend_from_slice(key);
-            source.records(partition).for_each(|n| {
-                let key = [(n % 500 % 120) as u8];
-                combiner.add(&key, 1u64, &|a, b| a + b, copy);
-            });
-            combiner.finish(copy);
-        });
-        let add = Rc::new(|a, b| a + b);
-        let counts = crate::pairs::reduced::<u8, u64>(origin, 2, writer, add);
-        let counts = counts.collect().unwrap();
-        assert_eq!(counts.len(), 120);
-        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 3000);
-    });
 }
 
 #[test]

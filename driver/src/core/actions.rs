@@ -45,6 +45,7 @@ impl Core {
             Action::JobResult { job, partition, executor, attempt, done } => {
                 self.on_job_result(job, partition, executor, attempt, done);
             }
+            Action::Updates(bytes) => self.updates.add(bytes),
             Action::JobFinished(job) => self.on_job_finished(job),
             Action::JobFailed { job, message } => self.on_job_failed(job, message),
             Action::FreeSnapshot(snapshot) => self.free_snapshot(snapshot),

@@ -77,6 +77,13 @@ impl Core {
                 Err(error) => self.reply(refused(error.code(), &error)),
             },
             Request::Parallelism => self.on_parallelism(),
+            Request::Updates { capacity } => {
+                let read = self.updates.read(capacity as usize);
+                self.reply(match read {
+                    Ok(bytes) => Reply::Results { bytes, last: false },
+                    Err(error) => refused(code::LIMIT, &error),
+                })
+            }
             Request::Path(request) => {
                 let (reply, descriptor) = self.broker.handle(&request);
                 if let PathReply::Errno { errno, message } = &reply

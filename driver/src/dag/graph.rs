@@ -186,7 +186,9 @@ impl Graph {
             for dependency in &node.spec.dependencies {
                 match dependency {
                     Dependency::Narrow { parent, .. } => stack.push(*parent),
-                    Dependency::Shuffle { writer } => found.push(*writer),
+                    Dependency::Shuffle { writer } | Dependency::Blocks { writer } => {
+                        found.push(*writer)
+                    }
                 }
             }
         }
@@ -289,10 +291,13 @@ impl Graph {
                 }
                 Ok(())
             }
+            (Dependency::Blocks { .. }, NodeKind::ShuffleWrite { .. }) => Ok(()),
             (Dependency::Narrow { .. }, NodeKind::ShuffleWrite { .. }) => {
                 Err(wrong_kind("records"))
             }
-            (Dependency::Shuffle { .. }, NodeKind::Records) => Err(wrong_kind("a shuffle")),
+            (Dependency::Shuffle { .. } | Dependency::Blocks { .. }, NodeKind::Records) => {
+                Err(wrong_kind("a shuffle"))
+            }
         }
     }
 }
@@ -300,7 +305,7 @@ impl Graph {
 fn parent_of(dependency: &Dependency) -> NodeId {
     match dependency {
         Dependency::Narrow { parent, .. } => *parent,
-        Dependency::Shuffle { writer } => *writer,
+        Dependency::Shuffle { writer } | Dependency::Blocks { writer } => *writer,
     }
 }
 

@@ -38,13 +38,14 @@ pub(super) struct Output {
 /// What became of an attempt's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accepted {
-    New,
+    New {
+        /// Whether no attempt of this partition was ever accepted before.
+        first: bool,
+    },
     /// There is one, or the partition is not of this stage.
     Unwanted,
     /// Another attempt gave other bytes, on this machine.
-    Differs {
-        place: PlaceIndex,
-    },
+    Differs { place: PlaceIndex },
 }
 
 // === impl Outputs ===
@@ -101,6 +102,7 @@ impl Outputs {
         let Some(slot) = self.slot(partition) else {
             return Accepted::Unwanted;
         };
+        let is_first = slot.first.is_none();
         let (first, first_place) = *slot.first.get_or_insert((digest, place.0));
         if first != digest {
             let place = PlaceIndex(first_place);
@@ -111,7 +113,7 @@ impl Outputs {
         }
         slot.output = Some(Output { attempt, place });
         self.missing -= 1;
-        Accepted::New
+        Accepted::New { first: is_first }
     }
 
     /// Removes an output if it is of this attempt; whether it was.

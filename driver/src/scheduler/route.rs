@@ -26,6 +26,7 @@ impl Scheduler {
             dag::Action::Result { job, partition, executor, attempt, done } => {
                 actions.push(Action::JobResult { job, partition, executor, attempt, done })
             }
+            dag::Action::Updates(bytes) => actions.push(Action::Updates(bytes)),
             dag::Action::DropResult { executor, attempt } => {
                 actions.push(Action::DropResult { executor, attempt });
             }

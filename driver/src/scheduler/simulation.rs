@@ -77,7 +77,7 @@ impl World {
         };
         let narrow = |parent, map| Dependency::Narrow { parent, map };
         let mut added = Vec::new();
-        match if candidates.is_empty() { 0 } else { random.below(6) } {
+        match if candidates.is_empty() { 0 } else { random.below(7) } {
             0 => added.push((1 + random.below(6) as u32, NodeKind::Records, vec![])),
             1 | 2 => {
                 let (parent, partitions) = pick(random);
@@ -91,6 +91,15 @@ impl World {
                     narrow(b, NarrowMap::Range { start: size_a }),
                 ];
                 added.push((size_a + size_b, NodeKind::Records, dependencies));
+            }
+            4 => {
+                let (parent, partitions) = pick(random);
+                let kind = NodeKind::ShuffleWrite { reducers: 1 };
+                let dependency = narrow(parent, NarrowMap::OneToOne);
+                let writer = NodeId(self.nodes.len() as u32);
+                added.push((partitions, kind, vec![dependency]));
+                let dependency = Dependency::Blocks { writer };
+                added.push((partitions, NodeKind::Records, vec![dependency]));
             }
             _ => {
                 let (parent, partitions) = pick(random);
@@ -253,7 +262,9 @@ impl World {
             for dependency in &self.nodes[node.0 as usize].dependencies {
                 match dependency {
                     Dependency::Narrow { parent, .. } => stack.push(*parent),
-                    Dependency::Shuffle { writer } => drop(writers.insert(*writer)),
+                    Dependency::Shuffle { writer } | Dependency::Blocks { writer } => {
+                        writers.insert(*writer);
+                    }
                 }
             }
         }

@@ -8,7 +8,9 @@ const USAGE: &str = "usage: pi SAMPLES TASKS (how many darts to throw, and over 
      spread them; both at least 1)";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
+    // `args` would bring along code that prints what is not UTF-8.
+    let arguments: Vec<String> =
+        std::env::args_os().filter_map(|argument| argument.into_string().ok()).collect();
     let [_, samples, tasks] = arguments.as_slice() else {
         return usage();
     };

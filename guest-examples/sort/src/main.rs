@@ -26,6 +26,6 @@ fn main() -> ExitCode {
 
 fn run(input: &str, output: &str) -> Result<(), Error> {
     // Takes a sample first, to know which lines go to which part.
-    let sorted = Context::new().byte_lines(input)?.sort()?;
+    let sorted = Context::new().byte_lines(input)?.sort();
     sorted.save_as_text_file(output)
 }

@@ -9,11 +9,12 @@ use super::slot_task::{self, Counters, SlotCommand, SlotContext, SlotEvent};
 use super::{DRIVER_DIALS_WITHIN, DRIVER_LEASE, ExecutorError, HEARTBEAT, Ports};
 use crate::launch::ExecutorStart;
 use offshoot_net::Endpoint;
-use offshoot_proto::executor::{FromExecutor, ToExecutor};
+use offshoot_proto::executor::{Door, FromExecutor, ToExecutor};
 use offshoot_proto::id::StageRunId;
 use offshoot_proto::link::{SlotStage, ToSlot};
 use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
+use offshoot_sandbox::door::DoorListener;
 use offshoot_store::RemoteFiles;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -38,6 +39,9 @@ pub(super) struct Core {
     held: HeldResults,
     actions: Vec<Action>,
     heard: Instant,
+    /// Whether a driver on this machine may come through a door.
+    local: bool,
+    door: Option<Door>,
     driver: Option<mpsc::UnboundedSender<FromExecutor>>,
     end: Option<Result<(), ExecutorError>>,
 }
@@ -84,6 +88,8 @@ impl Core {
             held,
             actions,
             heard: Instant::now(),
+            local: ports.network.has_local_sockets(),
+            door: None,
             driver: None,
             end: None,
         }
@@ -100,10 +106,17 @@ impl Core {
     }
 
     async fn live(&mut self, mut shutdown: oneshot::Receiver<()>) -> Result<(), ExecutorError> {
+        let door = self.local.then(DoorListener::open).transpose();
+        let door = door.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no socket for a driver on this machine");
+            None
+        });
+        self.door = door.as_ref().map(|listener| listener.door().clone());
         let mut from_driver = driver_link::listen(
             self.endpoint.clone(),
             super::driver_role(&self.start),
             self.held.clone(),
+            door,
         );
         self.heard = Instant::now() + DRIVER_DIALS_WITHIN - DRIVER_LEASE;
         let mut beat = tokio::time::interval(HEARTBEAT);
@@ -170,6 +183,7 @@ impl Core {
                     executor: self.start.launch.executor,
                     worker: self.start.worker.clone(),
                     slots: self.start.launch.cores,
+                    door: self.door.clone(),
                 });
             }
             FromDriver::Frame(frame) => self.on_frame(frame),

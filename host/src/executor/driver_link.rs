@@ -9,6 +9,7 @@ use offshoot_proto::id::SnapshotId;
 use offshoot_proto::limits::LINK_CHUNK_BYTES;
 use offshoot_proto::snapshot::SnapshotHeader;
 use offshoot_sandbox::data_chunk::{pack, unpack};
+use offshoot_sandbox::door::DoorListener;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -32,13 +33,27 @@ pub(super) enum FromDriver {
     Gone(String),
 }
 
+/// Takes what the driver passes through the door.
+async fn attend(door: DoorListener, events: mpsc::Sender<FromDriver>) {
+    while let Ok((header, file)) = door.next().await {
+        let passed = FromDriver::Snapshot(header, None, ReceivedPages::Whole(file));
+        if events.send(passed).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Accepts the driver's connections until the endpoint closes.
 pub(super) fn listen(
     endpoint: Arc<Endpoint>,
     driver: Role,
     held: HeldResults,
+    door: Option<DoorListener>,
 ) -> mpsc::Receiver<FromDriver> {
     let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    if let Some(door) = door {
+        tokio::spawn(attend(door, events.clone()));
+    }
     tokio::spawn(async move {
         while let Some(arrival) = endpoint.accept().await {
             let Arrival::Member(incoming) = arrival else {

@@ -24,6 +24,7 @@ use offshoot_sandbox::shuffle::chunk;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -42,6 +43,8 @@ pub(super) struct ShuffleStream {
     input: usize,
     reducer: u32,
     next_map: usize,
+    /// After the last one.
+    end_map: usize,
     remote: Option<BTreeMap<u32, FrameStream>>,
 }
 
@@ -80,8 +83,10 @@ impl ShuffleStream {
         stage: Arc<StageRun>,
         input: usize,
         reducer: u32,
+        maps: Range<usize>,
     ) -> Self {
-        Self { app, here, stage, input, reducer, next_map: 0, remote: None }
+        let (next_map, end_map) = (maps.start, maps.end);
+        Self { app, here, stage, input, reducer, next_map, end_map, remote: None }
     }
 
     fn input(&self) -> &ShuffleInput {
@@ -110,7 +115,7 @@ impl ShuffleStream {
         if let Err((map, reason)) = self.open_remote(fetcher).await {
             return (Reply::Failed(self.failure(map, reason)), vec![]);
         }
-        while self.next_map < self.input().maps.len() {
+        while self.next_map < self.end_map {
             let pulled = if self.is_here(self.next_map) {
                 self.pull_files(files)
             } else {
@@ -131,7 +136,7 @@ impl ShuffleStream {
     /// Files of this worker, as many as one frame takes.
     fn pull_files(&mut self, files: &AppFiles) -> Result<(Reply, Vec<OwnedFd>), String> {
         let (mut blocks, mut descriptors) = (Vec::new(), Vec::new());
-        while self.next_map < self.input().maps.len()
+        while self.next_map < self.end_map
             && self.is_here(self.next_map)
             && descriptors.len() < LINK_DESCRIPTORS_MAX
         {
@@ -175,7 +180,8 @@ impl ShuffleStream {
         }
         let mut wanted: BTreeMap<SocketAddr, (u32, Vec<(Partition, AttemptId)>)> = BTreeMap::new();
         let input = self.input();
-        for (map, (place, attempt)) in input.maps.iter().enumerate() {
+        for map in self.next_map..self.end_map {
+            let (place, attempt) = &input.maps[map];
             if !self.is_here(map) {
                 let address = input.places[*place as usize].address;
                 let entry = wanted.entry(address).or_insert_with(|| (*place, Vec::new()));

@@ -2,15 +2,16 @@
 
 use super::{Sample, sample, samples, variants};
 use offshoot_proto::abi::{
-    Dependency, InputFile, JobSpec, NarrowMap, NodeKind, NodeSpec, OutputSpec, ResultOrder, Source,
+    Dependency, InputFile, JobSpec, MapRange, NarrowMap, NodeKind, NodeSpec, OutputSpec,
+    ResultOrder, Source,
 };
 use offshoot_proto::id::{NodeId, Partition};
 
 variants!(NarrowMap: OneToOne, Range);
-variants!(Dependency: Narrow, Shuffle);
+variants!(Dependency: Narrow, Shuffle, Blocks);
 variants!(NodeKind: Records, ShuffleWrite);
 variants!(ResultOrder: Partition, Arrival);
-variants!(Source: File, Shuffle, Spill, Listing);
+variants!(Source: File, Shuffle, Spill, Listing, Blocks);
 
 /// Samples of every message.
 pub fn all() -> Vec<Sample> {
@@ -41,6 +42,7 @@ pub fn node() -> NodeSpec {
             narrow(NarrowMap::OneToOne),
             narrow(NarrowMap::Range { start: 8 }),
             Dependency::Shuffle { writer: NodeId(4) },
+            Dependency::Blocks { writer: NodeId(4) },
         ],
     }
 }
@@ -73,5 +75,6 @@ fn sources() -> Vec<Source> {
         Source::Shuffle { writer: NodeId(4), reducer: 5 },
         Source::Spill { run: 1 },
         Source::Listing { pattern: "/data/in/*.txt".into() },
+        Source::Blocks { writer: NodeId(4), reducer: 5, maps: MapRange { first: 1, count: 2 } },
     ]
 }

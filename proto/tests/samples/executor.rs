@@ -1,7 +1,7 @@
 //! Messages between driver and executor.
 
 use super::{Sample, outcome, sample, samples, variants};
-use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
+use offshoot_proto::executor::{DataChunk, Door, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, SnapshotId, StageRunId,
     WorkerId,
@@ -70,6 +70,7 @@ pub fn to_executor() -> Vec<ToExecutor> {
 pub fn from_executor() -> Vec<FromExecutor> {
     vec![
         FromExecutor::Ready {
+            door: Some(Door { name: [0xAB; 16], secret: [0xCD; 16] }),
             executor: ExecutorId { app: AppId(7), number: ExecutorNumber(1) },
             worker: WorkerId("w1".into()),
             slots: 2,

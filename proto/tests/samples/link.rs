@@ -1,7 +1,7 @@
 //! Messages between a slot and its owner.
 
 use super::{Sample, abi, block, executor, outcome, samples, variants};
-use offshoot_proto::abi::code;
+use offshoot_proto::abi::{MapRange, code};
 use offshoot_proto::block::Extent;
 use offshoot_proto::id::{AttemptId, JobId, NodeId, Partition, SnapshotId, StageRunId};
 use offshoot_proto::link::{
@@ -20,8 +20,7 @@ variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
-    OpenOutputSink, OpenSpill,
-    Path
+    OpenOutputSink, OpenSpill, Path, Updates
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
@@ -132,7 +131,13 @@ fn requests() -> Vec<Request> {
         Request::OpenInput { file: abi::file(), offset: 1 << 20 },
         Request::PullInput { stream: 7 },
         Request::CloseInput { stream: 7 },
-        Request::OpenShuffle { attempt, writer: NodeId(4), reducer: 5 },
+        Request::Updates { capacity: 1 << 17 },
+        Request::OpenShuffle {
+            attempt,
+            writer: NodeId(4),
+            reducer: 5,
+            maps: Some(MapRange { first: 1, count: 2 }),
+        },
         Request::PullShuffle { stream: 6 },
         Request::CloseShuffle { stream: 6 },
         Request::OpenShuffleSink(attempt),

@@ -60,6 +60,7 @@ pub fn reports() -> Vec<TaskReport> {
         upload: Some(StagedUpload { id: "upload".into(), parts: vec!["etag".into()] }),
     };
     let done = TaskDone {
+        updates: vec![0xAB; 3],
         digest: 0x0102_0304,
         result: ResultPlace::Inline(vec![1, 2]),
         staged: Some(staged),

@@ -116,6 +116,19 @@ impl SlotState {
         }
     }
 
+    /// `updates_read`.
+    pub(crate) fn updates_read(&mut self, out: &mut [u8]) -> Outcome {
+        self.only_in_main("updates_read")?;
+        let capacity = out.len().min(i32::MAX as usize) as u32;
+        match self.ask(Request::Updates { capacity })? {
+            Reply::Results { bytes, .. } if bytes.len() <= out.len() => {
+                out[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len() as i32)
+            }
+            _ => Err(CallError::Ends(unexpected_reply())),
+        }
+    }
+
     /// `job_drop`.
     pub(crate) fn job_drop(&mut self, job: i32) -> Outcome {
         self.only_in_main("job_drop")?;

@@ -4,9 +4,10 @@ use super::SlotState;
 use super::tasks::{cannot_write, unexpected_reply};
 use crate::imports::{CallError, Outcome, refused};
 use crate::shuffle::{BlockReader, ReadError};
-use offshoot_proto::abi::{Source, code};
+use offshoot_proto::abi::{MapRange, Source, code};
 use offshoot_proto::block::Extent;
 use offshoot_proto::frame;
+use offshoot_proto::id::NodeId;
 use offshoot_proto::link::{Reply, Request, ToSlot};
 use offshoot_proto::outcome::TaskFailure;
 use std::collections::{BTreeMap, VecDeque};
@@ -194,13 +195,9 @@ impl SlotState {
                     _ => return Err(CallError::Ends(unexpected_reply())),
                 }
             }
-            Source::Shuffle { writer, reducer } => {
-                let attempt = self.only_in_task("stream_open of a shuffle")?.attempt;
-                let request = Request::OpenShuffle { attempt, writer, reducer };
-                let (Reply::Number(stream), _) = self.request(request, vec![])? else {
-                    return Err(CallError::Ends(unexpected_reply()));
-                };
-                Stream::Shuffle { stream, reader: BlockReader::default(), ended: false }
+            Source::Shuffle { writer, reducer } => self.open_shuffle(writer, reducer, None)?,
+            Source::Blocks { writer, reducer, maps } => {
+                self.open_shuffle(writer, reducer, Some(maps))?
             }
             Source::Spill { run } => {
                 let task = self.only_in_task("stream_open of a run")?;
@@ -220,6 +217,20 @@ impl SlotState {
             }
         };
         self.streams.add(stream)
+    }
+
+    fn open_shuffle(
+        &mut self,
+        writer: NodeId,
+        reducer: u32,
+        maps: Option<MapRange>,
+    ) -> Result<Stream, CallError> {
+        let attempt = self.only_in_task("stream_open of a shuffle")?.attempt;
+        let request = Request::OpenShuffle { attempt, writer, reducer, maps };
+        let (Reply::Number(stream), _) = self.request(request, vec![])? else {
+            return Err(CallError::Ends(unexpected_reply()));
+        };
+        Ok(Stream::Shuffle { stream, reader: BlockReader::default(), ended: false })
     }
 
     /// `stream_read`.

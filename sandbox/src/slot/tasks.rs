@@ -8,7 +8,7 @@ use crate::shuffle::ShuffleWriter;
 use crate::wasi::Wasi;
 use offshoot_proto::abi::code;
 use offshoot_proto::id::{AttemptId, NodeId, Partition, SnapshotId, StageRunId};
-use offshoot_proto::limits::{INLINE_RESULT_BYTES_MAX, LINK_CHUNK_BYTES};
+use offshoot_proto::limits::{INLINE_RESULT_BYTES_MAX, LINK_CHUNK_BYTES, UPDATES_BYTES_MAX};
 use offshoot_proto::link::{ForkImage, FromSlot, Reply, Request, SlotReport, SlotStage, ToSlot};
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
 use offshoot_proto::snapshot::SnapshotHeader;
@@ -30,6 +30,7 @@ pub(super) struct TaskState {
     pub(super) partition: Partition,
     pub(super) result: Vec<u8>,
     result_length: u64,
+    updates: Vec<u8>,
     pub(super) spill: Option<Spill>,
     shuffle: Option<(ShuffleWriter, Option<File>)>,
     output: Option<Output>,
@@ -198,7 +199,8 @@ impl TaskSlot {
                 };
                 let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
-                let done = TaskDone { digest, result, staged: None, shuffle_bytes };
+                let updates = finished.updates;
+                let done = TaskDone { digest, result, staged: None, shuffle_bytes, updates };
                 (TaskOutcome::Done(done), finished.shuffle, finished.staged)
             }
             Err(failure) => (TaskOutcome::Failed(failure), None, None),
@@ -231,6 +233,7 @@ impl TaskSlot {
 /// What a task that succeeded leaves.
 struct Finished {
     result: Vec<u8>,
+    updates: Vec<u8>,
     shuffle: Option<offshoot_proto::block::ShuffleIndex>,
     staged: Option<(u64, u32)>,
     digest: u32,
@@ -252,6 +255,7 @@ impl TaskState {
             partition,
             result: Vec::new(),
             result_length: 0,
+            updates: Vec::new(),
             spill: None,
             shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
             output,
@@ -296,6 +300,7 @@ impl SlotState {
         })?;
         let mut task = self.task.take().expect("a task has just run");
         task.digest.update(&task.result);
+        task.digest.update(&task.updates);
         let mut digest = task.digest.finalize();
         let shuffle = task.shuffle.map(|(writer, _)| {
             let (index, written) = writer.finish();
@@ -307,7 +312,7 @@ impl SlotState {
             digest ^= checksum.rotate_left(2);
             (output.length, checksum)
         });
-        Ok(Finished { result: task.result, shuffle, staged, digest })
+        Ok(Finished { result: task.result, updates: task.updates, shuffle, staged, digest })
     }
 
     fn finish_sinks(&mut self) -> Result<(), CallError> {
@@ -332,6 +337,21 @@ impl SlotState {
             return Err(CallError::Ends(TaskFailure::ResultTooLarge { length, limit }));
         }
         task.result.extend_from_slice(bytes);
+        Ok(0)
+    }
+
+    /// `update_write`.
+    pub(crate) fn update_write(&mut self, bytes: &[u8]) -> Outcome {
+        let task = self.only_in_task("update_write")?;
+        let asked = task.updates.len() + bytes.len();
+        if asked > UPDATES_BYTES_MAX {
+            let text = format!(
+                "update_write: {asked} bytes of updates, limit {UPDATES_BYTES_MAX} a task: return \
+                 large values as results"
+            );
+            return Err(refused(code::LIMIT, text));
+        }
+        task.updates.extend_from_slice(bytes);
         Ok(0)
     }
 

@@ -77,3 +77,20 @@ fn a_lineage_of_ten_thousand_shuffles_is_walked_without_recursion() {
     let dropped = actions.iter().filter(|a| matches!(a, Action::DropShuffle(_)));
     assert_eq!(dropped.count(), count as usize);
 }
+
+#[test]
+fn a_node_that_chooses_its_blocks_waits_for_the_whole_shuffle() {
+    let mut env = Env::new();
+    env.register(node(0, 3, NodeKind::Records, vec![]));
+    env.register(node(1, 3, write(1), vec![narrow(0)]));
+    let blocks = Dependency::Blocks { writer: NodeId(1) };
+    env.register(node(2, 3, NodeKind::Records, vec![blocks.clone()]));
+    assert_eq!(env.dag.graph.shuffles_of(NodeId(2)), [NodeId(1)]);
+    let refused = env.dag.register(node(
+        3,
+        3,
+        NodeKind::Records,
+        vec![Dependency::Blocks { writer: NodeId(0) }],
+    ));
+    assert!(refused.unwrap_err().to_string().contains("as a shuffle, which it is not"));
+}

@@ -149,6 +149,24 @@ fn different_bytes_from_two_attempts_fail_the_job_naming_both_workers() {
 }
 
 #[test]
+fn what_a_partition_says_is_heard_once_however_often_it_is_computed() {
+    let says = |text: &[u8]| TaskDone { updates: text.to_vec(), ..TaskDone::default() };
+    let heard = |actions: &[Action]| {
+        let updates = actions.iter().filter(|action| matches!(action, Action::Updates(_)));
+        updates.count()
+    };
+    let mut env = Env::with_shuffle();
+    env.submit(0, READER, []);
+    assert_eq!(heard(&env.report(0, 0, 0, 10, says(b"one"))), 1);
+    assert_eq!(heard(&env.report(0, 0, 1, 11, says(b"one"))), 0, "a second attempt");
+    assert_eq!(heard(&env.report(0, 1, 1, 12, says(b"two"))), 1, "a map stage");
+    env.finish(0);
+    env.lose_worker(1);
+    env.add_executor(1);
+    assert_eq!(heard(&env.report(2, 1, 0, 20, says(b"two"))), 0, "computed again");
+}
+
+#[test]
 fn a_held_result_that_is_lost_is_computed_again() {
     let held = || TaskDone { result: ResultPlace::Held { length: 1 }, ..TaskDone::default() };
     let mut env = Env::new();

@@ -2,7 +2,7 @@
 
 use super::SlotTask;
 use crate::executor::fetch::ShuffleStream;
-use offshoot_proto::abi::{InputFile, code};
+use offshoot_proto::abi::{InputFile, MapRange, code};
 use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition};
 use offshoot_proto::link::{Reply, Request};
@@ -36,8 +36,8 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
                 (Reply::Failed(TaskFailure::Input { message }), vec![])
             }
         },
-        Request::OpenShuffle { attempt, writer, reducer } => {
-            let opened = task.open_shuffle(attempt, writer, reducer);
+        Request::OpenShuffle { attempt, writer, reducer, maps } => {
+            let opened = task.open_shuffle(attempt, writer, reducer, maps);
             (opened.unwrap_or_else(|message| invalid(&message)), vec![])
         }
         Request::PullShuffle { stream } => match task.streams.get_mut(&stream) {
@@ -61,7 +61,8 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         | Request::JobResults { .. }
         | Request::DropJob(_)
         | Request::ListInputs { .. }
-        | Request::Parallelism => {
+        | Request::Parallelism
+        | Request::Updates { .. } => {
             let message = "actions run in main; this is a task".to_owned();
             (Reply::Error { code: code::NOT_HERE, message }, vec![])
         }
@@ -95,6 +96,7 @@ impl SlotTask {
         attempt: AttemptId,
         writer: offshoot_proto::id::NodeId,
         reducer: u32,
+        maps: Option<MapRange>,
     ) -> Result<Reply, String> {
         let (stage, _) = self.attempt(attempt).map_err(|error| error.to_string())?;
         let input = stage.inputs.iter().position(|input| input.writer == writer);
@@ -103,9 +105,18 @@ impl SlotTask {
         if self.streams.len() >= STREAMS_MAX {
             return Err(format!("{STREAMS_MAX} shuffle streams are open, the limit"));
         }
+        let total = stage.inputs[input].maps.len();
+        let maps = maps.map_or(0..total, |maps| {
+            let first = maps.first as usize;
+            first..first + maps.count as usize
+        });
+        if maps.end > total {
+            let end = maps.end;
+            return Err(format!("shuffle {writer} has {total} map partitions, not {end}"));
+        }
         let app = self.context.start.launch.executor.app;
         let here = self.context.start.worker.clone();
-        let stream = ShuffleStream::new(app, here, stage, input, reducer);
+        let stream = ShuffleStream::new(app, here, stage, input, reducer, maps);
         let number = self.next_stream;
         self.next_stream += 1;
         self.streams.insert(number, stream);

@@ -1,0 +1,153 @@
+//! Ranks the pages of a made-up web: `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS`.
+//!
+//! The links are partitioned by page once. Ranks and contributions have the same partitioner, so
+//! that an iteration is one shuffle: links and ranks are joined where they are, the contributions
+//! move to the pages that they are for, and are joined there again. Prints the pages of the highest
+//! rank, and the sum of all ranks, which stays the number of pages.
+#![forbid(unsafe_code)]
+
+use offshoot::prelude::*;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, \
+     to how many each links, how often ranks flow, over how many partitions; all but the third \
+     at least 1)";
+
+/// How much of a page's rank flows along its links.
+const DAMPING: f64 = 0.85;
+
+/// How many pages are printed.
+const PRINTED: usize = 5;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(web) = Web::parse(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match web.rank() {
+        Ok((best, total)) => {
+            for (rank, page) in best {
+                println!("{page}\t{rank:.6}");
+            }
+            println!("total\t{total:.3}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("pagerank: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is ranked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Web {
+    nodes: u64,
+    edges: u64,
+    iterations: u32,
+    partitions: u32,
+}
+
+// === impl Web ===
+
+impl Web {
+    fn parse(arguments: &[String]) -> Option<Self> {
+        let [_, nodes, edges, iterations, partitions] = arguments else {
+            return None;
+        };
+        let web = Self {
+            nodes: nodes.parse().ok()?,
+            edges: edges.parse().ok()?,
+            iterations: iterations.parse().ok()?,
+            partitions: partitions.parse().ok()?,
+        };
+        (web.nodes > 0 && web.edges > 0 && web.partitions > 0).then_some(web)
+    }
+
+    /// The best pages with their ranks, and the sum of all ranks.
+    fn rank(self) -> Result<(Vec<(f64, u64)>, f64), Error> {
+        let by_page = Partitioner::hash(self.partitions);
+        let links = Context::new()
+            .range(0..self.nodes, self.partitions)
+            .map(move |page| (page, self.links_of(page).collect::<Vec<u64>>()))
+            .partition_by(&by_page);
+        let mut ranks = links.map_values(|_| 1.0);
+        for _ in 0..self.iterations {
+            let contributions = links
+                .join(&ranks)
+                .values()
+                .flat_map(|(targets, rank)| {
+                    let share = rank / targets.len() as f64;
+                    targets.into_iter().map(move |target| (target, share))
+                })
+                .reduce_by_key_with_partitions(self.partitions, |left, right| left + right);
+            // A page that nobody links to has no contributions.
+            ranks = links
+                .left_outer_join(&contributions)
+                .map_values(|(_, flowed)| 1.0 - DAMPING + DAMPING * flowed.unwrap_or(0.0));
+        }
+        let total = ranks.values().sum()?;
+        // Every partition sends its own best.
+        let best =
+            ranks.map_partitions(|ranks| best_of(ranks.map(|(page, rank)| (rank, page)).collect()));
+        Ok((best_of(best.collect()?), total))
+    }
+
+    /// The pages that a page links to: low numbers are linked to far more often.
+    fn links_of(self, page: u64) -> impl Iterator<Item = u64> {
+        (0..self.edges).map(move |edge| {
+            let place = mix(page * self.edges + edge) % self.nodes;
+            place * place / self.nodes
+        })
+    }
+}
+
+/// The highest ranks first, of equal ones the lower number.
+fn best_of(mut ranks: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
+    ranks.sort_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+    ranks.truncate(PRINTED);
+    ranks
+}
+
+/// A number that looks random (SplitMix64: Steele, Lea, Flood).
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Web, best_of};
+
+    fn parse(arguments: &str) -> Option<Web> {
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        Web::parse(&arguments)
+    }
+
+    #[test]
+    fn arguments() {
+        let web = Web { nodes: 10, edges: 3, iterations: 0, partitions: 2 };
+        assert_eq!(parse("pagerank 10 3 0 2"), Some(web));
+        for wrong in ["pagerank", "pagerank 10 3 1", "pagerank 0 1 1 1", "pagerank 1 1 1 x"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn links_stay_in_the_web_and_favour_low_numbers() {
+        let web = Web { nodes: 1000, edges: 10, iterations: 1, partitions: 1 };
+        let links: Vec<u64> = (0..1000).flat_map(|page| web.links_of(page)).collect();
+        assert_eq!(links.len(), 10_000);
+        assert!(links.iter().all(|page| *page < 1000));
+        assert!(links.iter().filter(|page| **page < 250).count() > 4500);
+    }
+
+    #[test]
+    fn the_best_come_first() {
+        let best = best_of((0..9).map(|page| (f64::from(page as u32 / 2), page)).collect());
+        assert_eq!(best, [(4.0, 8), (3.0, 6), (3.0, 7), (2.0, 4), (2.0, 5)]);
+    }
+}
