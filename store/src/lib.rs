@@ -1,5 +1,5 @@
-//! Inputs and outputs that are no files of this machine: `s3://bucket/key`, and `http(s)://host/path`
-//! to read from.
+//! Inputs and outputs that are no files of this machine: `s3://bucket/key`, and, to read from,
+//! `http(s)://host/path`.
 //!
 //! ```text
 //!   driver:   list_inputs ─► InputFile { path: "s3://bucket/key#etag=VERSION", .. }

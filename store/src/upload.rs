@@ -18,7 +18,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of one part of an upload. At least 5 MiB by the protocol; each slot that uploads holds one.
+/// Bytes of one part of an upload, of which each slot that uploads holds one. At least 5 MiB by the
+/// protocol.
 const PART_BYTES: u64 = 8 << 20;
 
 /// Parts of one upload. The protocol allows 10,000; a report with the names of so many would not

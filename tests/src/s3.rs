@@ -6,7 +6,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -36,6 +36,22 @@ pub struct S3Server {
     disk: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Serves one connection, until there are no more requests to be answered.
+async fn attend(socket: TcpStream, service: S3Service, left: Arc<AtomicUsize>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let take = |left: usize| left.checked_sub(1);
+        let answered = left.fetch_update(Relaxed, Relaxed, take).is_ok();
+        let answer = answered.then(|| Service::call(&service, request));
+        async move {
+            let answer = answer.ok_or_else(|| io::Error::other("no more answers"))?;
+            answer.await.map_err(|error| io::Error::other(format!("{error:?}")))
+        }
+    });
+    let http = Builder::new(TokioExecutor::new());
+    // A client that goes away is none of the server's business.
+    let _ = http.serve_connection(TokioIo::new(socket), service).await;
 }
 
 // === impl S3Server ===
@@ -73,27 +89,13 @@ impl S3Server {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                                   biased;
-                                   _ = &mut stopped => return,
-                                   accepted = listener.accept() => {
-                                       let Ok((socket, _)) = accepted else { return };
-                                       let (service, http) = (service.clone(), Builder::new(TokioExecutor::new()));
-                                       let left = left.clone();
-                                       let service = service_fn(move |request: Request<Incoming>| {
-                                           let take = |left: usize| left.checked_sub(1);
-                                           let answered = left.fetch_update(Relaxed, Relaxed, take).is_ok();
-                                           let answer = answered.then(|| Service::call(&service, request));
-                                           async move {
-                                               let answer = answer.ok_or_else(|| io::Error::other("no more answers"))?;
-                answer.await.map_err(|error| io::Error::other(format!("{error:?}")))
-                                           }
-                                       });
-                                       connections.spawn(async move {
-                                           // A client that goes away is none of the server's business.
-                                           let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                                       });
-                                   }
-                               }
+                    biased;
+                    _ = &mut stopped => return,
+                    accepted = listener.accept() => {
+                        let Ok((socket, _)) = accepted else { return };
+                        connections.spawn(attend(socket, service.clone(), left.clone()));
+                    }
+                }
             }
         };
         let thread = thread::Builder::new().name("s3".to_owned());

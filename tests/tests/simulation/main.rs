@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What is not the real thing is here and nowhere else: [`network`] for sockets and timers,
-//! [`slots`] and [`launch`] for processes, [`store`] for object stores, [`ports`] for time, chance and the module cache.
+//! [`slots`] and [`launch`] for processes, [`store`] for stores, [`ports`] for time,
+//! chance and the module cache.
 #![forbid(unsafe_code)]
 
 mod cluster;
