@@ -53,6 +53,8 @@ pub enum NarrowMap {
         /// The first child partition that reads this parent.
         start: u32,
     },
+    /// The task decides which partitions of the parent it reads.
+    Any,
 }
 
 /// An edge of the lineage graph.

@@ -75,6 +75,7 @@ impl Argue for Dependency {
                         to.number(1);
                         to.number((*start).into());
                     }
+                    NarrowMap::Any => to.number(2),
                 }
             }
             Self::Shuffle { writer } => {
@@ -170,6 +171,7 @@ mod tests {
             let dependencies = vec![
                 narrow(NarrowMap::OneToOne),
                 narrow(NarrowMap::Range { start: b }),
+                narrow(NarrowMap::Any),
                 Dependency::Shuffle { writer: parent },
                 Dependency::Blocks { writer: parent },
             ];

@@ -169,15 +169,9 @@ impl Edge {
         vec![Self::Narrow(Rc::clone(parent), NarrowMap::OneToOne)]
     }
 
-    /// Child partitions read partitions of a parent in a way that has no name in the ABI: of the
-    /// maps that the host takes, one that fits the numbers. The host asks which shuffles a task
-    /// reads, and that is the same with any of them.
-    pub(crate) fn any(parent: &Rc<Node>, partitions: u32) -> Self {
-        let map = match parent.partitions >= partitions {
-            true => NarrowMap::OneToOne,
-            false => NarrowMap::Range { start: 0 },
-        };
-        Self::Narrow(Rc::clone(parent), map)
+    /// The task decides which partitions of the parent it reads.
+    pub(crate) fn any(parent: &Rc<Node>) -> Self {
+        Self::Narrow(Rc::clone(parent), NarrowMap::Any)
     }
 
     fn parent(&self) -> &Rc<Node> {

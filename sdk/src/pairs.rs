@@ -17,6 +17,7 @@ use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
 use crate::shuffle::{self, writer_node};
+use offshoot_proto::abi::NarrowMap;
 use std::rc::Rc;
 
 pub(crate) mod combining;
@@ -95,7 +96,7 @@ impl<K: Record, V: Record> Side<K, V> {
     pub(crate) fn edge(&self) -> Edge {
         match self {
             Self::Shuffled(writer) => Edge::Shuffle(Rc::clone(writer)),
-            Self::Here(pairs) => Edge::any(pairs.node(), pairs.partitions()),
+            Self::Here(pairs) => Edge::Narrow(Rc::clone(pairs.node()), NarrowMap::OneToOne),
         }
     }
 

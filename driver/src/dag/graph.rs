@@ -268,6 +268,7 @@ impl Graph {
                         let end = start.checked_add(parent_partitions);
                         (*start, end.is_some_and(|end| end <= partitions))
                     }
+                    NarrowMap::Any => (0, true),
                 };
                 if !fits {
                     return Err(RegisterError::NarrowOutOfRange {

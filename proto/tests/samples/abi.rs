@@ -7,7 +7,7 @@ use offshoot_proto::abi::{
 };
 use offshoot_proto::id::{NodeId, Partition};
 
-variants!(NarrowMap: OneToOne, Range);
+variants!(NarrowMap: OneToOne, Range, Any);
 variants!(Dependency: Narrow, Shuffle, Blocks);
 variants!(NodeKind: Records, ShuffleWrite);
 variants!(ResultOrder: Partition, Arrival);
@@ -15,7 +15,7 @@ variants!(Source: File, Shuffle, Spill, Listing, Blocks);
 
 /// Samples of every message.
 pub fn all() -> Vec<Sample> {
-    let maps = [NarrowMap::OneToOne, NarrowMap::Range { start: 8 }];
+    let maps = [NarrowMap::OneToOne, NarrowMap::Range { start: 8 }, NarrowMap::Any];
     let kinds = [NodeKind::Records, NodeKind::ShuffleWrite { reducers: 8 }];
     let orders = [ResultOrder::Partition, ResultOrder::Arrival];
     let mut all = samples("NarrowMap", &maps);

@@ -92,7 +92,7 @@ impl<T: 'static> Dataset<T> {
     {
         let columns = other.partitions();
         let partitions = self.partitions().saturating_mul(columns);
-        let edges = vec![Edge::any(self.node(), partitions), Edge::any(other.node(), partitions)];
+        let edges = vec![Edge::any(self.node()), Edge::any(other.node())];
         let node = Node::records(Origin::here("cartesian"), partitions, edges);
         let (left, right) = (self.clone(), other.clone());
         Dataset::new(node, move |partition| {
@@ -114,7 +114,7 @@ impl<T: 'static> Dataset<T> {
         if partitions >= all {
             return self.clone();
         }
-        let edges = vec![Edge::any(self.node(), partitions)];
+        let edges = vec![Edge::any(self.node())];
         let node = Node::records(Origin::here("coalesce"), partitions, edges);
         let parent = self.clone();
         Dataset::new(node, move |partition| {

@@ -94,3 +94,18 @@ fn a_node_that_chooses_its_blocks_waits_for_the_whole_shuffle() {
     ));
     assert!(refused.unwrap_err().to_string().contains("as a shuffle, which it is not"));
 }
+
+#[test]
+fn a_node_that_chooses_its_partitions_reads_a_parent_of_any_size() {
+    let mut env = Env::new();
+    env.register(node(0, 3, NodeKind::Records, vec![]));
+    env.register(node(1, 2, write(4), vec![narrow(0)]));
+    env.register(node(2, 4, NodeKind::Records, vec![shuffle(1)]));
+    let any = |parent| Dependency::Narrow { parent: NodeId(parent), map: NarrowMap::Any };
+    env.register(node(3, 2, NodeKind::Records, vec![any(2)]));
+    env.register(node(4, 40, NodeKind::Records, vec![any(2), any(0)]));
+    assert_eq!(env.dag.graph.shuffles_of(NodeId(3)), [NodeId(1)]);
+    assert_eq!(env.dag.graph.shuffles_of(NodeId(4)), [NodeId(1)]);
+    let refused = env.dag.register(node(5, 2, NodeKind::Records, vec![any(1)]));
+    assert!(refused.unwrap_err().to_string().contains("as records, which it is not"));
+}
