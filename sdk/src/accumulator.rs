@@ -13,18 +13,21 @@ use crate::host;
 use crate::record::{Malformed, Record};
 use crate::task;
 use core::cell::{Cell, RefCell};
+use core::fmt::{self, Debug, Formatter};
+use core::ops::AddAssign;
 use std::rc::{Rc, Weak};
 
-/// Something that tasks add to and `main` reads. Spark: `Accumulator`.
+/// Something that tasks add to and `main` reads. Spark: `AccumulatorV2`.
 ///
 /// Of each partition that is computed, one attempt counts, exactly once, in map stages too; what is
-/// computed again because it was lost does not count again. A stage that is skipped because its
-/// shuffle is there adds nothing.
+/// computed again because it was lost does not count again. Spark promises that for result stages
+/// only: there, tasks of a map stage that run again count again. A stage that is skipped because
+/// its shuffle is there adds nothing.
 ///
 /// ```no_run
 /// # use offshoot::prelude::*;
 /// # let context = Context::new();
-/// let odd = context.counter();
+/// let odd = context.accumulator("odd numbers", 0u64);
 /// let in_tasks = odd.clone();
 /// let halves = context.range(0..1000, 8).map(move |n| {
 ///     in_tasks.add(n % 2);
@@ -39,14 +42,18 @@ pub struct Accumulator<T> {
 
 struct Inner<T> {
     number: u32,
+    name: String,
     /// In `main` the total, in a task what it has added.
     total: RefCell<Option<T>>,
     /// Whether this task is going to report it.
     reported: Cell<bool>,
     /// In such a task, the total that `main` had: a host in the same process needs it again.
     before: RefCell<Option<T>>,
-    merge: Box<dyn Fn(T, T) -> T>,
+    merge: Box<Merge<T>>,
 }
+
+/// Brings a value into a total.
+type Merge<T> = dyn Fn(&mut T, T);
 
 /// An accumulator with its type forgotten.
 trait Part {
@@ -96,16 +103,36 @@ fn receive() -> Result<(), Error> {
 }
 
 impl Context {
-    /// An accumulator whose value begins with `zero`. `merge` brings two values together; it must
-    /// be associative and commutative, because tasks report in any order. What one task adds to
-    /// all accumulators may take 64 KiB. Spark: `accumulator`.
-    pub fn accumulator<T: Record>(
+    /// An accumulator of sums that begins with `zero`: of numbers, or of anything that has `+=`.
+    /// `name` is for people: for messages. What one task adds to all accumulators may take 64 KiB.
+    /// Spark: `longAccumulator`, `doubleAccumulator`.
+    pub fn accumulator<T: Record + AddAssign>(
         &self,
+        name: impl Into<String>,
         zero: T,
-        merge: impl Fn(T, T) -> T + 'static,
+    ) -> Accumulator<T> {
+        self.accumulator_with(name, zero, |total, value| *total += value)
+    }
+
+    /// An accumulator whose value begins with `zero` and into which `merge` brings what is added.
+    /// It must be associative and commutative, because tasks report in any order; a task begins
+    /// with the first value that it adds, not with `zero`. Spark: `AccumulatorV2` with an own
+    /// `merge`.
+    ///
+    /// ```no_run
+    /// # use offshoot::prelude::*;
+    /// # let context = Context::new();
+    /// let longest = context.accumulator_with("longest", 0u64, |most, n| *most = n.max(*most));
+    /// ```
+    pub fn accumulator_with<T: Record>(
+        &self,
+        name: impl Into<String>,
+        zero: T,
+        merge: impl Fn(&mut T, T) + 'static,
     ) -> Accumulator<T> {
         let inner = Rc::new(Inner {
             number: NEXT.replace(NEXT.get() + 1),
+            name: name.into(),
             total: RefCell::new(Some(zero)),
             reported: Cell::new(false),
             before: RefCell::new(None),
@@ -117,11 +144,6 @@ impl Context {
             all.push(Rc::downgrade(&part));
         });
         Accumulator { inner }
-    }
-
-    /// An accumulator of numbers, from 0. Spark: `longAccumulator`.
-    pub fn counter(&self) -> Accumulator<u64> {
-        self.accumulator(0, |left, right| left + right)
     }
 }
 
@@ -139,7 +161,8 @@ impl<T: Record> Accumulator<T> {
         self.inner.merge_in(value);
     }
 
-    /// The total of what has been reported until now: all of the jobs that have ended.
+    /// The total of what has been accepted until now: all of the jobs that have ended, and, while
+    /// a job that was started with `submit` runs, what its tasks have added that have ended.
     ///
     /// # Panics
     /// In a task.
@@ -154,6 +177,19 @@ impl<T: Record> Accumulator<T> {
     }
 }
 
+impl<T> Accumulator<T> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+}
+
+impl<T> Debug for Accumulator<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Accumulator({})", self.inner.name)
+    }
+}
+
 impl<T> Clone for Accumulator<T> {
     fn clone(&self) -> Self {
         Self { inner: Rc::clone(&self.inner) }
@@ -165,9 +201,11 @@ impl<T> Clone for Accumulator<T> {
 impl<T> Inner<T> {
     fn merge_in(&self, value: T) {
         // Not borrowed while the job's own code runs.
-        let before = self.total.take();
-        let total = match before {
-            Some(before) => (self.merge)(before, value),
+        let total = match self.total.take() {
+            Some(mut total) => {
+                (self.merge)(&mut total, value);
+                total
+            }
             None => value,
         };
         self.total.replace(Some(total));

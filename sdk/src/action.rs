@@ -36,7 +36,7 @@ const BATCH_BYTES: usize = 16 << 10;
 const TAKE_GROWTH: u32 = 4;
 
 /// Writes records as batches.
-fn write_records<T: Record>(records: impl Iterator<Item = T>, out: &mut ResultWriter) {
+pub(crate) fn write_records<T: Record>(records: impl Iterator<Item = T>, out: &mut ResultWriter) {
     let mut batch = Batch::default();
     let write = |out: &mut ResultWriter, batch: &mut Batch| {
         batch.take(|bytes| out.write(|result| result.extend_from_slice(bytes)));

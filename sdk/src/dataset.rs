@@ -4,6 +4,7 @@
 //!   dataset/narrow      one partition made of one: map, filter, ...
 //!   dataset/several     of several datasets or partitions: union, zip, cartesian, coalesce, ...
 //!   dataset/indexed     numbers for records: zip_with_index, ...
+//!   dataset/kept        computed once: persist, cache; without a past: checkpoint
 //!   dataset/sampling    a part of the records at random
 //!   dataset/shuffled    records moved between partitions: distinct, repartition, sort_by, ...
 //!   pairs/              operations by key
@@ -18,10 +19,13 @@ use crate::records::Records;
 use std::rc::Rc;
 
 mod indexed;
+mod kept;
 mod narrow;
 mod sampling;
 mod several;
 mod shuffled;
+
+pub use kept::StorageLevel;
 
 /// A collection of `T` in partitions. Cheap to clone; nothing is computed before an action.
 /// Spark: `RDD`.
@@ -32,15 +36,26 @@ pub struct Dataset<T: 'static> {
     inner: Shared<Inner<T>>,
 }
 
-struct Inner<T> {
+struct Inner<T: 'static> {
     node: Rc<Node>,
     compute: Box<dyn Fn(u32) -> Records<T>>,
+    /// Of a kept one: the same dataset, not kept.
+    before: Option<Dataset<T>>,
 }
 
 impl<T: 'static> Dataset<T> {
     /// From a node and the records of each of its partitions.
     pub(crate) fn new(node: Rc<Node>, compute: impl Fn(u32) -> Records<T> + 'static) -> Self {
-        Self { inner: Shared::new(Inner { node, compute: Box::new(compute) }) }
+        Self::made(node, compute, None)
+    }
+
+    /// [`new`](Self::new), and what it was before it was kept.
+    fn made(
+        node: Rc<Node>,
+        compute: impl Fn(u32) -> Records<T> + 'static,
+        before: Option<Self>,
+    ) -> Self {
+        Self { inner: Shared::new(Inner { node, compute: Box::new(compute), before }) }
     }
 
     /// A dataset whose partitions are made of the same partitions of this one.

@@ -164,6 +164,10 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
         }
     }
     if let Some(output) = &job.output {
+        for (number, part) in parts.iter().enumerate() {
+            let path = format!("{}/{}{number:05}", output.path, output.prefix);
+            with(|host| host.files.insert(path, part.clone()));
+        }
         with(|host| host.outputs.insert(output.path.clone(), parts));
         pieces.clear();
     }

@@ -52,7 +52,7 @@ impl<R: Record> Gathered<R> {
 
     /// What was made, in a task of that node.
     pub(crate) fn read(&self) -> R {
-        let mut all = shuffle::read_only_block(self.writer.id());
+        let mut all = shuffle::read_block(self.writer.id(), 0);
         all.next().unwrap_or_else(|| task::fail(format_args!("a gathered value is missing")))
     }
 }

@@ -35,7 +35,7 @@
 //!
 //! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
 //! that for any type with serde. Keys are compared by their encoding. A partition may be larger
-//! than a task's memory: sorts, groups and joins spill. Not here: caching.
+//! than a task's memory: sorts, groups and joins spill.
 
 #![deny(unsafe_code)]
 
@@ -82,7 +82,7 @@ pub use action::{Histogram, LocalIterator, Number, PartitionStats, Stats};
 pub use broadcast::Broadcast;
 pub use byte_pairs::BytePairs;
 pub use context::Context;
-pub use dataset::Dataset;
+pub use dataset::{Dataset, StorageLevel};
 pub use error::Error;
 pub use hash::{hash_bytes, reducer_of};
 pub use job::JobHandle;
@@ -96,6 +96,6 @@ pub use records::Records;
 pub mod prelude {
     pub use crate::{
         Accumulator, Broadcast, BytePairs, Context, Dataset, Error, JobHandle, Lines, Partitioner,
-        Record, Records, Serde,
+        Record, Records, Serde, StorageLevel,
     };
 }

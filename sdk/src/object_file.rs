@@ -16,8 +16,10 @@ use crate::node::{Node, Origin};
 use crate::record::Record;
 use crate::records::Records;
 use crate::task;
+use core::any::Any;
 use offshoot_proto::abi::{InputFile, Source};
 use std::io::Read;
+use std::rc::Rc;
 
 /// The first bytes of every file.
 const MAGIC: &[u8] = b"offshoot records 1\n";
@@ -31,7 +33,12 @@ impl<T: Record> Dataset<T> {
     /// `saveAsObjectFile`.
     #[track_caller]
     pub fn save_as_object_file(&self, path: &str) -> Result<(), Error> {
-        let (origin, dataset) = (Origin::here("save_as_object_file"), self.clone());
+        let origin = Origin::here("save_as_object_file");
+        self.save_objects(origin, path)
+    }
+
+    pub(crate) fn save_objects(&self, origin: Origin, path: &str) -> Result<(), Error> {
+        let dataset = self.clone();
         let action = Action::new(origin, self.node(), move |partition, _| {
             host::write_output(MAGIC);
             let mut batch = Batch::default();
@@ -45,6 +52,19 @@ impl<T: Record> Dataset<T> {
         });
         action.output(path).submit()?.for_each(&mut |_, _| Ok(()))
     }
+
+    pub(crate) fn read_objects(
+        origin: Origin,
+        path: &str,
+        partitioner: Option<Rc<dyn Any>>,
+    ) -> Result<Self, Error> {
+        let files = host::list(path)?;
+        let partitions = u32::try_from(files.len()).unwrap_or(u32::MAX);
+        let node = Node::partitioned(origin, partitions, Vec::new(), partitioner);
+        Ok(Self::new(node, move |partition| {
+            Records::new(RecordReader::new(open(&files[partition as usize])))
+        }))
+    }
 }
 
 impl Context {
@@ -52,13 +72,7 @@ impl Context {
     /// what was written, or tasks fail, or worse: find other values. Spark: `objectFile`.
     #[track_caller]
     pub fn object_file<T: Record>(&self, path: &str) -> Result<Dataset<T>, Error> {
-        let origin = Origin::here("object_file");
-        let files = host::list(path)?;
-        let partitions = u32::try_from(files.len()).unwrap_or(u32::MAX);
-        let node = Node::records(origin, partitions, Vec::new());
-        Ok(Dataset::new(node, move |partition| {
-            Records::new(RecordReader::new(open(&files[partition as usize])))
-        }))
+        Dataset::read_objects(Origin::here("object_file"), path, None)
     }
 }
 

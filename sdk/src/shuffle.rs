@@ -76,9 +76,9 @@ pub(crate) fn read<T: Record>(writer: NodeId, reducer: u32) -> impl Iterator<Ite
     RecordReader::new(open(writer, reducer))
 }
 
-/// Every record of a shuffle of one map partition and one reducer.
-pub(crate) fn read_only_block<T: Record>(writer: NodeId) -> impl Iterator<Item = T> {
-    let maps = MapRange { first: 0, count: 1 };
+/// Every record that a map partition wrote for the only reducer.
+pub(crate) fn read_block<T: Record>(writer: NodeId, map: u32) -> impl Iterator<Item = T> {
+    let maps = MapRange { first: map, count: 1 };
     let stream = host::open_in_task(&Source::Blocks { writer, reducer: 0, maps });
     RecordReader::new(BatchReader::new(stream, STREAM_BUFFER_BYTES))
 }

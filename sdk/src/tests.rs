@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+mod accumulators;
 mod actions;
+mod keeping;
 mod keyed;
 mod narrow;
 mod sampling;

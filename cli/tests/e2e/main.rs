@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod jobs;
+mod keeping;
 mod losses;
 mod stores;
 mod support;

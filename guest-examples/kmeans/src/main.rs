@@ -1,8 +1,8 @@
 //! Finds clusters of points: `kmeans POINTS CLUSTERS ITERATIONS PARTITIONS`.
 //!
 //! Every round is one job that captures the centres: tasks are forks of `main` and find them. The
-//! points are made by the tasks, around as many places as there are clusters; prints the centres
-//! that were found and the mean square of the distances to them.
+//! points are made by the tasks, around as many places as there are clusters, and kept; prints the
+//! centres that were found and the mean square of the distances to them.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;
@@ -61,8 +61,8 @@ fn run(
     iterations: u32,
     partitions: u32,
 ) -> Result<(Vec<Point>, f64), Error> {
-    let points =
-        Context::new().range(0..points, partitions).map(move |number| point(number, clusters));
+    let points = Context::new().range(0..points, partitions);
+    let points = points.map(move |number| point(number, clusters)).cache();
     let clusters = clusters as usize;
     let mut centres = first_centres(&points.take_sample(CANDIDATES * clusters, 1)?, clusters);
     for _ in 0..iterations {

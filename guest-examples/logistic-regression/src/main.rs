@@ -2,7 +2,7 @@
 //!
 //! Every step is one job: the weights are captured, each task sums the gradient of its points, and
 //! the sums are added in a tree of tasks. The points are made by the tasks, on either side of a
-//! plane that is known; prints the direction that was learned and how many points it is right
+//! plane that is known, and kept; prints the direction that was learned and how many points it is right
 //! about.
 #![forbid(unsafe_code)]
 
@@ -56,7 +56,7 @@ fn usage() -> ExitCode {
 
 /// The direction learned, and how many points it is right about.
 fn run(points: u64, iterations: u32, partitions: u32) -> Result<(Vector, u64), Error> {
-    let data = Context::new().range(0..points, partitions).map(point);
+    let data = Context::new().range(0..points, partitions).map(point).cache();
     let mut weights = [0.0; DIMENSIONS];
     for _ in 0..iterations {
         let in_tasks = weights;

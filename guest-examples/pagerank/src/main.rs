@@ -1,12 +1,14 @@
 //! Ranks the pages of a made-up web: `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS`.
 //!
-//! The links are partitioned by page once. Ranks and contributions have the same partitioner, so
-//! that an iteration is one shuffle: links and ranks are joined where they are, the contributions
-//! move to the pages that they are for, and are joined there again. Prints the pages of the highest
-//! rank, and the sum of all ranks, which stays the number of pages.
+//! The links are partitioned by page and kept. Ranks and contributions have the same partitioner,
+//! so that an iteration is one shuffle: links and ranks are joined where they are, and the
+//! contributions move to the pages that they are for. Every few iterations the ranks forget how
+//! they came about, so that the shuffle files of these iterations go. Prints the pages of the
+//! highest rank, and the sum of all ranks.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;
+use std::iter;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, \
@@ -15,6 +17,10 @@ const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS 
 
 /// How much of a page's rank flows along its links.
 const DAMPING: f64 = 0.85;
+
+/// Iterations that are computed, and kept, together: the shuffle files of so many are there at
+/// once.
+const LINEAGE: u32 = 10;
 
 /// How many pages are printed.
 const PRINTED: usize = 5;
@@ -71,21 +77,21 @@ impl Web {
         let links = Context::new()
             .range(0..self.nodes, self.partitions)
             .map(move |page| (page, self.links_of(page).collect::<Vec<u64>>()))
-            .partition_by(&by_page);
+            .partition_by(&by_page)
+            .cache();
         let mut ranks = links.map_values(|_| 1.0);
-        for _ in 0..self.iterations {
-            let contributions = links
-                .join(&ranks)
-                .values()
-                .flat_map(|(targets, rank)| {
-                    let share = rank / targets.len() as f64;
-                    targets.into_iter().map(move |target| (target, share))
-                })
-                .reduce_by_key_with_partitions(self.partitions, |left, right| left + right);
-            // A page that nobody links to has no contributions.
-            ranks = links
-                .left_outer_join(&contributions)
-                .map_values(|(_, flowed)| 1.0 - DAMPING + DAMPING * flowed.unwrap_or(0.0));
+        for iteration in 1..=self.iterations {
+            let contributions = links.join(&ranks).flat_map(|(page, (targets, rank))| {
+                let share = rank / targets.len() as f64;
+                // Nothing for itself: a page that nobody links to has a rank, too.
+                iter::once((page, 0.0)).chain(targets.into_iter().map(move |to| (to, share)))
+            });
+            ranks = contributions
+                .reduce_by_key_with_partitions(self.partitions, |left, right| left + right)
+                .map_values(|flowed| 1.0 - DAMPING + DAMPING * flowed);
+            if iteration % LINEAGE == 0 {
+                ranks = ranks.local_checkpoint()?;
+            }
         }
         let total = ranks.values().sum()?;
         // Every partition sends its own best.

@@ -208,23 +208,17 @@ fn a_broadcast_value_can_be_taken_back() {
 }
 
 #[test]
-fn accumulators_of_map_and_result_stages() {
+fn each_partition_is_handed_over_once_and_whole() {
     run(|context| {
-        let (seen, longest) = (context.counter(), context.accumulator(0u64, u64::max));
-        let (in_map, in_result) = (seen.clone(), longest.clone());
-        let pairs = context.range(0..100, 4).map(move |n| {
-            in_map.add(1);
-            (n % 7, n)
-        });
-        let sums = pairs.reduce_by_key(|a, b| a + b).map(move |(_, sum)| {
-            in_result.add(sum);
-            sum
-        });
-        assert_eq!(sums.count(), Ok(7));
-        assert_eq!((seen.value(), longest.value()), (Ok(100), Ok(750)));
-        assert_eq!(sums.count(), Ok(7));
-        assert_eq!(seen.value(), Ok(100), "the map stage has not run again");
-        seen.add(5);
-        assert_eq!(seen.value(), Ok(105));
+        let seen = context.accumulator_with("seen", Vec::new(), |all, more| all.extend(more));
+        let in_tasks = seen.clone();
+        let numbers = context.range(0..10, 4).filter(|n| *n < 8);
+        let each = move |numbers: Records<u64>| in_tasks.add(vec![numbers.collect::<Vec<_>>()]);
+        numbers.for_each_partition(each).unwrap();
+        let expected = vec![vec![0, 1, 2], vec![3, 4, 5], vec![6, 7], vec![]];
+        assert_eq!(seen.value(), Ok(expected));
+        let failing = |numbers: Records<u64>| assert_ne!(numbers.count(), 0, "an empty partition");
+        let error = numbers.for_each_partition(failing).unwrap_err().to_string();
+        assert!(error.contains("an empty partition"), "{error}");
     });
 }
