@@ -287,8 +287,14 @@ impl Core {
                 let network = self.cluster.as_ref().map(|cluster| &cluster.network);
                 link.door = door.filter(|_| network.is_some_and(|n| n.has_local_sockets()));
                 let worker = link.info.worker.clone();
-                let worker_address = link.info.worker_address;
-                self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
+                let (address, worker_address) = (link.info.address, link.info.worker_address);
+                self.handle(Event::ExecutorAdded {
+                    executor,
+                    address,
+                    worker,
+                    worker_address,
+                    slots,
+                });
                 self.answer_parallelism();
             }
             ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
@@ -297,6 +303,9 @@ impl Core {
             }
             ExecutorEvent::Frame(FromExecutor::Recalled(attempts)) => {
                 self.handle(Event::Recalled { executor, attempts });
+            }
+            ExecutorEvent::Frame(FromExecutor::Kept(blocks)) => {
+                self.handle(Event::Kept { executor, blocks });
             }
             ExecutorEvent::Frame(FromExecutor::Log { text }) => self.observer.notice(&text),
             ExecutorEvent::Frame(FromExecutor::Ready { .. } | FromExecutor::Heartbeat) => {}

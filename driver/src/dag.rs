@@ -24,6 +24,7 @@
 //! depends on time.
 
 use offshoot_proto::abi::JobSpec;
+use offshoot_proto::executor::{CopyBlocks, KeptBlock};
 use offshoot_proto::id::{
     AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId, StageRunId, WorkerId,
 };
@@ -36,6 +37,7 @@ mod failure;
 mod flow;
 mod graph;
 mod jobs;
+mod kept;
 mod outputs;
 mod places;
 mod stage;
@@ -45,8 +47,9 @@ mod tests;
 use crate::tasks::FailedAttempt;
 use graph::Graph;
 use jobs::{Job, Snapshots};
+use kept::Copies;
 use outputs::Accepted;
-use places::Places;
+use places::{PlaceIndex, Places};
 use stage::{Phase, Stage, StageKey};
 
 pub use graph::RegisterError;
@@ -86,12 +89,21 @@ pub enum Event {
     ExecutorAdded {
         /// Who.
         executor: ExecutorId,
+        /// Where it serves what it keeps in memory.
+        address: SocketAddr,
         /// On which machine.
         worker: WorkerId,
         /// Where that serves shuffle blocks.
-        address: SocketAddr,
+        worker_address: SocketAddr,
     },
-    /// An executor is gone. Its shuffle output stays with its worker.
+    /// Blocks of kept datasets have come, moved or gone.
+    Kept {
+        /// Where.
+        executor: ExecutorId,
+        /// Which, and what became of them.
+        blocks: Vec<KeptBlock>,
+    },
+    /// An executor is gone, with what it kept in memory. Its files stay with its worker.
     ExecutorLost(ExecutorId),
     /// A machine is gone, with the shuffle output on it.
     WorkerLost(WorkerId),
@@ -141,6 +153,9 @@ pub enum Action {
         run: StageRun,
         /// Which partitions, in order.
         partitions: Vec<Partition>,
+        /// For executors that have, or whose machines have, kept blocks that tasks read: which, as
+        /// indices of `partitions`.
+        near: BTreeMap<ExecutorId, Vec<u32>>,
     },
     /// Start no more tasks of this set.
     Suspend(StageRunId),
@@ -189,6 +204,13 @@ pub enum Action {
     FreeSnapshot(SnapshotId),
     /// No job and no node needs the output of this shuffle any more.
     DropShuffle(NodeId),
+    /// An executor is to keep copies of blocks.
+    Copy {
+        /// Who.
+        executor: ExecutorId,
+        /// Of what.
+        copy: CopyBlocks,
+    },
     /// A stage has started, gone on or ended.
     Progress(StageProgress),
 }
@@ -235,6 +257,7 @@ pub struct Dag {
     sets: BTreeMap<StageRunId, StageKey>,
     snapshots: Snapshots,
     runs: u32,
+    copies: Copies,
     /// Sets that have gone on since [`Dag::report_progress`], each once.
     moved: Vec<StageRunId>,
 }
@@ -255,10 +278,12 @@ impl Dag {
             Event::ResultLost { job, partition, attempt } => {
                 self.on_result_lost(job, partition, attempt, actions)
             }
-            Event::ExecutorAdded { executor, worker, address } => {
-                self.places.add_executor(executor, worker, address)
+            Event::ExecutorAdded { executor, address, worker, worker_address } => {
+                self.places.add_executor(executor, address, worker, worker_address);
+                self.copy_all(actions);
             }
-            Event::ExecutorLost(executor) => self.places.remove_executor(executor),
+            Event::Kept { executor, blocks } => self.on_kept(executor, &blocks, actions),
+            Event::ExecutorLost(executor) => self.on_executor_lost(executor, actions),
             Event::WorkerLost(worker) => self.on_worker_lost(&worker, actions),
             Event::PartitionDone { stage, partition, executor, attempt, done } => {
                 self.on_partition_done(stage, partition, executor, attempt, done, actions)
@@ -306,7 +331,8 @@ impl Dag {
         actions: &mut Vec<Action>,
     ) {
         let key = self.sets.get(&set).copied();
-        let place = self.places.of(executor);
+        let seat = self.places.of(executor);
+        let place = seat.map(|seat| if done.in_memory { seat.memory } else { seat.files });
         let (Some(key), Some(place)) = (key, place) else {
             drop_held(executor, attempt, &done, actions);
             return;
@@ -380,6 +406,11 @@ impl Dag {
         let Some(place) = self.places.lose(worker) else {
             return;
         };
+        self.lose_place(place, actions);
+    }
+
+    /// Everything that was served from one place is gone.
+    fn lose_place(&mut self, place: PlaceIndex, actions: &mut Vec<Action>) {
         let shuffles = self.stages.iter_mut().filter_map(|(key, stage)| match key {
             StageKey::Shuffle(node) => (stage.outputs.lose_place(place) > 0).then_some(*node),
             StageKey::Result(_) => None,
@@ -387,6 +418,7 @@ impl Dag {
         for writer in shuffles.collect::<Vec<_>>() {
             self.on_output_lost(writer, actions);
         }
+        self.copy_all(actions);
     }
 }
 

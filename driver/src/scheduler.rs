@@ -13,6 +13,7 @@
 use crate::dag::{self, Dag};
 use crate::tasks::{self, FailedAttempt, Tasks};
 use offshoot_proto::abi::NodeSpec;
+use offshoot_proto::executor::{CopyBlocks, KeptBlock};
 use offshoot_proto::id::{
     AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId, StageRunId, WorkerId,
 };
@@ -56,6 +57,8 @@ pub enum Event {
     ExecutorAdded {
         /// Who.
         executor: ExecutorId,
+        /// Where it serves what it keeps in memory.
+        address: SocketAddr,
         /// The machine that serves its shuffle files.
         worker: WorkerId,
         /// Where that listens.
@@ -63,7 +66,14 @@ pub enum Event {
         /// How many tasks it runs at once.
         slots: u32,
     },
-    /// An executor is gone. Its shuffle output stays with its worker.
+    /// Blocks of kept datasets have come, moved or gone.
+    Kept {
+        /// Where.
+        executor: ExecutorId,
+        /// Which, and what became of them.
+        blocks: Vec<KeptBlock>,
+    },
+    /// An executor is gone, with what it kept in memory. Its shuffle output stays with its worker.
     ExecutorLost(ExecutorId),
     /// A machine is gone, with its executors and the shuffle output on it.
     WorkerLost(WorkerId),
@@ -162,6 +172,13 @@ pub enum Action {
         /// The writer.
         node: NodeId,
     },
+    /// An executor is to keep copies of blocks. An [`Event::Kept`] is expected for each.
+    Copy {
+        /// Who.
+        executor: ExecutorId,
+        /// Of what.
+        copy: CopyBlocks,
+    },
     /// For progress bars.
     StageProgress(StageProgress),
     /// For the log: one partition failed in different ways, which the same bytes cannot.
@@ -259,8 +276,11 @@ impl Scheduler {
             Event::ResultLost { job, partition, attempt } => {
                 self.tell_dag(dag::Event::ResultLost { job, partition, attempt })
             }
-            Event::ExecutorAdded { executor, worker, worker_address, slots } => {
-                self.on_executor_added(executor, worker, worker_address, slots)
+            Event::ExecutorAdded { executor, address, worker, worker_address, slots } => {
+                self.on_executor_added(executor, address, (worker, worker_address), slots)
+            }
+            Event::Kept { executor, blocks } => {
+                self.tell_dag(dag::Event::Kept { executor, blocks });
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
             Event::WorkerLost(worker) => self.on_worker_lost(worker),
@@ -306,12 +326,17 @@ impl Scheduler {
     fn on_executor_added(
         &mut self,
         executor: ExecutorId,
-        worker: WorkerId,
         address: SocketAddr,
+        (worker, worker_address): (WorkerId, SocketAddr),
         slots: u32,
     ) {
         self.executors.insert(executor, worker.clone());
-        self.tell_dag(dag::Event::ExecutorAdded { executor, worker: worker.clone(), address });
+        self.tell_dag(dag::Event::ExecutorAdded {
+            executor,
+            address,
+            worker: worker.clone(),
+            worker_address,
+        });
         self.tell_tasks(tasks::Event::ExecutorAdded { executor, worker, slots });
     }
 

@@ -62,6 +62,8 @@ pub enum Event {
         job: JobId,
         /// Which partitions, in the order in which they are to start.
         partitions: Vec<Partition>,
+        /// Which of them, as indices, these executors had better run: they are near what is read.
+        near: BTreeMap<ExecutorId, Vec<u32>>,
     },
     /// Start no more tasks of this set; those that run may end.
     StageSuspended(StageRunId),
@@ -252,8 +254,8 @@ impl Tasks {
                 self.stirred = Stirred::Everybody;
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
-            Event::StageSubmitted { stage, job, partitions } => {
-                self.on_submitted(stage, job, partitions, actions)
+            Event::StageSubmitted { stage, job, partitions, near } => {
+                self.on_submitted(stage, job, (partitions, near), actions)
             }
             Event::StageSuspended(stage) => self.on_suspended(stage, actions),
             Event::StageResumed { stage, run } => self.on_resumed(stage, run, actions),
@@ -282,7 +284,7 @@ impl Tasks {
         &mut self,
         stage: StageRunId,
         job: JobId,
-        partitions: Vec<Partition>,
+        (partitions, near): (Vec<Partition>, BTreeMap<ExecutorId, Vec<u32>>),
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(!self.sets.contains_key(&stage), "run ids are never reused");
@@ -290,7 +292,7 @@ impl Tasks {
             actions.push(Action::StageDone(stage));
             return;
         }
-        let set = TaskSet::new(job, stage, partitions);
+        let set = TaskSet::new(job, stage, partitions, near);
         self.pending += set.pending();
         self.ready.insert((job, stage));
         self.sets.insert(stage, set);

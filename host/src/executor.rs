@@ -10,16 +10,18 @@
 //! nobody else, dials the workers that hold shuffle output, and ends when its driver is silent for
 //! its lease, when it is told to stop, or when its worker goes away.
 
+mod copies;
 mod core;
 pub mod dispatch;
 mod driver_link;
 mod fetch;
 mod files;
+mod kept;
 mod receive;
 mod slot_task;
 
 use crate::launch::ExecutorStart;
-use offshoot_net::{BindError, Endpoint, Network, Role};
+use offshoot_net::{BindError, Endpoint, Network};
 use offshoot_sandbox::slots::Slots;
 use offshoot_store::{RemoteFiles, Stores};
 use std::net::{IpAddr, SocketAddr};
@@ -149,9 +151,4 @@ async fn bind(start: &ExecutorStart, ports: &Ports) -> Result<Endpoint, Executor
             Err(_) => port += 1,
         }
     }
-}
-
-/// The only peer that an executor serves.
-fn driver_role(start: &ExecutorStart) -> Role {
-    Role::Driver(start.launch.executor.app)
 }

@@ -10,5 +10,6 @@
 
 pub mod executor;
 pub mod launch;
+pub mod memory;
 pub mod shuffle_service;
 pub mod worker;

@@ -17,7 +17,8 @@ mod pieces;
 #[cfg(test)]
 mod tests;
 
-use cache::{BlockKey, IndexCache};
+pub use cache::BlockKey;
+use cache::IndexCache;
 use index::{IndexError, read_index};
 use offshoot_net::{CloseCode, Complaints, Connection, FrameSender, FrameStream, StreamError};
 use offshoot_proto::block::{BlockFrame, FetchBlocks, ShuffleIndex};
@@ -36,12 +37,37 @@ use tokio::time::timeout;
 /// Memory for indexes that were read lately: 1,000 maps of 1,000 reducers with one extent each.
 const INDEX_CACHE_BYTES_MAX: usize = 64 << 20;
 
+/// Serves the blocks of a source.
+#[derive(Debug)]
+pub struct ShuffleService<S> {
+    source: S,
+    complaints: Complaints,
+}
+
+/// Who has blocks.
+pub trait BlockSource: Send + Sync + 'static {
+    /// Where each reducer's part of a block is.
+    fn index(&self, key: BlockKey) -> Result<Arc<ShuffleIndex>, BlockError>;
+
+    /// The data of a block, and what to call it.
+    fn open(&self, key: BlockKey) -> Result<(File, PathBuf), BlockError>;
+}
+
+impl<S: BlockSource> BlockSource for Arc<S> {
+    fn index(&self, key: BlockKey) -> Result<Arc<ShuffleIndex>, BlockError> {
+        (**self).index(key)
+    }
+
+    fn open(&self, key: BlockKey) -> Result<(File, PathBuf), BlockError> {
+        (**self).open(key)
+    }
+}
+
 /// The shuffle output of all applications of one worker.
 #[derive(Debug)]
-pub struct ShuffleService {
+pub struct WorkerFiles {
     apps: PathBuf,
     indexes: Mutex<IndexCache>,
-    complaints: Complaints,
 }
 
 /// Why a block cannot be had. What a peer is told.
@@ -100,19 +126,15 @@ pub fn index_path(
 
 // === impl ShuffleService ===
 
-impl ShuffleService {
-    /// Serves what lies in `apps`, which has a directory for each application.
-    pub fn new(apps: PathBuf) -> Self {
-        Self {
-            apps,
-            indexes: Mutex::new(IndexCache::new(INDEX_CACHE_BYTES_MAX)),
-            complaints: Complaints::default(),
-        }
+impl<S: BlockSource> ShuffleService<S> {
+    /// Serves what is in `source`.
+    pub fn new(source: S) -> Self {
+        Self { source, complaints: Complaints::default() }
     }
 
-    /// Forgets what is remembered of an application whose files are gone.
-    pub fn forget(&self, app: AppId) {
-        self.indexes().forget(app);
+    /// Where the blocks are.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 
     /// Serves the streams that an executor of `app` opens, until its connection ends.
@@ -197,7 +219,7 @@ impl ShuffleService {
         key: BlockKey,
         reducer: u32,
     ) -> Result<(), SendError> {
-        let index = self.index(key)?;
+        let index = self.source.index(key)?;
         let Some(extents) = index.reducers.get(reducer as usize) else {
             let reducers = index.reducers.len();
             if reducers == 0 {
@@ -209,14 +231,7 @@ impl ShuffleService {
         if extents.is_empty() {
             return Ok(());
         }
-        let path = self.path(key).with_extension("data");
-        let file = File::open(&path).map_err(|source| {
-            self.indexes().remove(key);
-            match source.kind() {
-                io::ErrorKind::NotFound => BlockError::NotFound,
-                _ => BlockError::Data { path: path.clone(), source },
-            }
-        })?;
+        let (file, path) = self.source.open(key)?;
         let mut pieces = Pieces::new(&path, &file, extents);
         while let Some(piece) = pieces.next()? {
             if sender.queued() + piece.len() > PIECE_BYTES_MAX {
@@ -225,24 +240,6 @@ impl ShuffleService {
             sender.queue(&BlockFrame::Chunks(piece))?;
         }
         Ok(())
-    }
-
-    fn index(&self, key: BlockKey) -> Result<Arc<ShuffleIndex>, BlockError> {
-        if let Some(index) = self.indexes().find(key) {
-            return Ok(index);
-        }
-        let index = read_index(&self.path(key)).map_err(|error| match error {
-            IndexError::Missing { .. } => BlockError::NotFound,
-            other => BlockError::Index(other),
-        })?;
-        let index = Arc::new(index);
-        self.indexes().keep(key, index.clone());
-        Ok(index)
-    }
-
-    fn path(&self, key: BlockKey) -> PathBuf {
-        let app_directory = self.apps.join(key.app.to_string());
-        index_path(&app_directory, key.writer, key.map, key.attempt)
     }
 
     /// A disk that changes or loses bytes is something that an operator must know.
@@ -254,9 +251,64 @@ impl ShuffleService {
             }
         }
     }
+}
+
+// === impl WorkerFiles ===
+
+impl WorkerFiles {
+    /// What lies in `apps`, which has a directory for each application.
+    pub fn new(apps: PathBuf) -> Self {
+        Self { apps, indexes: Mutex::new(IndexCache::new(INDEX_CACHE_BYTES_MAX)) }
+    }
+
+    /// Forgets what is remembered of an application whose files are gone.
+    pub fn forget(&self, app: AppId) {
+        self.indexes().forget(app);
+    }
+
+    fn path(&self, key: BlockKey) -> PathBuf {
+        let app_directory = self.apps.join(key.app.to_string());
+        index_path(&app_directory, key.writer, key.map, key.attempt)
+    }
 
     fn indexes(&self) -> MutexGuard<'_, IndexCache> {
         self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlockSource for WorkerFiles {
+    fn index(&self, key: BlockKey) -> Result<Arc<ShuffleIndex>, BlockError> {
+        if let Some(index) = self.indexes().find(key) {
+            return Ok(index);
+        }
+        let index = Arc::new(read_index(&self.path(key))?);
+        self.indexes().keep(key, index.clone());
+        Ok(index)
+    }
+
+    fn open(&self, key: BlockKey) -> Result<(File, PathBuf), BlockError> {
+        let path = self.path(key).with_extension("data");
+        match File::open(&path) {
+            Ok(file) => Ok((file, path)),
+            Err(source) => {
+                self.indexes().remove(key);
+                Err(match source.kind() {
+                    io::ErrorKind::NotFound => BlockError::NotFound,
+                    _ => BlockError::Data { path, source },
+                })
+            }
+        }
+    }
+}
+
+// === impl BlockError ===
+
+impl From<IndexError> for BlockError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Missing { .. } => Self::NotFound,
+            other => Self::Index(other),
+        }
     }
 }
 

@@ -90,6 +90,26 @@ pub enum NodeKind {
         /// How many reduce partitions its readers have.
         reducers: u32,
     },
+    /// A dataset that is computed once and kept: a shuffle's map side with one reducer, of which
+    /// readers take map partitions one by one.
+    Kept {
+        /// Where.
+        level: StorageLevel,
+        /// On how many executors or machines: 1 or 2.
+        replicas: u32,
+    },
+}
+
+/// Where what is kept lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StorageLevel {
+    /// In the memory of the executor that computed it. What has to make room is dropped, and
+    /// computed again when it is needed.
+    Memory,
+    /// In memory. What has to make room is written to a file of the worker.
+    MemoryAndDisk,
+    /// In a file of the worker.
+    Disk,
 }
 
 /// A node of the lineage graph, registered with `node_register` before a job names it.
@@ -201,4 +221,26 @@ pub enum Source {
         /// Which map partitions.
         maps: MapRange,
     },
+}
+
+// === impl NodeKind ===
+
+impl NodeKind {
+    /// How many reducers its tasks write for; none if they write no shuffle.
+    pub fn reducers(self) -> Option<u32> {
+        match self {
+            Self::Records => None,
+            Self::ShuffleWrite { reducers } => Some(reducers),
+            Self::Kept { .. } => Some(1),
+        }
+    }
+}
+
+// === impl StorageLevel ===
+
+impl StorageLevel {
+    /// Whether an executor's memory is tried first.
+    pub fn uses_memory(self) -> bool {
+        !matches!(self, Self::Disk)
+    }
 }

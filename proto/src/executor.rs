@@ -3,10 +3,11 @@
 //! Control connection: one bidirectional stream of these frames each way. Data connection: the
 //! driver opens a stream per [`DriverData`] request.
 
+use crate::abi::StorageLevel;
 use crate::id::{AttemptId, ExecutorId, NodeId, Partition, SnapshotId, StageRunId, WorkerId};
 use crate::outcome::TaskReport;
 use crate::snapshot::SnapshotHeader;
-use crate::stage::StageRun;
+use crate::stage::{ShufflePlace, StageRun};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,8 @@ pub enum ToExecutor {
     DropResults(Vec<AttemptId>),
     /// The output of this shuffle is not needed any more.
     DropShuffle(NodeId),
+    /// Keep copies of these blocks; each is answered by a [`KeptBlock`].
+    Copy(CopyBlocks),
     /// The application has ended.
     Stop,
 }
@@ -72,11 +75,50 @@ pub enum FromExecutor {
     Reports(Vec<TaskReport>),
     /// The answer to a recall: these had not started and never will.
     Recalled(Vec<AttemptId>),
+    /// What has become of blocks of kept datasets.
+    Kept(Vec<KeptBlock>),
     /// What guests wrote to standard output and error, escaped and capped, for the log.
     Log {
         /// Lines.
         text: String,
     },
+}
+
+/// Blocks of a kept dataset that an executor is to fetch and keep, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyBlocks {
+    /// The dataset.
+    pub writer: NodeId,
+    /// Where to keep them.
+    pub level: StorageLevel,
+    /// Who has them.
+    pub from: ShufflePlace,
+    /// Which.
+    pub blocks: Vec<(Partition, AttemptId)>,
+}
+
+/// A block of a kept dataset that has come, moved or gone, other than by its attempt's report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBlock {
+    /// The dataset.
+    pub writer: NodeId,
+    /// The partition.
+    pub map: Partition,
+    /// The attempt that computed it.
+    pub attempt: AttemptId,
+    /// Where it is now.
+    pub state: BlockState,
+}
+
+/// Where a block of a kept dataset is, as its executor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlockState {
+    /// In the executor's memory.
+    InMemory,
+    /// In a file of its worker.
+    OnDisk,
+    /// Not there: it made room, or could not be fetched or kept.
+    Gone,
 }
 
 /// A socket of an executor that only its own machine reaches.

@@ -60,3 +60,7 @@ pub const PAGE_BYTES: usize = 4096;
 
 /// Handshakes and first frames that take longer are cut.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Executors or machines that may keep a block of a kept dataset: the loss of one loses nothing,
+/// and a third copy has nobody to pay for it.
+pub const REPLICAS_MAX: u32 = 2;

@@ -126,6 +126,8 @@ pub struct SlotStage {
     pub reducers: Option<u32>,
     /// Whether its tasks write an output.
     pub output: bool,
+    /// Whether what its tasks write is compressed: not what is kept in memory.
+    pub packed: bool,
 }
 
 /// From the slot.

@@ -1,6 +1,6 @@
 //! How an attempt ended, as a value from slot to scheduler. Nothing here is a string to be parsed.
 
-use crate::id::{AttemptId, NodeId, Partition, WorkerId};
+use crate::id::{AttemptId, ExecutorId, NodeId, Partition, WorkerId};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub struct TaskDone {
     /// What it said with `update_write`, for `main`.
     #[serde(with = "crate::raw_bytes")]
     pub updates: Vec<u8>,
+    /// Whether what it wrote is in the memory of its executor, and not in a file of the worker.
+    pub in_memory: bool,
 }
 
 /// Where a result is.
@@ -110,6 +112,8 @@ pub enum TaskFailure {
         map_attempt: AttemptId,
         /// Where it was said to be.
         worker: WorkerId,
+        /// In the memory of which executor there, if not in a file.
+        executor: Option<ExecutorId>,
         /// What happened.
         reason: String,
     },

@@ -1,6 +1,9 @@
 //! What an executor must know to run tasks of a stage; sent once, before the tasks that name it.
 
-use crate::id::{AttemptId, JobId, NodeId, SnapshotId, StageRunId, WorkerId};
+use crate::abi::StorageLevel;
+use crate::id::{
+    AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId, StageRunId, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -39,6 +42,11 @@ pub enum StageKind {
         /// How part files begin.
         prefix: String,
     },
+    /// One stream, in the executor's memory or the worker's directory of the application.
+    Kept {
+        /// Which of them.
+        level: StorageLevel,
+    },
 }
 
 /// Where the complete output of a shuffle is.
@@ -46,17 +54,21 @@ pub enum StageKind {
 pub struct ShuffleInput {
     /// The node that wrote it.
     pub writer: NodeId,
-    /// The workers that hold it.
+    /// Who holds it.
     pub places: Vec<ShufflePlace>,
     /// By map partition: an index into `places`, and the attempt whose output is accepted.
     pub maps: Vec<(u32, AttemptId)>,
+    /// Map partitions of which there is a second copy, ascending: an index into `places`.
+    pub copies: Vec<(Partition, u32)>,
 }
 
-/// A worker that serves shuffle blocks.
+/// Who serves blocks: a worker its files, or an executor what it keeps in memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ShufflePlace {
-    /// Its id.
+    /// The worker.
     pub worker: WorkerId,
+    /// The executor on it, if it has them in memory.
+    pub executor: Option<ExecutorId>,
     /// Where it listens.
     pub address: SocketAddr,
 }

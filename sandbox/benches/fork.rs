@@ -116,7 +116,8 @@ impl Bench {
         for node in 0..3 {
             let id = StageRunId(node);
             let (snapshot, node) = (SnapshotId(1), NodeId(node));
-            let stage = SlotStage { id, snapshot, node, reducers: None, output: false };
+            let stage =
+                SlotStage { id, snapshot, node, reducers: None, output: false, packed: true };
             send(&mut link, &ToSlot::Stage(stage), vec![])?;
         }
         Ok(Self { link, next: 0 })

@@ -60,28 +60,38 @@ pub enum ChunkError {
     Compression,
 }
 
-/// Appends `raw`, at most [`SHUFFLE_CHUNK_BYTES`], as one chunk.
+/// Appends `raw`, at most [`SHUFFLE_CHUNK_BYTES`], as one chunk, compressed if that is shorter.
 pub fn append_chunk(raw: &[u8], out: &mut Vec<u8>) {
     debug_assert!(raw.len() <= SHUFFLE_CHUNK_BYTES);
     let start = out.len();
-    let bound = lz4_flex::block::get_maximum_output_size(raw.len());
-    out.resize(start + CHUNK_HEADER_BYTES + bound, 0);
     let body_start = start + CHUNK_HEADER_BYTES;
+    let bound = lz4_flex::block::get_maximum_output_size(raw.len());
+    out.resize(body_start + bound, 0);
     let length = lz4_flex::block::compress_into(raw, &mut out[body_start..])
         .expect("the buffer has the largest size that a block can take");
-    let mut body = length as u32 | CHUNK_COMPRESSED;
     if length < raw.len() {
         out.truncate(body_start + length);
+        seal_chunk(raw.len(), length as u32 | CHUNK_COMPRESSED, &mut out[start..]);
     } else {
-        out.truncate(body_start);
-        out.extend_from_slice(raw);
-        body = raw.len() as u32;
+        out.truncate(start);
+        append_raw_chunk(raw, out);
     }
-    let checksum = crc32fast::hash(&out[body_start..]);
-    let header = &mut out[start..body_start];
-    header[..4].copy_from_slice(&(raw.len() as u32).to_le_bytes());
+}
+
+/// Appends `raw`, at most [`SHUFFLE_CHUNK_BYTES`], as one chunk as it is.
+pub fn append_raw_chunk(raw: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + CHUNK_HEADER_BYTES, 0);
+    out.extend_from_slice(raw);
+    seal_chunk(raw.len(), raw.len() as u32, &mut out[start..]);
+}
+
+/// Writes the header before a body.
+fn seal_chunk(raw: usize, body: u32, chunk: &mut [u8]) {
+    let (header, content) = chunk.split_at_mut(CHUNK_HEADER_BYTES);
+    header[..4].copy_from_slice(&(raw as u32).to_le_bytes());
     header[4..8].copy_from_slice(&body.to_le_bytes());
-    header[8..].copy_from_slice(&checksum.to_le_bytes());
+    header[8..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
 }
 
 /// Reads the chunk at the start of `bytes`: its header and its body, sum checked.

@@ -4,6 +4,7 @@
 
 use offshoot_proto::abi::{
     Dependency, InputFile, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder, Source,
+    StorageLevel,
 };
 
 /// An argument being written.
@@ -56,6 +57,15 @@ impl Argue for NodeSpec {
             NodeKind::ShuffleWrite { reducers } => {
                 to.number(1);
                 to.number(reducers.into());
+            }
+            NodeKind::Kept { level, replicas } => {
+                to.number(2);
+                to.number(match level {
+                    StorageLevel::Memory => 0,
+                    StorageLevel::MemoryAndDisk => 1,
+                    StorageLevel::Disk => 2,
+                });
+                to.number(replicas.into());
             }
         }
         to.number(self.dependencies.len() as u64);
@@ -175,7 +185,10 @@ mod tests {
                 Dependency::Shuffle { writer: parent },
                 Dependency::Blocks { writer: parent },
             ];
-            for kind in [NodeKind::Records, NodeKind::ShuffleWrite { reducers: b }] {
+            let levels = [StorageLevel::Memory, StorageLevel::MemoryAndDisk, StorageLevel::Disk];
+            let kept = levels.map(|level| NodeKind::Kept { level, replicas: a });
+            let others = [NodeKind::Records, NodeKind::ShuffleWrite { reducers: b }];
+            for kind in kept.into_iter().chain(others) {
                 let (name, source) = (text.clone(), more.clone());
                 let dependencies = dependencies.clone();
                 check(&NodeSpec { id: parent, name, source, partitions: b, kind, dependencies });

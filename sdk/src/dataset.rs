@@ -39,8 +39,8 @@ pub struct Dataset<T: 'static> {
 struct Inner<T: 'static> {
     node: Rc<Node>,
     compute: Box<dyn Fn(u32) -> Records<T>>,
-    /// Of a kept one: the same dataset, not kept.
-    before: Option<Dataset<T>>,
+    /// Of a kept one: the same dataset, not kept, and where it is.
+    before: Option<(Dataset<T>, StorageLevel)>,
 }
 
 impl<T: 'static> Dataset<T> {
@@ -53,7 +53,7 @@ impl<T: 'static> Dataset<T> {
     fn made(
         node: Rc<Node>,
         compute: impl Fn(u32) -> Records<T> + 'static,
-        before: Option<Self>,
+        before: Option<(Self, StorageLevel)>,
     ) -> Self {
         Self { inner: Shared::new(Inner { node, compute: Box::new(compute), before }) }
     }

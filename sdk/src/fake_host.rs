@@ -4,9 +4,7 @@
 
 use crate::task;
 use core::cell::RefCell;
-use offshoot_proto::abi::{
-    Dependency, InputFile, JobSpec, NarrowMap, NodeKind, NodeSpec, Source, code,
-};
+use offshoot_proto::abi::{Dependency, InputFile, JobSpec, NarrowMap, NodeSpec, Source, code};
 use offshoot_proto::id::NodeId;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,7 +119,7 @@ fn run_shuffles(node: NodeId) -> Result<(), String> {
 /// Runs a map side; `readers` is how many reducers it must have, where that is given.
 fn run_writer(writer: NodeId, readers: Option<u32>) -> Result<(), String> {
     let spec = with(|host| host.nodes.get(&writer.0).cloned()).ok_or("unknown writer")?;
-    let NodeKind::ShuffleWrite { reducers } = spec.kind else {
+    let Some(reducers) = spec.kind.reducers() else {
         return Err(format!("{spec:?} writes no shuffle"));
     };
     assert!(readers.is_none_or(|readers| readers == reducers), "{spec:?}");

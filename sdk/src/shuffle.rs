@@ -145,7 +145,7 @@ pub(crate) fn for_each_sized<T: Record>(
 // === impl ShuffleWriter ===
 
 impl ShuffleWriter {
-    fn new(reducers: u32) -> Self {
+    pub(crate) fn new(reducers: u32) -> Self {
         let share = BATCHES_BYTES / (reducers as usize).max(1);
         Self {
             batches: (0..reducers).map(|_| Batch::default()).collect(),

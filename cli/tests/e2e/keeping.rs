@@ -1,6 +1,6 @@
 //! What outlives the job that computed it: kept datasets, accumulators, lineages that are cut.
 
-use crate::support::{Cluster, finish, guest, signal};
+use crate::support::{Cluster, finish, guest, run, signal};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -45,13 +45,13 @@ fn worker(cluster: &Cluster, number: usize) -> usize {
     shuffle_files(&cluster.directory.path().join(format!("worker-{number}")))
 }
 
-/// Runs `kept`, `between` its two uses of the dataset.
-fn use_twice(cluster: &mut Cluster, between: impl FnOnce(&mut Cluster)) {
+/// Runs `kept` at a level, `between` its two uses of the dataset.
+fn use_twice(cluster: &mut Cluster, level: &str, between: impl FnOnce(&mut Cluster)) {
     let directory = cluster.directory.path().join("granted");
     fs::create_dir(&directory).unwrap();
     let (path, module) = (directory.to_str().unwrap(), guest("kept"));
     let partitions = PARTITIONS.to_string();
-    let arguments = ["--allow-write", path, module.to_str().unwrap(), path, &partitions];
+    let arguments = ["--allow-write", path, module.to_str().unwrap(), path, &partitions, level];
     let mut job = start(cluster, &arguments);
     assert_eq!(job.line(), "count 1000 computed 8");
     between(cluster);
@@ -62,33 +62,115 @@ fn use_twice(cluster: &mut Cluster, between: impl FnOnce(&mut Cluster)) {
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
-#[test]
-fn a_kept_dataset_outlives_an_executor() {
+/// Partitions that the tasks of a worker have said that they compute.
+fn computed(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.contains("computes")).count()
+}
+
+/// How many partitions the executor of a worker computed, to its end.
+fn computed_by(cluster: &Cluster, number: usize) -> usize {
+    computed(&cluster.workers[number].lines_until("ends:"))
+}
+
+/// Keeps a dataset, kills the executor of worker 0 between two uses, and returns how many
+/// partitions that had computed, and how often all executors computed one. `text` is what both
+/// workers must have said before.
+fn kill_between(level: &str, text: Option<&str>) -> (usize, usize) {
     let mut cluster = Cluster::start(2, 1);
-    use_twice(&mut cluster, |cluster| {
-        assert_eq!(worker(cluster, 0) + worker(cluster, 1), PARTITIONS);
-        signal(cluster.wait_for_process("offshoot executor app-1/0"), "KILL");
+    let mut said = Vec::new();
+    let mut lost = 0;
+    use_twice(&mut cluster, level, |cluster| {
+        let [first, second] = &cluster.workers[..] else { panic!("two workers") };
+        if let Some(text) = text {
+            said.extend(first.lines_until(text));
+            lost = computed(&said);
+            said.extend(second.lines_until(text));
+        }
+        let executors = first.descendants();
+        let executor = executors.iter().find(|(_, name)| name.starts_with("offshoot executor"));
+        signal(executor.unwrap().0, "KILL");
+        let last = first.lines_until(" is gone");
+        lost += computed(&last);
+        said.extend(last);
     });
     cluster.wait_until_idle();
+    for worker in &mut cluster.workers {
+        worker.terminate();
+        said.extend(worker.last_words());
+    }
+    (lost, computed(&said))
+}
+
+#[test]
+fn what_an_executor_kept_in_memory_is_computed_again_and_nothing_else() {
+    let (lost, all) = kill_between("memory", None);
+    assert!((1..PARTITIONS).contains(&lost) && all == PARTITIONS + lost, "{lost} of {all}");
+}
+
+#[test]
+fn of_two_copies_in_memory_one_outlives_an_executor() {
+    let (lost, all) = kill_between("memory-2", Some("has copies of"));
+    assert!((1..PARTITIONS).contains(&lost) && all == PARTITIONS, "{lost} of {all}");
+}
+
+#[test]
+fn what_is_kept_on_disk_outlives_an_executor() {
+    let (lost, all) = kill_between("disk", None);
+    assert!((1..PARTITIONS).contains(&lost) && all == PARTITIONS, "{lost} of {all}");
 }
 
 #[test]
 fn of_a_lost_worker_its_partitions_are_computed_again() {
     let mut cluster = Cluster::start(2, 1);
     let mut lost = 0;
-    use_twice(&mut cluster, |cluster| {
+    use_twice(&mut cluster, "disk", |cluster| {
         lost = worker(cluster, 0);
         assert_eq!(lost + worker(cluster, 1), PARTITIONS);
         assert!((1..PARTITIONS).contains(&lost), "{lost} on one worker");
         cluster.workers[0].kill();
     });
+    assert_eq!(computed_by(&cluster, 1), PARTITIONS);
+}
+
+#[test]
+fn of_two_copies_on_disk_one_outlives_a_worker() {
+    let mut cluster = Cluster::start(2, 1);
+    let mut before = Vec::new();
+    use_twice(&mut cluster, "disk-2", |cluster| {
+        cluster.workers[0].wait_for("has copies of");
+        before = cluster.workers[1].lines_until("has copies of");
+        assert_eq!([worker(cluster, 0), worker(cluster, 1)], [PARTITIONS; 2]);
+        cluster.workers[0].kill();
+    });
+    let after = computed_by(&cluster, 1);
+    assert!(computed(&before) < PARTITIONS, "each computed some");
+    assert_eq!(after, 0, "nothing is computed again");
+}
+
+/// Keeps two datasets of 8 x 5 MiB where one and a half fit; how many partitions of the first one are
+/// computed.
+fn crowd(level: &str) -> usize {
+    let cluster = Cluster::start(1, 1);
+    let mut command = cluster.command();
+    command.args(["submit", "--executor-memory", "64MiB"]).arg(guest("crowded"));
+    command.args([level, "8", "5242880"]);
+    let said = run(command);
+    assert_eq!(said.out, "(41943040, 41943040, 41943040)\n", "{said:?}");
+    let lines = cluster.workers[0].lines_until("ends:");
+    lines.iter().filter(|line| line.contains("computes first")).count()
+}
+
+#[test]
+fn what_makes_room_in_memory_is_computed_again_unless_it_goes_to_disk() {
+    assert_eq!(crowd("memory-and-disk"), 8);
+    assert!(crowd("memory") > 8);
 }
 
 #[test]
 fn accumulators_are_exact_when_a_worker_is_killed() {
     let mut cluster = Cluster::start(2, 1);
     let module = guest("accumulated");
-    let mut job = start(&cluster, &[module.to_str().unwrap(), "16", "3000000"]);
+    let mut job = start(&cluster, &[module.to_str().unwrap(), "16", "150000"]);
     let mut values: Vec<u64> = Vec::new();
     let end = loop {
         let line = job.line();

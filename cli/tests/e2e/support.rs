@@ -237,13 +237,20 @@ impl Daemon {
 
     /// Waits for a further line of its standard error that contains `text`.
     pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.lines_until(text).pop().unwrap()
+    }
+
+    /// Waits for a further line of its standard error that contains `text`: all lines to that.
+    pub(crate) fn lines_until(&self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("{error} waiting for {text:?}; it said: {seen:#?}"),
+            }
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
             }
         }
     }

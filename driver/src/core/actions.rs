@@ -54,6 +54,7 @@ impl Core {
                     link.send(ToExecutor::DropShuffle(node));
                 }
             }
+            Action::Copy { executor, copy } => self.tell(executor, ToExecutor::Copy(copy)),
             Action::StageProgress(progress) => self.observer.progress(&progress),
             Action::MachineSuspected { stage, partition, attempts } => {
                 let text = format!(

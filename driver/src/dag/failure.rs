@@ -1,10 +1,11 @@
 //! What lost blocks, failed tasks and contradicting digests lead to.
 
+use super::outputs::Loss;
 use super::places::PlaceIndex;
 use super::stage::{Phase, StageKey};
 use super::{Action, Dag};
 use crate::tasks::{FailedAttempt, telling};
-use offshoot_proto::id::{AttemptId, NodeId, Partition, StageRunId, WorkerId};
+use offshoot_proto::id::{AttemptId, ExecutorId, NodeId, Partition, StageRunId, WorkerId};
 use offshoot_proto::outcome::TaskFailure;
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ struct LostBlock<'a> {
     map: Partition,
     attempt: AttemptId,
     worker: &'a WorkerId,
+    executor: Option<ExecutorId>,
     reason: &'a str,
 }
 
@@ -36,10 +38,13 @@ impl Dag {
         failure: TaskFailure,
         actions: &mut Vec<Action>,
     ) {
-        let TaskFailure::FetchFailed { writer, map, map_attempt, worker, reason } = &failure else {
+        let TaskFailure::FetchFailed { writer, map, map_attempt, worker, executor, reason } =
+            &failure
+        else {
             return;
         };
-        let block = LostBlock { writer: *writer, map: *map, attempt: *map_attempt, worker, reason };
+        let (map, attempt, executor) = (*map, *map_attempt, *executor);
+        let block = LostBlock { writer: *writer, map, attempt, worker, executor, reason };
         let Some(key) = self.sets.get(&set).copied() else {
             return;
         };
@@ -65,17 +70,17 @@ impl Dag {
     }
 
     /// Removes an output if it is still the one that could not be read: a failure that comes late
-    /// must not have a map run a second time.
-    fn lose_block(&mut self, block: &LostBlock<'_>, all_of_worker: bool) -> bool {
-        let place = self.places.index(block.worker);
-        let Some(stage) = self.stages.get_mut(&StageKey::Shuffle(block.writer)) else {
+    /// must not have a map run a second time. Whether something must be computed again: not if
+    /// there is a second copy.
+    fn lose_block(&mut self, block: &LostBlock<'_>, all_of_place: bool) -> bool {
+        let place = self.places.index(block.worker, block.executor);
+        let stage = self.stages.get_mut(&StageKey::Shuffle(block.writer));
+        let (Some(place), Some(stage)) = (place, stage) else {
             return false;
         };
-        let lost = stage.outputs.lose(block.map, block.attempt);
-        if let (true, true, Some(place)) = (lost, all_of_worker, place) {
-            stage.outputs.lose_place(place);
-        }
-        lost
+        let loss = stage.outputs.lose_at(block.map, block.attempt, place);
+        let more = all_of_place && loss != Loss::Nothing && stage.outputs.lose_place(place) > 0;
+        loss == Loss::Output || more
     }
 
     /// A run named a block that is not an input of it: the next run has the inputs again.

@@ -4,7 +4,7 @@ use super::outputs::Outputs;
 use super::stage::{Phase, Stage, StageKey};
 use super::{Action, Dag, ProgressState, StageProgress};
 use offshoot_proto::abi::NodeKind;
-use offshoot_proto::id::{JobId, NodeId, StageRunId};
+use offshoot_proto::id::{JobId, NodeId, Partition, StageRunId};
 use offshoot_proto::stage::{ShuffleInput, StageKind, StageRun};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,12 +72,13 @@ impl Dag {
         let Some(spec) = self.graph.spec(node) else {
             return;
         };
-        let NodeKind::ShuffleWrite { reducers } = spec.kind else {
-            return;
+        let kind = match spec.kind {
+            NodeKind::Records => return,
+            NodeKind::ShuffleWrite { reducers } => StageKind::ShuffleWrite { reducers },
+            NodeKind::Kept { level, .. } => StageKind::Kept { level },
         };
         let outputs = Outputs::new(spec.partitions, &[]);
         let inputs = self.graph.shuffles_of(node);
-        let kind = StageKind::ShuffleWrite { reducers };
         self.stages.insert(key, Stage::new(node, kind, None, inputs, outputs));
     }
 
@@ -118,8 +119,9 @@ impl Dag {
             Some(stage) => actions.push(Action::Resume { stage, run }),
             None => {
                 let partitions = stage.outputs.missing();
+                let near = self.near(run.node, &partitions);
                 self.sets.insert(id, key);
-                actions.push(Action::Submit { run, partitions });
+                actions.push(Action::Submit { run, partitions, near });
                 self.progress(key, id, ProgressState::Started, actions);
             }
         }
@@ -129,16 +131,19 @@ impl Dag {
     fn input(&self, writer: NodeId) -> ShuffleInput {
         let outputs = &self.stages[&StageKey::Shuffle(writer)].outputs;
         let mut indices = BTreeMap::new();
-        let mut places = Vec::new();
-        let mut maps = Vec::with_capacity(outputs.total() as usize);
-        for output in outputs.complete() {
-            let index = *indices.entry(output.place).or_insert_with(|| {
-                places.push(self.places.place(output.place).clone());
+        let (mut places, mut copies) = (Vec::new(), Vec::new());
+        let mut index_of = |place| {
+            *indices.entry(place).or_insert_with(|| {
+                places.push(self.places.place(place).clone());
                 places.len() as u32 - 1
-            });
-            maps.push((index, output.attempt));
+            })
+        };
+        let mut maps = Vec::with_capacity(outputs.total() as usize);
+        for (map, output) in (0..).map(Partition).zip(outputs.complete()) {
+            maps.push((index_of(output.place), output.attempt));
+            copies.extend(output.copy.map(|copy| (map, index_of(copy))));
         }
-        ShuffleInput { writer, places, maps }
+        ShuffleInput { writer, places, maps, copies }
     }
 
     /// Every partition of a stage is there.
@@ -153,6 +158,7 @@ impl Dag {
         self.release_inputs(key, actions);
         match key {
             StageKey::Shuffle(node) => {
+                self.copy(node, actions);
                 for reader in readers {
                     let stage = self.stages.get_mut(&reader);
                     let on = stage.and_then(|stage| stage.waits_on());

@@ -5,7 +5,9 @@
 
 use offshoot_proto::abi::{Dependency, NarrowMap, NodeKind, NodeSpec};
 use offshoot_proto::id::NodeId;
-use offshoot_proto::limits::{DEPENDENCIES_MAX, NODE_NAME_BYTES_MAX, NODES_MAX, PARTITIONS_MAX};
+use offshoot_proto::limits::{
+    DEPENDENCIES_MAX, NODE_NAME_BYTES_MAX, NODES_MAX, PARTITIONS_MAX, REPLICAS_MAX,
+};
 use std::collections::BTreeMap;
 
 /// The graph.
@@ -25,6 +27,14 @@ struct Node {
     jobs: u32,
     dropped: bool,
     seen_in: u64,
+}
+
+/// A kept dataset that tasks read: their partition `first + p` its map partition `p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeptInput {
+    pub(super) writer: NodeId,
+    pub(super) first: u32,
+    pub(super) partitions: u32,
 }
 
 /// Why a node cannot be registered.
@@ -61,7 +71,7 @@ pub enum RegisterError {
     BadCount {
         /// The id.
         node: NodeId,
-        /// `partitions` or `reducers`.
+        /// `partitions`, `reducers` or `replicas`.
         what: &'static str,
         /// The number.
         count: u32,
@@ -197,6 +207,44 @@ impl Graph {
         found
     }
 
+    /// The kept datasets whose blocks a task of this node reads one by one, partition for
+    /// partition.
+    pub(super) fn kept_of(&mut self, id: NodeId) -> Vec<KeptInput> {
+        self.walks += 1;
+        let mut found = Vec::new();
+        let mut stack = vec![(id, 0)];
+        while let Some((id, first)) = stack.pop() {
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            if std::mem::replace(&mut node.seen_in, self.walks) == self.walks {
+                continue;
+            }
+            for dependency in node.spec.dependencies.clone() {
+                match dependency {
+                    Dependency::Narrow { parent, map: NarrowMap::OneToOne } => {
+                        stack.push((parent, first));
+                    }
+                    Dependency::Narrow { parent, map: NarrowMap::Range { start } } => {
+                        stack.push((parent, first + start));
+                    }
+                    Dependency::Blocks { writer } => {
+                        let spec = self.spec(writer);
+                        let kept = spec.filter(|s| matches!(s.kind, NodeKind::Kept { .. }));
+                        found.extend(kept.map(|spec| KeptInput {
+                            writer,
+                            first,
+                            partitions: spec.partitions,
+                        }));
+                    }
+                    Dependency::Narrow { map: NarrowMap::Any, .. } | Dependency::Shuffle { .. } => {
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// Removes a node that nobody needs, then its parents that nobody needs, and so on.
     fn sweep(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut gone = Vec::new();
@@ -235,9 +283,15 @@ impl Graph {
                 return Err(RegisterError::TextTooLong { node, what, length, limit });
             }
         }
-        check_count(node, "partitions", spec.partitions)?;
-        if let NodeKind::ShuffleWrite { reducers } = spec.kind {
-            check_count(node, "reducers", reducers)?;
+        check_count(node, "partitions", spec.partitions, PARTITIONS_MAX)?;
+        match spec.kind {
+            NodeKind::Records => {}
+            NodeKind::ShuffleWrite { reducers } => {
+                check_count(node, "reducers", reducers, PARTITIONS_MAX)?;
+            }
+            NodeKind::Kept { replicas, .. } => {
+                check_count(node, "replicas", replicas, REPLICAS_MAX)?;
+            }
         }
         let (count, limit) = (spec.dependencies.len(), DEPENDENCIES_MAX);
         if count > limit {
@@ -259,8 +313,8 @@ impl Graph {
             return Err(RegisterError::UnknownParent { node, parent });
         };
         let wrong_kind = |expected| RegisterError::WrongKind { node, parent, expected };
-        match (dependency, parent_spec.kind) {
-            (Dependency::Narrow { map, .. }, NodeKind::Records) => {
+        match (dependency, parent_spec.kind.reducers()) {
+            (Dependency::Narrow { map, .. }, None) => {
                 let parent_partitions = parent_spec.partitions;
                 let (start, fits) = match map {
                     NarrowMap::OneToOne => (0, partitions <= parent_partitions),
@@ -281,7 +335,7 @@ impl Graph {
                 }
                 Ok(())
             }
-            (Dependency::Shuffle { writer }, NodeKind::ShuffleWrite { reducers }) => {
+            (Dependency::Shuffle { writer }, Some(reducers)) => {
                 if reducers != partitions {
                     return Err(RegisterError::ReducersDiffer {
                         node,
@@ -292,11 +346,9 @@ impl Graph {
                 }
                 Ok(())
             }
-            (Dependency::Blocks { .. }, NodeKind::ShuffleWrite { .. }) => Ok(()),
-            (Dependency::Narrow { .. }, NodeKind::ShuffleWrite { .. }) => {
-                Err(wrong_kind("records"))
-            }
-            (Dependency::Shuffle { .. } | Dependency::Blocks { .. }, NodeKind::Records) => {
+            (Dependency::Blocks { .. }, Some(_)) => Ok(()),
+            (Dependency::Narrow { .. }, Some(_)) => Err(wrong_kind("records")),
+            (Dependency::Shuffle { .. } | Dependency::Blocks { .. }, None) => {
                 Err(wrong_kind("a shuffle"))
             }
         }
@@ -310,8 +362,12 @@ fn parent_of(dependency: &Dependency) -> NodeId {
     }
 }
 
-fn check_count(node: NodeId, what: &'static str, count: u32) -> Result<(), RegisterError> {
-    let limit = PARTITIONS_MAX;
+fn check_count(
+    node: NodeId,
+    what: &'static str,
+    count: u32,
+    limit: u32,
+) -> Result<(), RegisterError> {
     if (1..=limit).contains(&count) {
         return Ok(());
     }

@@ -33,6 +33,8 @@ struct Slot {
 pub(super) struct Output {
     pub(super) attempt: AttemptId,
     pub(super) place: PlaceIndex,
+    /// Where there is a second copy.
+    pub(super) copy: Option<PlaceIndex>,
 }
 
 /// What became of an attempt's output.
@@ -46,6 +48,38 @@ pub(super) enum Accepted {
     Unwanted,
     /// Another attempt gave other bytes, on this machine.
     Differs { place: PlaceIndex },
+}
+
+/// What the loss of a place takes from a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    Nothing,
+    /// One of two copies.
+    Copy,
+    /// The only one.
+    Output,
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn lose(&mut self, place: PlaceIndex) -> Loss {
+        let Some(output) = &mut self.output else {
+            return Loss::Nothing;
+        };
+        match output.copy {
+            Some(copy) if copy == place => output.copy = None,
+            Some(copy) if output.place == place => {
+                (output.place, output.copy) = (copy, None);
+            }
+            None if output.place == place => {
+                self.output = None;
+                return Loss::Output;
+            }
+            _ => return Loss::Nothing,
+        }
+        Loss::Copy
+    }
 }
 
 // === impl Outputs ===
@@ -111,9 +145,51 @@ impl Outputs {
         if slot.output.is_some() {
             return Accepted::Unwanted;
         }
-        slot.output = Some(Output { attempt, place });
+        slot.output = Some(Output { attempt, place, copy: None });
         self.missing -= 1;
         Accepted::New { first: is_first }
+    }
+
+    /// What is there of a partition of a stage that wants all.
+    pub(super) fn find(&self, partition: Partition) -> Option<Output> {
+        debug_assert!(self.wanted.is_none());
+        self.slots.get(partition.0 as usize).and_then(|slot| slot.output)
+    }
+
+    /// Outputs of a stage that wants all, of which there is one copy.
+    pub(super) fn without_copy(&self) -> impl Iterator<Item = (Partition, Output)> {
+        let outputs = (0..).map(Partition).zip(&self.slots);
+        outputs
+            .filter_map(|(partition, slot)| Some((partition, slot.output?)))
+            .filter(|(_, output)| output.copy.is_none())
+    }
+
+    /// Notes that what an attempt computed is in this place, too.
+    pub(super) fn add_copy(&mut self, partition: Partition, attempt: AttemptId, place: PlaceIndex) {
+        let output = self.slot(partition).and_then(|slot| slot.output.as_mut());
+        if let Some(output) = output.filter(|o| o.attempt == attempt && o.place != place) {
+            output.copy = Some(place);
+        }
+    }
+
+    /// Notes that what an attempt left in one place is in another now, or a copy of it is.
+    pub(super) fn move_to(
+        &mut self,
+        partition: Partition,
+        attempt: AttemptId,
+        from: PlaceIndex,
+        to: PlaceIndex,
+    ) {
+        let output = self.slot(partition).and_then(|slot| slot.output.as_mut());
+        let Some(output) = output.filter(|output| output.attempt == attempt) else {
+            return;
+        };
+        if output.place == from {
+            output.place = to;
+            output.copy.take_if(|copy| *copy == to);
+        } else {
+            output.copy = Some(to).filter(|to| *to != output.place);
+        }
     }
 
     /// Removes an output if it is of this attempt; whether it was.
@@ -124,12 +200,28 @@ impl Outputs {
         lost.is_some()
     }
 
-    /// Removes every output on a machine; returns how many.
+    /// Removes what an attempt left in one place.
+    pub(super) fn lose_at(
+        &mut self,
+        partition: Partition,
+        attempt: AttemptId,
+        place: PlaceIndex,
+    ) -> Loss {
+        let Some(slot) = self.slot(partition) else {
+            return Loss::Nothing;
+        };
+        let loss = match slot.output {
+            Some(output) if output.attempt == attempt => slot.lose(place),
+            _ => Loss::Nothing,
+        };
+        self.missing += u32::from(loss == Loss::Output);
+        loss
+    }
+
+    /// Removes everything in one place; returns how many partitions are not there any more.
     pub(super) fn lose_place(&mut self, place: PlaceIndex) -> u32 {
-        let mut lost = 0;
-        for slot in &mut self.slots {
-            lost += u32::from(slot.output.take_if(|o| o.place == place).is_some());
-        }
+        let losses = self.slots.iter_mut().map(|slot| slot.lose(place));
+        let lost = losses.filter(|loss| *loss == Loss::Output).count() as u32;
         self.missing += lost;
         lost
     }

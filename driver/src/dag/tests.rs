@@ -9,7 +9,9 @@ use offshoot_proto::id::{
 };
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure};
 use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageKind, StageRun};
+use std::collections::BTreeMap;
 
+mod keeping;
 mod lineage;
 mod losses;
 
@@ -29,6 +31,7 @@ fn executor(number: u32) -> ExecutorId {
 fn place(number: u32) -> ShufflePlace {
     ShufflePlace {
         worker: WorkerId(format!("w{number}")),
+        executor: None,
         address: ([10, 0, 0, number as u8], 4433).into(),
     }
 }
@@ -85,13 +88,13 @@ fn reduce_run(id: u32, job: u32, maps: [(u32, u64); 2], places: Vec<ShufflePlace
         snapshot: SnapshotId(job + 1),
         node: READER,
         kind: StageKind::Result,
-        inputs: vec![ShuffleInput { writer: WRITER, places, maps: maps.to_vec() }],
+        inputs: vec![ShuffleInput { writer: WRITER, places, maps: maps.to_vec(), copies: vec![] }],
     }
 }
 
 fn submitted(run: StageRun, ids: impl IntoIterator<Item = u32>) -> Action {
     let partitions = partitions(ids);
-    Action::Submit { run, partitions }
+    Action::Submit { run, partitions, near: BTreeMap::new() }
 }
 
 fn resumed(stage: u32, run: StageRun) -> Action {
@@ -206,8 +209,9 @@ impl Env {
         let place = place(number);
         self.handle(Event::ExecutorAdded {
             executor: executor(number),
-            worker: place.worker,
             address: place.address,
+            worker: place.worker,
+            worker_address: place.address,
         })
     }
 
@@ -247,6 +251,7 @@ impl Env {
                 map: Partition(map.0),
                 map_attempt: AttemptId(map.1),
                 worker: place(map.2).worker,
+                executor: None,
                 reason: "no such block".to_owned(),
             },
         })

@@ -8,10 +8,10 @@ use crate::{dag, tasks};
 impl Scheduler {
     pub(super) fn route_dag(&mut self, action: dag::Action, actions: &mut Vec<Action>) {
         match action {
-            dag::Action::Submit { run, partitions } => {
+            dag::Action::Submit { run, partitions, near } => {
                 let (stage, job) = (run.id, run.job);
                 self.describe(stage, run);
-                self.tell_tasks(tasks::Event::StageSubmitted { stage, job, partitions });
+                self.tell_tasks(tasks::Event::StageSubmitted { stage, job, partitions, near });
             }
             dag::Action::Suspend(stage) => self.tell_tasks(tasks::Event::StageSuspended(stage)),
             dag::Action::Resume { stage, run } => {
@@ -37,6 +37,7 @@ impl Scheduler {
             dag::Action::FreeSnapshot(snapshot) => {
                 self.last_words.push(Action::FreeSnapshot(snapshot));
             }
+            dag::Action::Copy { executor, copy } => actions.push(Action::Copy { executor, copy }),
             dag::Action::DropShuffle(node) => self.last_words.push(Action::DropShuffle { node }),
             dag::Action::Progress(progress) => actions.push(Action::StageProgress(progress)),
         }

@@ -6,7 +6,9 @@
 
 use super::{Action, Event, JobSubmission, Scheduler};
 use cluster::{Cluster, Faults, value_of};
-use offshoot_proto::abi::{Dependency, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder};
+use offshoot_proto::abi::{
+    Dependency, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder, StorageLevel,
+};
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId};
 use offshoot_proto::outcome::{ResultPlace, TaskDone};
 use offshoot_proto::stage::StageKind;
@@ -94,7 +96,15 @@ impl World {
             }
             4 => {
                 let (parent, partitions) = pick(random);
-                let kind = NodeKind::ShuffleWrite { reducers: 1 };
+                let levels =
+                    [StorageLevel::Memory, StorageLevel::MemoryAndDisk, StorageLevel::Disk];
+                let kind = match random.below(4) {
+                    0 => NodeKind::ShuffleWrite { reducers: 1 },
+                    level => NodeKind::Kept {
+                        level: levels[level as usize - 1],
+                        replicas: 1 + random.below(2) as u32,
+                    },
+                };
                 let dependency = narrow(parent, NarrowMap::OneToOne);
                 let writer = NodeId(self.nodes.len() as u32);
                 added.push((partitions, kind, vec![dependency]));
@@ -395,6 +405,8 @@ fn everything_ends_right_whatever_goes_wrong() {
         "fetch failure",
         "executor lost",
         "worker lost",
+        "copy",
+        "evicted",
     ] {
         assert!(rare.get(what).is_some_and(|count| *count > 100), "{rare:?}");
     }

@@ -45,6 +45,7 @@ impl Env {
         }
         let added = Event::ExecutorAdded {
             executor: EXECUTOR,
+            address: ([10, 0, 0, 1], 4434).into(),
             worker: WorkerId("w0".to_owned()),
             worker_address: ([10, 0, 0, 1], 4433).into(),
             slots: 2,

@@ -109,7 +109,7 @@ impl Tasks {
         let room = executor.room(estimate).min(share).min(set.pending());
         let mut tasks = Vec::with_capacity(room as usize);
         while (tasks.len() as u64) < room {
-            let Some(task) = set.take(|history| self.executors.allows(history, id)) else {
+            let Some(task) = set.take(id, |history| self.executors.allows(history, id)) else {
                 break;
             };
             let attempt = self.attempts.insert(Attempt {

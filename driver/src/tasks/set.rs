@@ -1,7 +1,7 @@
 //! The tasks of one stage that are to be run: which wait, which are out, how long they take.
 
 use super::failures::History;
-use offshoot_proto::id::{AttemptId, JobId, Partition, StageRunId};
+use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, StageRunId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Put-back tasks that are looked at for one that may go to a given executor. More would make a
@@ -23,8 +23,7 @@ pub(super) struct TaskSet {
     pub(super) suspended: bool,
     partitions: Vec<Partition>,
     states: Vec<State>,
-    /// Tasks from here on have never been given out.
-    fresh: u32,
+    fresh: Fresh,
     /// Tasks that came back without a result, to be given out first.
     again: VecDeque<u32>,
     unfinished: u32,
@@ -42,16 +41,89 @@ enum State {
     GivenUp,
 }
 
+/// Tasks that have never been given out: in order, but that an executor takes those first that read
+/// what it has, and those that read what another has last, from the end.
+#[derive(Debug)]
+struct Fresh {
+    left: u32,
+    total: u32,
+    /// Tasks before this one are given out or near somebody.
+    next: u32,
+    near: BTreeMap<ExecutorId, VecDeque<u32>>,
+    /// Of tasks that are near somebody, whether they have been given out.
+    given: BTreeMap<u32, bool>,
+}
+
+// === impl Fresh ===
+
+impl Fresh {
+    fn new(total: u32, near: BTreeMap<ExecutorId, Vec<u32>>) -> Self {
+        let given = near.values().flatten().map(|task| (*task, false)).collect();
+        let near = near.into_iter().map(|(executor, tasks)| (executor, tasks.into()));
+        Self { left: total, total, next: 0, near: near.collect(), given }
+    }
+
+    fn take(&mut self, executor: ExecutorId) -> Option<u32> {
+        let task = self.take_near(executor, VecDeque::pop_front);
+        let task = task.or_else(|| self.take_next()).or_else(|| self.take_far())?;
+        self.left -= 1;
+        Some(task)
+    }
+
+    fn take_near(
+        &mut self,
+        executor: ExecutorId,
+        mut pop: impl FnMut(&mut VecDeque<u32>) -> Option<u32>,
+    ) -> Option<u32> {
+        let tasks = self.near.get_mut(&executor)?;
+        while let Some(task) = pop(tasks) {
+            let given = self.given.entry(task).or_default();
+            if !std::mem::replace(given, true) {
+                return Some(task);
+            }
+        }
+        self.near.remove(&executor);
+        None
+    }
+
+    fn take_next(&mut self) -> Option<u32> {
+        while self.given.contains_key(&self.next) {
+            self.next += 1;
+        }
+        let task = self.next;
+        (task < self.total).then(|| {
+            self.next += 1;
+            task
+        })
+    }
+
+    /// From whoever has most left.
+    fn take_far(&mut self) -> Option<u32> {
+        while let Some(executor) = self.near.iter().max_by_key(|(_, tasks)| tasks.len()) {
+            let executor = *executor.0;
+            if let Some(task) = self.take_near(executor, VecDeque::pop_back) {
+                return Some(task);
+            }
+        }
+        None
+    }
+}
+
 // === impl TaskSet ===
 
 impl TaskSet {
-    pub(super) fn new(job: JobId, run: StageRunId, partitions: Vec<Partition>) -> Self {
+    pub(super) fn new(
+        job: JobId,
+        run: StageRunId,
+        partitions: Vec<Partition>,
+        near: BTreeMap<ExecutorId, Vec<u32>>,
+    ) -> Self {
         Self {
             job,
             run,
             suspended: false,
             states: vec![State::Waiting; partitions.len()],
-            fresh: 0,
+            fresh: Fresh::new(partitions.len() as u32, near),
             again: VecDeque::new(),
             unfinished: partitions.len() as u32,
             estimate_nanos: None,
@@ -62,7 +134,7 @@ impl TaskSet {
 
     /// How many tasks wait to be given out.
     pub(super) fn pending(&self) -> u64 {
-        self.partitions.len() as u64 - u64::from(self.fresh) + self.again.len() as u64
+        u64::from(self.fresh.left) + self.again.len() as u64
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -90,7 +162,11 @@ impl TaskSet {
     }
 
     /// Takes the next task that may go where `allows` says, judging by what it has been through.
-    pub(super) fn take(&mut self, allows: impl Fn(&History) -> bool) -> Option<u32> {
+    pub(super) fn take(
+        &mut self,
+        executor: ExecutorId,
+        allows: impl Fn(&History) -> bool,
+    ) -> Option<u32> {
         if !self.again.is_empty() {
             let may_go = |task: &u32| self.histories.get(task).is_none_or(&allows);
             let mut looked_at = self.again.iter().take(AGAIN_LOOKED_AT_MAX);
@@ -98,11 +174,7 @@ impl TaskSet {
                 return self.again.remove(index);
             }
         }
-        let task = self.fresh;
-        ((task as usize) < self.partitions.len()).then(|| {
-            self.fresh += 1;
-            task
-        })
+        self.fresh.take(executor)
     }
 
     /// A task that was taken is out.

@@ -6,6 +6,7 @@ use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, StageRunId, WorkerId,
 };
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
+use std::collections::BTreeMap;
 
 const MICRO: u64 = 1_000;
 const SECOND: u64 = 1_000_000_000;
@@ -110,6 +111,7 @@ impl Env {
             stage: StageRunId(stage),
             job: JobId(job),
             partitions: (0..partitions).map(Partition).collect(),
+            near: BTreeMap::new(),
         })
     }
 
@@ -281,6 +283,7 @@ fn a_fetch_failure_is_told_and_not_counted() {
         map: Partition(2),
         map_attempt: AttemptId(3),
         worker: worker(0),
+        executor: None,
         reason: "gone".to_owned(),
     };
     let mut env = Env::with_executors(&[1]);
@@ -403,4 +406,28 @@ fn memory_follows_the_attempts_in_flight_not_the_oldest_of_them() {
     assert!(env.tasks.attempts.capacity() < 4096);
     let done = env.done(0, &[0], SECOND);
     assert_eq!(done[0], partition_done(0, 0, 0, 0), "the oldest is known");
+}
+
+#[test]
+fn an_executor_runs_what_it_is_near_to_first_and_what_others_are_near_to_last() {
+    let mut env = Env::with_executors(&[1, 1]);
+    let near = BTreeMap::from([(executor(0), vec![4, 5, 6, 7]), (executor(1), vec![2, 3])]);
+    let actions = env.handle(Event::StageSubmitted {
+        stage: StageRunId(0),
+        job: JobId(0),
+        partitions: (0..8).map(Partition).collect(),
+        near,
+    });
+    assert_eq!(
+        actions,
+        [
+            described(0, 0),
+            run(0, 0, [(0, 4), (1, 5)]),
+            described(1, 0),
+            run(1, 0, [(2, 2), (3, 3)])
+        ]
+    );
+    // Executor 1 has no more of its own: first what nobody is near to, then from the other's end.
+    assert_eq!(env.done(1, &[2, 3], 1_000_000_000)[2..], [run(1, 0, [(4, 0), (5, 1)])]);
+    assert_eq!(env.done(1, &[4, 5], 1_000_000_000)[2..], [run(1, 0, [(6, 7), (7, 6)])]);
 }

@@ -1,13 +1,16 @@
 //! The executor's one loop: it waits for an event, lets [`Dispatch`] decide, runs the actions.
 
+use super::copies::Copies;
 use super::dispatch::{Action, Dispatch, Event};
-use super::driver_link::{self, FromDriver};
+use super::driver_link::{self, FromDriver, Served};
 use super::fetch::Fetcher;
 use super::files::AppFiles;
+use super::kept::Kept;
 use super::receive::Snapshots;
 use super::slot_task::{self, Counters, SlotCommand, SlotContext, SlotEvent};
 use super::{DRIVER_DIALS_WITHIN, DRIVER_LEASE, ExecutorError, HEARTBEAT, Ports};
 use crate::launch::ExecutorStart;
+use crate::shuffle_service::ShuffleService;
 use offshoot_net::Endpoint;
 use offshoot_proto::executor::{Door, FromExecutor, ToExecutor};
 use offshoot_proto::id::StageRunId;
@@ -37,6 +40,9 @@ pub(super) struct Core {
     endpoint: Arc<Endpoint>,
     from_slots: mpsc::UnboundedReceiver<(usize, SlotEvent)>,
     held: HeldResults,
+    kept: Arc<Kept>,
+    copies: Copies,
+    service: Arc<ShuffleService<Arc<Kept>>>,
     actions: Vec<Action>,
     heard: Instant,
     /// Whether a driver on this machine may come through a door.
@@ -60,7 +66,11 @@ impl Core {
         let start = Arc::new(start);
         let held = HeldResults::default();
         let (events, from_slots) = mpsc::unbounded_channel();
+        let kept = Kept::new(start.launch.memory_bytes, files.clone(), events.clone());
+        let kept = Arc::new(kept);
+        let service = Arc::new(ShuffleService::new(kept.clone()));
         let context = Arc::new(SlotContext {
+            kept: kept.clone(),
             start: start.clone(),
             code,
             description,
@@ -73,6 +83,7 @@ impl Core {
             counters: Counters::default(),
             events,
         });
+        let copies = Copies::start(start.launch.executor.app, context.clone());
         let mut actions = Vec::new();
         let cores = start.launch.cores as usize;
         let slots = (0..cores).map(|slot| slot_task::start(slot, context.clone())).collect();
@@ -86,6 +97,9 @@ impl Core {
             endpoint,
             from_slots,
             held,
+            kept,
+            copies,
+            service,
             actions,
             heard: Instant::now(),
             local: ports.network.has_local_sockets(),
@@ -114,8 +128,8 @@ impl Core {
         self.door = door.as_ref().map(|listener| listener.door().clone());
         let mut from_driver = driver_link::listen(
             self.endpoint.clone(),
-            super::driver_role(&self.start),
-            self.held.clone(),
+            self.start.launch.executor.app,
+            Served { held: self.held.clone(), blocks: self.service.clone() },
             door,
         );
         self.heard = Instant::now() + DRIVER_DIALS_WITHIN - DRIVER_LEASE;
@@ -169,6 +183,7 @@ impl Core {
         match event {
             SlotEvent::Ready => self.handle(Event::SlotReady(slot)),
             SlotEvent::Reports(reports) => self.handle(Event::Reports { slot, reports }),
+            SlotEvent::Kept(blocks) => self.tell(FromExecutor::Kept(blocks)),
             SlotEvent::Lost(how) => self.handle(Event::SlotLost { slot, how }),
         }
     }
@@ -207,6 +222,7 @@ impl Core {
     ) {
         match added {
             Ok(ready) => {
+                self.kept.set_snapshots(self.snapshots.bytes());
                 for id in ready {
                     self.handle(Event::SnapshotReady(id));
                 }
@@ -222,14 +238,19 @@ impl Core {
                 let added = self.snapshots.add_inline(header, after, difference, pages);
                 self.on_snapshots(added);
             }
-            ToExecutor::DropSnapshot(id) => self.snapshots.drop_snapshot(id),
+            ToExecutor::DropSnapshot(id) => {
+                self.snapshots.drop_snapshot(id);
+                self.kept.set_snapshots(self.snapshots.bytes());
+            }
             ToExecutor::Stage(stage) => {
                 let (id, snapshot) = (stage.id, stage.snapshot);
                 self.stages.insert(id, Arc::new(stage));
+                self.note_readers();
                 self.handle(Event::Stage { id, snapshot });
             }
             ToExecutor::DropStage(id) => {
                 self.stages.remove(&id);
+                self.note_readers();
                 self.handle(Event::DropStage(id));
             }
             ToExecutor::Run { stage, tasks } => self.handle(Event::Run { stage, tasks }),
@@ -241,9 +262,16 @@ impl Core {
                     held.remove(&attempt);
                 }
             }
-            ToExecutor::DropShuffle(node) => self.context.files.drop_shuffle(node),
+            ToExecutor::DropShuffle(node) => self.kept.drop_dataset(node),
+            ToExecutor::Copy(copy) => self.copies.order(&self.kept, copy),
             ToExecutor::Stop => self.end = Some(Ok(())),
         }
+    }
+
+    /// Blocks of what stages here read do not make room for others.
+    fn note_readers(&self) {
+        let inputs = self.stages.values().flat_map(|stage| &stage.inputs);
+        self.kept.set_readers(inputs.map(|input| input.writer).collect());
     }
 
     fn run_actions(&mut self) {
@@ -292,8 +320,10 @@ fn slot_stage(stage: &StageRun) -> SlotStage {
         node: stage.node,
         reducers: match stage.kind {
             StageKind::ShuffleWrite { reducers } => Some(reducers),
-            _ => None,
+            StageKind::Kept { .. } => Some(1),
+            StageKind::Result | StageKind::Output { .. } => None,
         },
+        packed: !matches!(stage.kind, StageKind::Kept { level } if level.uses_memory()),
         output: matches!(stage.kind, StageKind::Output { .. }),
     }
 }

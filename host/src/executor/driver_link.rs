@@ -1,11 +1,14 @@
-//! The driver's connections to this executor: control frames in and out, bulk data beside them.
+//! Connections to this executor: the driver's control frames and bulk data; other executors of the
+//! application, which fetch blocks that are kept here.
 
 use super::core::HeldResults;
+use super::kept::Kept;
 use super::receive::{PageSink, ReceivedPages};
+use crate::shuffle_service::ShuffleService;
 use offshoot_net::{Arrival, Connection, Endpoint, FrameReceiver, FrameStream, Role, StreamError};
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
-use offshoot_proto::id::SnapshotId;
+use offshoot_proto::id::{AppId, SnapshotId};
 use offshoot_proto::limits::LINK_CHUNK_BYTES;
 use offshoot_proto::snapshot::SnapshotHeader;
 use offshoot_sandbox::data_chunk::{pack, unpack};
@@ -43,11 +46,29 @@ async fn attend(door: DoorListener, events: mpsc::Sender<FromDriver>) {
     }
 }
 
-/// Accepts the driver's connections until the endpoint closes.
+/// What whoever connects may fetch.
+#[derive(Clone)]
+pub(super) struct Served {
+    /// The driver: results.
+    pub(super) held: HeldResults,
+    /// Other executors: blocks.
+    pub(super) blocks: Arc<ShuffleService<Arc<Kept>>>,
+}
+
+/// Who may use an executor of an application, and for what.
+fn authorise(app: AppId, peer: &Role, purpose: Purpose) -> Result<(), String> {
+    match peer {
+        Role::Driver(driver) if *driver == app => Ok(()),
+        Role::Executor(executor) if executor.app == app && purpose == Purpose::Data => Ok(()),
+        _ => Err(format!("role {peer} may not use this executor")),
+    }
+}
+
+/// Accepts connections until the endpoint closes.
 pub(super) fn listen(
     endpoint: Arc<Endpoint>,
-    driver: Role,
-    held: HeldResults,
+    app: AppId,
+    served: Served,
     door: Option<DoorListener>,
 ) -> mpsc::Receiver<FromDriver> {
     let (events, receiver) = mpsc::channel(EVENTS_MAX);
@@ -59,17 +80,11 @@ pub(super) fn listen(
             let Arrival::Member(incoming) = arrival else {
                 continue;
             };
-            let (driver, events, held) = (driver.clone(), events.clone(), held.clone());
+            let (events, served) = (events.clone(), served.clone());
             tokio::spawn(async move {
-                let authorise = |peer: &Role, _: Purpose| {
-                    if *peer == driver {
-                        Ok(())
-                    } else {
-                        Err(format!("role {peer} may not use this executor"))
-                    }
-                };
+                let authorise = |peer: &Role, purpose| authorise(app, peer, purpose);
                 match incoming.handshake(authorise).await {
-                    Ok(connection) => serve(connection, events, held).await,
+                    Ok(connection) => serve(connection, events, served, app).await,
                     // An executor that ends cuts what has begun.
                     Err(_) if events.is_closed() => {}
                     Err(error) => tracing::warn!(%error, "refused a connection"),
@@ -80,10 +95,18 @@ pub(super) fn listen(
     receiver
 }
 
-async fn serve(mut connection: Connection, events: mpsc::Sender<FromDriver>, held: HeldResults) {
+async fn serve(
+    mut connection: Connection,
+    events: mpsc::Sender<FromDriver>,
+    served: Served,
+    app: AppId,
+) {
     match connection.take_control() {
         Some(stream) => control(stream, events).await,
-        None => data(connection, events, held).await,
+        None if matches!(connection.peer(), Role::Executor(_)) => {
+            served.blocks.serve(&connection, app).await;
+        }
+        None => data(connection, events, served.held).await,
     }
 }
 

@@ -1,25 +1,29 @@
-//! Reading shuffles: files of this worker by descriptor, others over QUIC, in order of map.
+//! Reading shuffles: what is here by descriptor, the rest over QUIC, in order of map.
 //!
 //! ```text
 //!   worker A (here)   maps 0, 3, 5 ──descriptors──┐
 //!   worker B          maps 1, 2    ──one stream───┼──► map 0, 1, 2, 3, 4, 5 ──► slot
-//!   worker C          map 4        ──one stream───┘
+//!   executor 7        map 4        ──one stream───┘
 //! ```
+//!
+//! Here is what this worker has in files and this executor in memory. A stream holds the blocks in
+//! memory that it is going to read: what makes room meanwhile stays until it is read.
 //!
 //! Each source sends its maps in order; the reader asks a stream only when its map is due, so a
 //! slow slot stops only the streams that it has open. Streams of one reader are opened in order
 //! of address, so that readers that wait for each other's places never wait in a circle.
 
 use super::files::AppFiles;
-use crate::shuffle_service::index;
-use offshoot_net::{Connection, Endpoint, FrameStream, RoleKind};
-use offshoot_proto::block::{BlockFrame, FetchBlocks};
+use super::kept::{InMemory, Kept};
+use crate::memory::BlockId;
+use offshoot_net::{Connection, Endpoint, Expected, FrameStream, Role, RoleKind};
+use offshoot_proto::block::{BlockFrame, Extent, FetchBlocks};
 use offshoot_proto::hello::Purpose;
-use offshoot_proto::id::{AppId, AttemptId, Partition, WorkerId};
+use offshoot_proto::id::{AttemptId, ExecutorId, Partition, WorkerId};
 use offshoot_proto::limits::{LINK_CHUNK_BYTES, LINK_DESCRIPTORS_MAX};
 use offshoot_proto::link::{BlockFile, Reply};
 use offshoot_proto::outcome::TaskFailure;
-use offshoot_proto::stage::{ShuffleInput, StageRun};
+use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageRun};
 use offshoot_sandbox::shuffle::chunk;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,17 +39,35 @@ pub(super) struct Fetcher {
     connections: Mutex<BTreeMap<SocketAddr, Arc<Connection>>>,
 }
 
+/// Where a stream is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Here {
+    pub(super) worker: WorkerId,
+    pub(super) executor: ExecutorId,
+}
+
 /// One reducer's stream of one shuffle.
 pub(super) struct ShuffleStream {
-    app: AppId,
-    here: WorkerId,
+    here: Here,
     stage: Arc<StageRun>,
     input: usize,
     reducer: u32,
     next_map: usize,
     /// After the last one.
     end_map: usize,
+    /// By map partition, what this executor has in memory.
+    in_memory: BTreeMap<usize, Arc<InMemory>>,
     remote: Option<BTreeMap<u32, FrameStream>>,
+}
+
+// === impl Here ===
+
+impl Here {
+    /// Whether what somebody serves is here. What left this executor's memory is in a file.
+    fn has(&self, place: &ShufflePlace) -> bool {
+        let mine = place.executor.is_none_or(|executor| executor == self.executor);
+        mine && place.worker == self.worker
+    }
 }
 
 // === impl Fetcher ===
@@ -55,15 +77,29 @@ impl Fetcher {
         Self { endpoint, connections: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Opens a stream to a worker, on a connection that is dialled once.
-    async fn open(&self, address: SocketAddr) -> Result<FrameStream, String> {
+    /// Asks whoever serves blocks for some, on a connection that is dialled once.
+    pub(super) async fn request(
+        &self,
+        place: &ShufflePlace,
+        request: &FetchBlocks,
+    ) -> Result<FrameStream, String> {
+        let mut stream = self.open(place).await?;
+        let sent = stream.sender.send(request).await;
+        sent.map(|()| stream).map_err(|error| error.to_string())
+    }
+
+    async fn open(&self, place: &ShufflePlace) -> Result<FrameStream, String> {
+        let address = place.address;
         let connection = {
             let mut connections = self.connections.lock().await;
             match connections.get(&address) {
                 Some(connection) if connection.close_reason().is_none() => connection.clone(),
                 _ => {
-                    let dialled =
-                        self.endpoint.connect(address, RoleKind::Worker, Purpose::Data).await;
+                    let expected: Expected = match place.executor {
+                        Some(executor) => Role::Executor(executor).into(),
+                        None => RoleKind::Worker.into(),
+                    };
+                    let dialled = self.endpoint.connect(address, expected, Purpose::Data).await;
                     let connection = Arc::new(dialled.map_err(|error| error.to_string())?);
                     connections.insert(address, connection.clone());
                     connection
@@ -78,15 +114,22 @@ impl Fetcher {
 
 impl ShuffleStream {
     pub(super) fn new(
-        app: AppId,
-        here: WorkerId,
+        here: Here,
+        kept: &Kept,
         stage: Arc<StageRun>,
         input: usize,
         reducer: u32,
         maps: Range<usize>,
     ) -> Self {
         let (next_map, end_map) = (maps.start, maps.end);
-        Self { app, here, stage, input, reducer, next_map, end_map, remote: None }
+        let ShuffleInput { writer, maps: outputs, .. } = &stage.inputs[input];
+        let in_memory = maps.filter_map(|map| {
+            let (_, attempt) = *outputs.get(map)?;
+            let id = BlockId { writer: *writer, map: Partition(map as u32), attempt };
+            Some((map, kept.find(id)?))
+        });
+        let in_memory = in_memory.collect();
+        Self { here, stage, input, reducer, next_map, end_map, in_memory, remote: None }
     }
 
     fn input(&self) -> &ShuffleInput {
@@ -95,15 +138,30 @@ impl ShuffleStream {
 
     fn failure(&self, map: usize, reason: String) -> TaskFailure {
         let input = self.input();
-        let (place, map_attempt) = input.maps[map];
-        let worker = input.places[place as usize].worker.clone();
-        let map = Partition(map as u32);
-        TaskFailure::FetchFailed { writer: input.writer, map, map_attempt, worker, reason }
+        let map_attempt = input.maps[map].1;
+        let ShufflePlace { worker, executor, .. } = self.place(map).1.clone();
+        let (writer, map) = (input.writer, Partition(map as u32));
+        TaskFailure::FetchFailed { writer, map, map_attempt, worker, executor, reason }
+    }
+
+    /// Where a map's output is read: from a copy, if that is here.
+    fn place(&self, map: usize) -> (u32, &ShufflePlace) {
+        let input = self.input();
+        let first = input.maps[map].0;
+        let copy = || {
+            let copies = &input.copies;
+            let found = copies.binary_search_by_key(&(map as u32), |(map, _)| map.0).ok()?;
+            Some(copies[found].1).filter(|copy| self.here.has(&input.places[*copy as usize]))
+        };
+        let index = match self.here.has(&input.places[first as usize]) {
+            true => first,
+            false => copy().unwrap_or(first),
+        };
+        (index, &input.places[index as usize])
     }
 
     fn is_here(&self, map: usize) -> bool {
-        let input = self.input();
-        input.places[input.maps[map].0 as usize].worker == self.here
+        self.in_memory.contains_key(&map) || self.here.has(self.place(map).1)
     }
 
     /// What comes next.
@@ -141,22 +199,7 @@ impl ShuffleStream {
             && descriptors.len() < LINK_DESCRIPTORS_MAX
         {
             let map = self.next_map;
-            let input = self.input();
-            let path = files.map_path(input.writer, Partition(map as u32), input.maps[map].1);
-            let opened = index::read_index(&path.with_added_extension("index"))
-                .map_err(|error| error.to_string());
-            let opened = opened.and_then(|index| {
-                let extents = index.reducers.get(self.reducer as usize);
-                Ok(extents.ok_or("no such reducer")?.clone())
-            });
-            let opened = opened.and_then(|extents| {
-                if extents.is_empty() {
-                    return Ok(None);
-                }
-                let path = path.with_added_extension("data");
-                let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-                Ok(Some((extents, file)))
-            });
+            let opened = self.open_here(map, files);
             match opened {
                 Ok(None) => {}
                 Ok(Some((extents, file))) => {
@@ -173,7 +216,34 @@ impl ShuffleStream {
         Ok((Reply::BlockFiles(blocks), descriptors))
     }
 
-    /// Opens a stream to every other worker that holds maps of this shuffle.
+    /// What a map here wrote for the reducer; none if that is nothing.
+    fn open_here(
+        &self,
+        map: usize,
+        files: &AppFiles,
+    ) -> Result<Option<(Vec<Extent>, File)>, String> {
+        let input = self.input();
+        let attempt = input.maps[map].1;
+        let id = BlockId { writer: input.writer, map: Partition(map as u32), attempt };
+        let block = self.in_memory.get(&map);
+        let index = match block {
+            Some(block) => block.index.clone(),
+            None => Arc::new(files.index(id).map_err(|error| error.to_string())?),
+        };
+        let extents = index.reducers.get(self.reducer as usize).ok_or("no such reducer")?;
+        if extents.is_empty() {
+            return Ok(None);
+        }
+        let path = files.data_path(id);
+        let file = match block {
+            Some(block) => block.file.try_clone(),
+            None => File::open(&path),
+        };
+        let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Some((extents.clone(), file)))
+    }
+
+    /// Opens a stream to everybody else who holds maps of this shuffle.
     async fn open_remote(&mut self, fetcher: &Fetcher) -> Result<(), (usize, String)> {
         if self.remote.is_some() {
             return Ok(());
@@ -181,22 +251,19 @@ impl ShuffleStream {
         let mut wanted: BTreeMap<SocketAddr, (u32, Vec<(Partition, AttemptId)>)> = BTreeMap::new();
         let input = self.input();
         for map in self.next_map..self.end_map {
-            let (place, attempt) = &input.maps[map];
             if !self.is_here(map) {
-                let address = input.places[*place as usize].address;
-                let entry = wanted.entry(address).or_insert_with(|| (*place, Vec::new()));
-                entry.1.push((Partition(map as u32), *attempt));
+                let (place, ShufflePlace { address, .. }) = self.place(map);
+                let entry = wanted.entry(*address).or_insert_with(|| (place, Vec::new()));
+                entry.1.push((Partition(map as u32), input.maps[map].1));
             }
         }
         let mut streams = BTreeMap::new();
-        for (address, (place, maps)) in wanted {
+        for (place, maps) in wanted.into_values() {
             let first = maps.first().map_or(0, |(map, _)| map.0 as usize);
-            let request =
-                FetchBlocks { app: self.app, writer: input.writer, reducer: self.reducer, maps };
-            let mut stream = fetcher.open(address).await.map_err(|reason| (first, reason))?;
-            let sent = stream.sender.send(&request).await;
-            sent.map_err(|error| (first, error.to_string()))?;
-            streams.insert(place, stream);
+            let app = self.here.executor.app;
+            let request = FetchBlocks { app, writer: input.writer, reducer: self.reducer, maps };
+            let asked = fetcher.request(&input.places[place as usize], &request).await;
+            streams.insert(place, asked.map_err(|reason| (first, reason))?);
         }
         self.remote = Some(streams);
         Ok(())
@@ -204,7 +271,7 @@ impl ShuffleStream {
 
     /// Blocks of the map that is due, from its stream; whole chunks whose sums are right.
     async fn pull_blocks(&mut self) -> Result<Vec<u8>, String> {
-        let place = self.input().maps[self.next_map].0;
+        let place = self.place(self.next_map).0;
         let due = Partition(self.next_map as u32);
         let streams = self.remote.as_mut().ok_or("streams are not open")?;
         let stream = streams.get_mut(&place).ok_or("no stream to this worker")?;
@@ -229,7 +296,7 @@ impl ShuffleStream {
     }
 }
 
-fn check_chunks(mut bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check_chunks(mut bytes: &[u8]) -> Result<(), String> {
     while !bytes.is_empty() {
         let (header, _) = chunk(bytes).map_err(|error| error.to_string())?;
         bytes = &bytes[header.total()..];

@@ -5,8 +5,9 @@
 
 use super::ExecutorError;
 use crate::launch::ExecutorStart;
-use crate::shuffle_service::index;
-use offshoot_proto::block::ShuffleIndex;
+use crate::memory::BlockId;
+use crate::shuffle_service::index::{self, IndexError};
+use offshoot_proto::block::{Extent, ShuffleIndex};
 use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::stage::StageKind;
@@ -40,6 +41,17 @@ impl AppFiles {
         self.directory.join(format!("shuffle/{writer}/{map}-{attempt}"))
     }
 
+    /// The index of a block that is in a file.
+    pub(super) fn index(&self, id: BlockId) -> Result<ShuffleIndex, IndexError> {
+        let path = self.map_path(id.writer, id.map, id.attempt);
+        index::read_index(&path.with_added_extension("index"))
+    }
+
+    /// The data of a block that is in a file.
+    pub(super) fn data_path(&self, id: BlockId) -> PathBuf {
+        self.map_path(id.writer, id.map, id.attempt).with_added_extension("data")
+    }
+
     /// A file for the shuffle data of an attempt that has not ended.
     pub(super) fn shuffle_sink(
         &self,
@@ -68,13 +80,7 @@ impl AppFiles {
             // A task that wrote nothing opened nothing.
             self.shuffle_sink(writer, map, attempt)?;
         }
-        let length = fs::metadata(&staged)?.len();
-        let inside = |extent: &offshoot_proto::block::Extent| {
-            extent.offset.checked_add(extent.length).is_some_and(|end| end <= length)
-        };
-        if length != output.data_bytes || !output.reducers.iter().flatten().all(inside) {
-            return Err(io::Error::other("the index of the shuffle does not fit its data"));
-        }
+        check_index(output, fs::metadata(&staged)?.len())?;
         fs::rename(&staged, path.with_added_extension("data"))?;
         let index_new = path.with_added_extension("index.new");
         index::write_index(&index_new, output).map_err(io::Error::other)?;
@@ -91,7 +97,7 @@ impl AppFiles {
     ) {
         let path = match kind {
             StageKind::Result => return,
-            StageKind::ShuffleWrite { .. } => {
+            StageKind::ShuffleWrite { .. } | StageKind::Kept { .. } => {
                 self.map_path(node, map, attempt).with_added_extension("data.new")
             }
             StageKind::Output { staging, .. } if is_remote(staging) => return,
@@ -145,6 +151,16 @@ impl AppFiles {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Checks what a slot said of a file of this length.
+pub(super) fn check_index(index: &ShuffleIndex, length: u64) -> io::Result<()> {
+    let inside =
+        |extent: &Extent| extent.offset.checked_add(extent.length).is_some_and(|end| end <= length);
+    if length != index.data_bytes || !index.reducers.iter().flatten().all(inside) {
+        return Err(io::Error::other("the index of the shuffle does not fit its data"));
+    }
+    Ok(())
 }
 
 /// `<staging>/<prefix><partition>.<attempt>`.

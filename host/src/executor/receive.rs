@@ -186,6 +186,11 @@ impl Snapshots {
         }
     }
 
+    /// Bytes of memory that they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.store.as_ref().map_or(0, SnapshotStore::bytes)
+    }
+
     pub(super) fn image(
         &self,
         from: Option<SnapshotId>,

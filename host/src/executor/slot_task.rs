@@ -11,8 +11,12 @@ use guest_log::GuestLog;
 use super::core::HeldResults;
 use super::fetch::{Fetcher, ShuffleStream};
 use super::files::{AppFiles, part_path};
+use super::kept::Kept;
 use crate::launch::ExecutorStart;
+use crate::memory::BlockId;
+use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
+use offshoot_proto::executor::KeptBlock;
 use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition, StageRunId};
 use offshoot_proto::link::{FromSlot, SlotReport, SlotRole, SlotStart, ToSlot};
@@ -43,6 +47,7 @@ pub(super) struct SlotContext {
     pub(super) remote: RemoteFiles,
     pub(super) fetcher: Fetcher,
     pub(super) held: HeldResults,
+    pub(super) kept: Arc<Kept>,
     pub(super) counters: Counters,
     pub(super) events: mpsc::UnboundedSender<(usize, SlotEvent)>,
 }
@@ -70,6 +75,8 @@ pub(super) enum SlotCommand {
 pub(super) enum SlotEvent {
     Ready,
     Reports(Vec<TaskReport>),
+    /// What has become of kept blocks; of no slot in particular.
+    Kept(Vec<KeptBlock>),
     Lost(String),
 }
 
@@ -85,7 +92,7 @@ struct SlotTask {
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
     /// Those of them that have a file for spilled runs.
     spilling: BTreeSet<AttemptId>,
-    /// What attempts write that will be uploaded: files without a name.
+    /// What attempts write that will be uploaded, or is to be kept in memory: files without a name.
     staged: BTreeMap<AttemptId, File>,
     streams: BTreeMap<u32, ShuffleStream>,
     inputs: BTreeMap<u32, Input>,
@@ -137,6 +144,33 @@ async fn hearing<T>(
                 Some(command) => waiting.push(command),
             },
             done = &mut work => return Ok(done),
+        }
+    }
+}
+
+// === impl SlotContext ===
+
+impl SlotContext {
+    /// Keeps a block; whether in memory.
+    async fn keep(
+        &self,
+        id: BlockId,
+        level: StorageLevel,
+        index: &ShuffleIndex,
+        file: Option<File>,
+    ) -> io::Result<bool> {
+        let Self { kept, files, .. } = self;
+        if index.reducers.len() != 1 {
+            return Err(io::Error::other("the slot's index is not of one reducer"));
+        }
+        // A task that wrote nothing opened nothing.
+        let file = match file {
+            None if index.data_bytes == 0 => kept.sink(level, id.writer)?,
+            file => file,
+        };
+        match file {
+            Some(file) => kept.commit(id, level, file, index).await,
+            None => files.commit_shuffle(id.writer, id.map, id.attempt, index).map(|()| false),
         }
     }
 }
@@ -353,6 +387,7 @@ impl SlotTask {
         let pieces = std::mem::take(&mut self.pieces);
         if let TaskOutcome::Done(done) = &mut report.outcome {
             let attempt = report.attempt;
+            done.in_memory = false;
             let what = (shuffle, staged, file, pieces);
             let committed = self.commit(&stage, partition, attempt, done, what).await;
             if let Err(message) = committed {
@@ -390,6 +425,12 @@ impl SlotTask {
                     .files
                     .commit_shuffle(stage.node, partition, attempt, &index)
                     .map_err(|error| format!("committing shuffle files: {error}"))?;
+            }
+            StageKind::Kept { level } => {
+                let index = shuffle.ok_or("the slot reported no index")?;
+                let id = BlockId { writer: stage.node, map: partition, attempt };
+                let kept = self.context.keep(id, *level, &index, file).await;
+                done.in_memory = kept.map_err(|error| format!("keeping a block: {error}"))?;
             }
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;

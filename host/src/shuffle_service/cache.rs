@@ -3,6 +3,7 @@
 //! Every reducer asks for the output of every map, so each index would be read and checked once a
 //! reducer. An attempt's output never changes, so what was read once stays true.
 
+use crate::memory::BlockId;
 use offshoot_proto::block::{Extent, ShuffleIndex};
 use offshoot_proto::id::{AppId, AttemptId, NodeId, Partition};
 use std::collections::BTreeMap;
@@ -11,11 +12,15 @@ use std::sync::Arc;
 
 /// Which map attempt's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BlockKey {
-    pub(super) app: AppId,
-    pub(super) writer: NodeId,
-    pub(super) map: Partition,
-    pub(super) attempt: AttemptId,
+pub struct BlockKey {
+    /// Of which application.
+    pub app: AppId,
+    /// The shuffle.
+    pub writer: NodeId,
+    /// The map partition.
+    pub map: Partition,
+    /// Who computed it.
+    pub attempt: AttemptId,
 }
 
 /// The indexes that were used last, as far as they fit.
@@ -34,6 +39,16 @@ struct Entry {
     index: Arc<ShuffleIndex>,
     used: u64,
     bytes: usize,
+}
+
+// === impl BlockKey ===
+
+impl BlockKey {
+    /// Within its application.
+    pub fn id(self) -> BlockId {
+        let Self { writer, map, attempt, .. } = self;
+        BlockId { writer, map, attempt }
+    }
 }
 
 // === impl IndexCache ===

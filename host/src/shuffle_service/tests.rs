@@ -65,7 +65,7 @@ impl TestWorker {
         let role = Role::Worker(WorkerId("w1".to_owned()));
         let endpoint = endpoint(&authority, &role, Accepts::Members).await;
         let address = endpoint.local_address().unwrap();
-        let service = Arc::new(ShuffleService::new(directory.path().to_owned()));
+        let service = Arc::new(ShuffleService::new(WorkerFiles::new(directory.path().to_owned())));
         tokio::spawn(async move {
             while let Some(Arrival::Member(incoming)) = endpoint.accept().await {
                 let service = service.clone();

@@ -6,7 +6,7 @@ use super::ports::Ports;
 use super::session::Session;
 use super::supervise::{self, Command};
 use super::{WorkerConfig, modules, peers};
-use crate::shuffle_service::ShuffleService;
+use crate::shuffle_service::{ShuffleService, WorkerFiles};
 use offshoot_net::{Arrival, Complaints, Credential, CredentialError, Endpoint, NewKey, Role};
 use offshoot_proto::cluster::{FromWorker, LaunchExecutor};
 use offshoot_proto::id::{AppId, ExecutorId, ModuleHash, WorkerId};
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) address: SocketAddr,
     pub(super) endpoint: Endpoint,
     pub(super) directory: WorkDirectory,
-    pub(super) blocks: Arc<ShuffleService>,
+    pub(super) blocks: Arc<ShuffleService<WorkerFiles>>,
     pub(super) ports: Ports,
     pub(super) complaints: Complaints,
     /// Applications that have or had executors here and have not ended.
@@ -87,7 +87,7 @@ impl Shared {
             id,
             address,
             endpoint,
-            blocks: Arc::new(ShuffleService::new(directory.apps())),
+            blocks: Arc::new(ShuffleService::new(WorkerFiles::new(directory.apps()))),
             directory,
             ports,
             complaints: Complaints::default(),
@@ -303,7 +303,7 @@ impl Shell {
         let discarded = match app {
             Some(app) => {
                 shared.apps().remove(&app);
-                shared.blocks.forget(app);
+                shared.blocks.source().forget(app);
                 shared.directory.discard(app)
             }
             None => shared.directory.discard_all(),

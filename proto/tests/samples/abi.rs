@@ -3,20 +3,28 @@
 use super::{Sample, sample, samples, variants};
 use offshoot_proto::abi::{
     Dependency, InputFile, JobSpec, MapRange, NarrowMap, NodeKind, NodeSpec, OutputSpec,
-    ResultOrder, Source,
+    ResultOrder, Source, StorageLevel,
 };
 use offshoot_proto::id::{NodeId, Partition};
 
 variants!(NarrowMap: OneToOne, Range, Any);
 variants!(Dependency: Narrow, Shuffle, Blocks);
-variants!(NodeKind: Records, ShuffleWrite);
+variants!(NodeKind: Records, ShuffleWrite, Kept);
+variants!(StorageLevel: Memory, MemoryAndDisk, Disk);
 variants!(ResultOrder: Partition, Arrival);
 variants!(Source: File, Shuffle, Spill, Listing, Blocks);
 
 /// Samples of every message.
 pub fn all() -> Vec<Sample> {
     let maps = [NarrowMap::OneToOne, NarrowMap::Range { start: 8 }, NarrowMap::Any];
-    let kinds = [NodeKind::Records, NodeKind::ShuffleWrite { reducers: 8 }];
+    let kept = |level| NodeKind::Kept { level, replicas: 2 };
+    let kinds = [
+        NodeKind::Records,
+        NodeKind::ShuffleWrite { reducers: 8 },
+        kept(StorageLevel::Memory),
+        kept(StorageLevel::MemoryAndDisk),
+        kept(StorageLevel::Disk),
+    ];
     let orders = [ResultOrder::Partition, ResultOrder::Arrival];
     let mut all = samples("NarrowMap", &maps);
     all.extend(samples("Dependency", &node().dependencies));

@@ -1,7 +1,10 @@
 //! Messages between driver and executor.
 
 use super::{Sample, outcome, sample, samples, variants};
-use offshoot_proto::executor::{DataChunk, Door, DriverData, FromExecutor, ToExecutor};
+use offshoot_proto::abi::StorageLevel;
+use offshoot_proto::executor::{
+    BlockState, CopyBlocks, DataChunk, Door, DriverData, FromExecutor, KeptBlock, ToExecutor,
+};
 use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, SnapshotId, StageRunId,
     WorkerId,
@@ -11,11 +14,12 @@ use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageKind, StageRun};
 
 variants!(
     ToExecutor: Heartbeat, Snapshot, DropSnapshot, Stage, DropStage, Run, Recall, Kill,
-    DropResults, DropShuffle, Stop
+    DropResults, DropShuffle, Copy, Stop
 );
-variants!(FromExecutor: Ready, Heartbeat, Reports, Recalled, Log);
+variants!(FromExecutor: Ready, Heartbeat, Reports, Recalled, Kept, Log);
 variants!(DriverData: Snapshot, Result);
-variants!(StageKind: Result, ShuffleWrite, Output);
+variants!(StageKind: Result, ShuffleWrite, Output, Kept);
+variants!(BlockState: InMemory, OnDisk, Gone);
 variants!(GlobalValue: I32, I64, F32, F64, V128);
 
 /// Samples of every message.
@@ -60,6 +64,12 @@ pub fn to_executor() -> Vec<ToExecutor> {
         ToExecutor::Kill(attempts()),
         ToExecutor::DropResults(attempts()),
         ToExecutor::DropShuffle(NodeId(4)),
+        ToExecutor::Copy(CopyBlocks {
+            writer: NodeId(4),
+            level: StorageLevel::Memory,
+            from: place(Some(executor())),
+            blocks: vec![(Partition(1), AttemptId(290))],
+        }),
         ToExecutor::Stop,
     ];
     messages.extend(stages);
@@ -71,13 +81,16 @@ pub fn from_executor() -> Vec<FromExecutor> {
     vec![
         FromExecutor::Ready {
             door: Some(Door { name: [0xAB; 16], secret: [0xCD; 16] }),
-            executor: ExecutorId { app: AppId(7), number: ExecutorNumber(1) },
+            executor: executor(),
             worker: WorkerId("w1".into()),
             slots: 2,
         },
         FromExecutor::Heartbeat,
         FromExecutor::Reports(outcome::reports()),
         FromExecutor::Recalled(vec![AttemptId(300)]),
+        FromExecutor::Kept(
+            [BlockState::InMemory, BlockState::OnDisk, BlockState::Gone].map(kept).into(),
+        ),
         FromExecutor::Log { text: "stage 2: hello".into() },
     ]
 }
@@ -94,18 +107,32 @@ fn stage_kinds() -> Vec<StageKind> {
         StageKind::Result,
         StageKind::ShuffleWrite { reducers: 8 },
         StageKind::Output { staging: "/data/out/.staging".into(), prefix: "part-".into() },
+        StageKind::Kept { level: StorageLevel::MemoryAndDisk },
     ]
 }
 
-fn stage(kind: StageKind) -> StageRun {
-    let place = ShufflePlace {
+fn executor() -> ExecutorId {
+    ExecutorId { app: AppId(7), number: ExecutorNumber(1) }
+}
+
+fn place(executor: Option<ExecutorId>) -> ShufflePlace {
+    ShufflePlace {
         worker: WorkerId("w1".into()),
+        executor,
         address: "10.1.2.3:7001".parse().expect("an address"),
-    };
+    }
+}
+
+fn kept(state: BlockState) -> KeptBlock {
+    KeptBlock { writer: NodeId(4), map: Partition(1), attempt: AttemptId(290), state }
+}
+
+fn stage(kind: StageKind) -> StageRun {
     let input = ShuffleInput {
         writer: NodeId(4),
-        places: vec![place],
-        maps: vec![(0, AttemptId(290)), (0, AttemptId(291))],
+        places: vec![place(None), place(Some(executor()))],
+        maps: vec![(0, AttemptId(290)), (1, AttemptId(291))],
+        copies: vec![(Partition(1), 0)],
     };
     StageRun {
         id: StageRunId(2),

@@ -66,6 +66,7 @@ pub fn to_slot() -> Vec<ToSlot> {
         node: NodeId(5),
         reducers: Some(8),
         output: false,
+        packed: true,
     };
     vec![
         ToSlot::Start(start(SlotRole::Driver)),

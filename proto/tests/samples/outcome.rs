@@ -38,6 +38,7 @@ pub fn failures() -> Vec<TaskFailure> {
             map: Partition(5),
             map_attempt: AttemptId(600),
             worker: WorkerId("w1".into()),
+            executor: None,
             reason: message(),
         },
         TaskFailure::Input { message: message() },
@@ -61,6 +62,7 @@ pub fn reports() -> Vec<TaskReport> {
     };
     let done = TaskDone {
         updates: vec![0xAB; 3],
+        in_memory: true,
         digest: 0x0102_0304,
         result: ResultPlace::Inline(vec![1, 2]),
         staged: Some(staged),

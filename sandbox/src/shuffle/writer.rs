@@ -1,6 +1,6 @@
 //! The map side: one buffer a reducer, one file, reducers in order within each flush.
 
-use super::append_chunk;
+use super::{append_chunk, append_raw_chunk};
 use offshoot_proto::block::{Extent, ShuffleIndex};
 use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
 use std::fs::File;
@@ -13,6 +13,8 @@ const BUFFER_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct ShuffleWriter {
     reducers: Vec<Reducer>,
+    /// Adds a chunk.
+    append: fn(&[u8], &mut Vec<u8>),
     held: usize,
     written: u64,
     digest: crc32fast::Hasher,
@@ -27,8 +29,11 @@ struct Reducer {
 }
 
 impl ShuffleWriter {
-    pub(crate) fn new(reducers: u32) -> Self {
+    /// For so many reducers; `packed` if chunks are compressed.
+    pub(crate) fn new(reducers: u32, packed: bool) -> Self {
+        let append = if packed { append_chunk } else { append_raw_chunk };
         Self {
+            append,
             reducers: (0..reducers).map(|_| Reducer::default()).collect(),
             held: 0,
             written: 0,
@@ -50,10 +55,10 @@ impl ShuffleWriter {
         while raw.len() + bytes.len() >= SHUFFLE_CHUNK_BYTES {
             let (now, later) = bytes.split_at(SHUFFLE_CHUNK_BYTES - raw.len());
             if raw.is_empty() {
-                append_chunk(now, chunks);
+                (self.append)(now, chunks);
             } else {
                 raw.extend_from_slice(now);
-                append_chunk(raw, chunks);
+                (self.append)(raw, chunks);
                 raw.clear();
             }
             bytes = later;
@@ -63,12 +68,12 @@ impl ShuffleWriter {
         self.held > BUFFER_BYTES_MAX
     }
 
-    /// Compresses everything that is held; how many bytes [`flush`](Self::flush) will write.
+    /// Makes chunks of everything that is held; how many bytes [`flush`](Self::flush) will write.
     pub(crate) fn seal(&mut self) -> u64 {
         let mut bytes = 0;
         for reducer in &mut self.reducers {
             if !reducer.raw.is_empty() {
-                append_chunk(&reducer.raw, &mut reducer.chunks);
+                (self.append)(&reducer.raw, &mut reducer.chunks);
                 reducer.raw.clear();
             }
             bytes += reducer.chunks.len() as u64;

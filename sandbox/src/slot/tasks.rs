@@ -200,7 +200,14 @@ impl TaskSlot {
                 let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
                 let updates = finished.updates;
-                let done = TaskDone { digest, result, staged: None, shuffle_bytes, updates };
+                let done = TaskDone {
+                    digest,
+                    result,
+                    staged: None,
+                    shuffle_bytes,
+                    updates,
+                    in_memory: false,
+                };
                 (TaskOutcome::Done(done), finished.shuffle, finished.staged)
             }
             Err(failure) => (TaskOutcome::Failed(failure), None, None),
@@ -257,7 +264,9 @@ impl TaskState {
             result_length: 0,
             updates: Vec::new(),
             spill: None,
-            shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
+            shuffle: stage
+                .reducers
+                .map(|reducers| (ShuffleWriter::new(reducers, stage.packed), None)),
             output,
             disk_bytes: 0,
             digest: crc32fast::Hasher::new(),

@@ -168,7 +168,8 @@ impl Bench {
         let stage = StageRunId(operation);
         let snapshot = self.slot.mapped().unwrap();
         let node = NodeId(operation);
-        let stage_frame = SlotStage { id: stage, snapshot, node, reducers: None, output: false };
+        let stage_frame =
+            SlotStage { id: stage, snapshot, node, reducers: None, output: false, packed: true };
         self.slot.obey(ToSlot::Stage(stage_frame), vec![]).unwrap();
         let attempt = AttemptId(self.attempts);
         self.attempts += 1;

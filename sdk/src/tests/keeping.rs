@@ -18,12 +18,15 @@ fn what_is_kept_is_computed_once() {
     run(|context| {
         let (pairs, computed) = counted(context, 4);
         let kept = pairs.cache();
-        assert_eq!((pairs.storage_level(), kept.storage_level()), (None, Some(StorageLevel::Disk)));
+        assert_eq!(
+            (pairs.storage_level(), kept.storage_level()),
+            (None, Some(StorageLevel::MEMORY_AND_DISK))
+        );
         assert_eq!(computed.get(), 0, "nothing before an action");
         assert_eq!(kept.take(1), Ok(vec![(0, 0)]));
         assert_eq!(computed.get(), 4, "all of it, for the first use");
         assert_eq!(kept.filter(|(key, _)| *key == 1).count(), Ok(9));
-        assert_eq!(kept.persist(StorageLevel::Disk).count(), Ok(60));
+        assert_eq!(kept.persist(StorageLevel::DISK).count(), Ok(60));
         assert_eq!(kept.reduce_by_key(|a, b| a + b).count(), Ok(7));
         assert_eq!(kept.coalesce(2).count(), Ok(60));
         assert_eq!(kept.union(&kept).count(), Ok(120));

@@ -2,6 +2,7 @@
 
 use super::Random;
 use crate::scheduler::{Action, Event};
+use offshoot_proto::executor::{BlockState, CopyBlocks, KeptBlock};
 use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, NodeId, Partition, SnapshotId, StageRunId,
     WorkerId,
@@ -15,8 +16,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Cluster {
     executors: BTreeMap<ExecutorId, Executor>,
-    /// By machine: the shuffle blocks on it.
-    blocks: BTreeMap<WorkerId, BTreeMap<Block, Content>>,
+    /// By machine the shuffle blocks in its files, by executor those in its memory.
+    blocks: BTreeMap<Holder, BTreeMap<Block, Content>>,
     /// What executors that are gone had said.
     late: VecDeque<Event>,
     said: Vec<Event>,
@@ -25,6 +26,8 @@ pub(super) struct Cluster {
     pub(super) snapshots_freed: BTreeSet<SnapshotId>,
     pub(super) rare: BTreeMap<&'static str, u64>,
 }
+
+type Holder = (WorkerId, Option<ExecutorId>);
 
 type Block = (NodeId, Partition, AttemptId);
 
@@ -68,6 +71,10 @@ pub(super) fn value_of(node: NodeId, partition: Partition, read: impl Iterator<I
     value
 }
 
+fn uses_memory(kind: &StageKind) -> bool {
+    matches!(kind, StageKind::Kept { level } if level.uses_memory())
+}
+
 // === impl Cluster ===
 
 impl Cluster {
@@ -76,7 +83,8 @@ impl Cluster {
         self.added += 1;
         let worker = WorkerId(format!("w{}", random.below(4)));
         let slots = 1 + random.below(3) as u32;
-        self.blocks.entry(worker.clone()).or_default();
+        self.blocks.entry((worker.clone(), None)).or_default();
+        self.blocks.entry((worker.clone(), Some(executor))).or_default();
         let entry = Executor {
             worker: worker.clone(),
             slots: slots as usize,
@@ -90,6 +98,7 @@ impl Cluster {
         self.executors.insert(executor, entry);
         Event::ExecutorAdded {
             executor,
+            address: ([127, 0, 0, 1], 4434).into(),
             worker,
             worker_address: ([127, 0, 0, 1], 4433).into(),
             slots,
@@ -123,6 +132,7 @@ impl Cluster {
             | Action::Run { executor, .. }
             | Action::Recall { executor, .. }
             | Action::Kill { executor, .. }
+            | Action::Copy { executor, .. }
             | Action::DropResult { executor, .. } => *executor,
             other => panic!("{other:?} is not for an executor"),
         };
@@ -145,6 +155,9 @@ impl Cluster {
         }
         if random.per_mille(faults.block) {
             self.lose_block(random);
+        }
+        if random.per_mille(faults.block) {
+            self.evict(random);
         }
         if random.per_mille(faults.duplicate) && !self.said.is_empty() {
             let index = random.below(self.said.len() as u64) as usize;
@@ -230,6 +243,7 @@ impl Cluster {
                 let reports = reports.collect();
                 executor.outbox.push_back(Event::Reports { executor: id, reports });
             }
+            Action::Copy { copy, .. } => self.copy(id, &copy),
             _ => {}
         }
     }
@@ -247,7 +261,8 @@ impl Cluster {
         let ending = executor.running.drain(..ends as usize).collect::<Vec<_>>();
         let worker = executor.worker.clone();
         for (attempt, partition, run) in ending {
-            let outcome = self.compute(&worker, attempt, partition, &run, faults, random);
+            let here = (worker.clone(), Some(id));
+            let outcome = self.compute(here, attempt, partition, &run, faults, random);
             reports.push(TaskReport { attempt, run_nanos: 1 << (10 + random.below(16)), outcome });
         }
         if let (Some(executor), false) = (self.executors.get_mut(&id), reports.is_empty()) {
@@ -257,7 +272,7 @@ impl Cluster {
 
     fn compute(
         &mut self,
-        worker: &WorkerId,
+        (worker, executor): Holder,
         attempt: AttemptId,
         partition: Partition,
         run: &StageRun,
@@ -285,9 +300,12 @@ impl Cluster {
         let digest = value_of(origin, partition, read.iter().map(|c| c.digest));
         let mut done = TaskDone { digest: digest as u32, ..TaskDone::default() };
         match run.kind {
-            StageKind::ShuffleWrite { .. } => {
+            StageKind::ShuffleWrite { .. } | StageKind::Kept { .. } => {
+                // Memory may be short.
+                done.in_memory = uses_memory(&run.kind) && random.below(4) > 0;
                 let block = (run.node, partition, attempt);
-                let blocks = self.blocks.entry(worker.clone()).or_default();
+                let holder = (worker, executor.filter(|_| done.in_memory));
+                let blocks = self.blocks.entry(holder).or_default();
                 blocks.insert(block, Content { value, digest });
             }
             _ if random.below(4) == 0 => {
@@ -304,13 +322,14 @@ impl Cluster {
             for (map, (place, map_attempt)) in (0..).zip(&input.maps) {
                 let place = &input.places[*place as usize];
                 let block = (input.writer, Partition(map), *map_attempt);
-                let blocks = self.blocks.get(&place.worker);
+                let blocks = self.blocks.get(&(place.worker.clone(), place.executor));
                 let Some(content) = blocks.and_then(|blocks| blocks.get(&block)) else {
                     return Err(TaskFailure::FetchFailed {
                         writer: input.writer,
                         map: Partition(map),
                         map_attempt: *map_attempt,
                         worker: place.worker.clone(),
+                        executor: place.executor,
                         reason: "no such block".to_owned(),
                     });
                 };
@@ -327,6 +346,7 @@ impl Cluster {
         let index = random.below(self.executors.len() as u64) as usize;
         let id = *self.executors.keys().nth(index)?;
         let lost = self.executors.remove(&id)?;
+        self.blocks.remove(&(lost.worker, Some(id)));
         self.late.extend(lost.outbox);
         self.count("executor lost");
         Some(Event::ExecutorLost(id))
@@ -334,7 +354,7 @@ impl Cluster {
 
     fn lose_worker(&mut self, random: &mut Random) -> Event {
         let worker = WorkerId(format!("w{}", random.below(4)));
-        self.blocks.remove(&worker);
+        self.blocks.retain(|(holder, _), _| *holder != worker);
         let (lost, kept) = std::mem::take(&mut self.executors)
             .into_iter()
             .partition(|(_, executor)| executor.worker == worker);
@@ -343,6 +363,54 @@ impl Cluster {
         self.late.extend(lost.into_values().flat_map(|e| e.outbox));
         self.count("worker lost");
         Event::WorkerLost(worker)
+    }
+
+    fn copy(&mut self, id: ExecutorId, copy: &CopyBlocks) {
+        let from = (copy.from.worker.clone(), copy.from.executor);
+        let executor = self.executors.get_mut(&id).expect("chosen from the map");
+        let in_memory = copy.level.uses_memory().then_some(id);
+        let mut said = Vec::new();
+        for (map, attempt) in copy.blocks.iter().copied() {
+            let block = (copy.writer, map, attempt);
+            let content = self.blocks.get(&from).and_then(|blocks| blocks.get(&block)).copied();
+            let state = match (content, in_memory) {
+                (None, _) => BlockState::Gone,
+                (Some(_), Some(_)) => BlockState::InMemory,
+                (Some(_), None) => BlockState::OnDisk,
+            };
+            if let Some(content) = content {
+                let here = (executor.worker.clone(), in_memory);
+                self.blocks.entry(here).or_default().insert(block, content);
+                *self.rare.entry("copy").or_default() += 1;
+            }
+            said.push(KeptBlock { writer: copy.writer, map, attempt, state });
+        }
+        executor.outbox.push_back(Event::Kept { executor: id, blocks: said });
+    }
+
+    /// An executor drops a block, or moves it to a file.
+    fn evict(&mut self, random: &mut Random) {
+        let with_blocks = self.blocks.iter_mut().filter(|((_, e), b)| e.is_some() && !b.is_empty());
+        let Some(((worker, Some(id)), blocks)) = with_blocks.last() else {
+            return;
+        };
+        let (worker, id) = (worker.clone(), *id);
+        let Some((block, content)) = blocks.pop_first() else {
+            return;
+        };
+        let state = match random.below(2) {
+            0 => BlockState::Gone,
+            _ => {
+                self.blocks.entry((worker, None)).or_default().insert(block, content);
+                BlockState::OnDisk
+            }
+        };
+        let (writer, map, attempt) = block;
+        let blocks = vec![KeptBlock { writer, map, attempt, state }];
+        if let Some(executor) = self.executors.get_mut(&id) {
+            executor.outbox.push_back(Event::Kept { executor: id, blocks });
+        }
+        self.count("evicted");
     }
 
     fn lose_block(&mut self, random: &mut Random) {

@@ -1,7 +1,7 @@
 //! What a guest asks of its executor.
 
 use super::SlotTask;
-use crate::executor::fetch::ShuffleStream;
+use crate::executor::fetch::{Here, ShuffleStream};
 use offshoot_proto::abi::{InputFile, MapRange, code};
 use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition};
@@ -114,9 +114,10 @@ impl SlotTask {
             let end = maps.end;
             return Err(format!("shuffle {writer} has {total} map partitions, not {end}"));
         }
-        let app = self.context.start.launch.executor.app;
-        let here = self.context.start.worker.clone();
-        let stream = ShuffleStream::new(app, here, stage, input, reducer, maps);
+        let start = &self.context.start;
+        let here = Here { worker: start.worker.clone(), executor: start.launch.executor };
+        let kept = &self.context.kept;
+        let stream = ShuffleStream::new(here, kept, stage, input, reducer, maps);
         let number = self.next_stream;
         self.next_stream += 1;
         self.streams.insert(number, stream);
@@ -148,11 +149,18 @@ impl SlotTask {
         }
     }
 
-    fn shuffle_sink(&self, attempt: AttemptId) -> io::Result<OwnedFd> {
+    fn shuffle_sink(&mut self, attempt: AttemptId) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match stage.kind {
             StageKind::ShuffleWrite { .. } => {
                 self.context.files.shuffle_sink(stage.node, partition, attempt)
+            }
+            StageKind::Kept { level } => {
+                let Some(file) = self.context.kept.sink(level, stage.node)? else {
+                    return self.context.files.shuffle_sink(stage.node, partition, attempt);
+                };
+                self.staged.insert(attempt, file.try_clone()?);
+                Ok(file.into())
             }
             _ => Err(io::Error::other("this stage writes no shuffle")),
         }

@@ -1,0 +1,296 @@
+//! The memory of an executor, as one region that running tasks and kept blocks borrow from.
+//!
+//! ```text
+//!   total = executor-memory
+//!   ├── snapshots   what forks start from: whatever they need
+//!   ├── tasks       leases of the slots, up to all that is left but the immune share of blocks
+//!   └── blocks      up to all that is free; above the immune share they make room for tasks
+//! ```
+//!
+//! Blocks make room in the order in which they were used last. A block never drives out another of
+//! its own dataset, nor of one that a task here reads: a dataset that is larger than the memory
+//! would only drive out what is about to be read.
+//!
+//! This decides what is kept and when a task waits, never what a task may use: that is fixed by its
+//! job, so that every attempt computes the same.
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use offshoot_proto::id::{AttemptId, NodeId, Partition};
+use offshoot_proto::settings::format_size;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// One part in so many of what snapshots leave is the blocks' own: tasks do not drive them out
+/// below it. Half, as Spark's `spark.memory.storageFraction` has it.
+const IMMUNE_PART: u64 = 2;
+
+/// A block of a kept dataset, as an attempt computed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockId {
+    /// The dataset.
+    pub writer: NodeId,
+    /// Which partition.
+    pub map: Partition,
+    /// Who computed it.
+    pub attempt: AttemptId,
+}
+
+/// Who has how much of the region.
+#[derive(Debug)]
+pub struct Memory {
+    total: u64,
+    snapshots: u64,
+    /// By slot.
+    leases: BTreeMap<usize, u64>,
+    leased: u64,
+    /// Slots whose tasks stand still until there is room, the first one first.
+    waiting: VecDeque<(usize, u64)>,
+    blocks: BTreeMap<BlockId, Block>,
+    kept: u64,
+    /// By when they were used last.
+    uses: BTreeMap<u64, BlockId>,
+    next_use: u64,
+    /// Datasets that stages here read.
+    readers: BTreeSet<NodeId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    bytes: u64,
+    used: u64,
+}
+
+/// The answer to a slot that asks for memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// It has as much as it asked for.
+    Granted,
+    /// It has to wait; [`Memory::decided`] says how long.
+    Waits,
+    /// Waiting would not help.
+    Refused(Refusal),
+}
+
+/// Why there is no room, with the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked for, in all.
+    pub asked: u64,
+    /// `executor-memory`.
+    pub total: u64,
+    /// Of it, what snapshots take.
+    pub snapshots: u64,
+    /// What other tasks have.
+    pub tasks: u64,
+    /// What blocks have that do not make room.
+    pub blocks: u64,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// A region of so many bytes.
+    pub fn new(total: u64) -> Self {
+        Self {
+            total,
+            snapshots: 0,
+            leases: BTreeMap::new(),
+            leased: 0,
+            waiting: VecDeque::new(),
+            blocks: BTreeMap::new(),
+            kept: 0,
+            uses: BTreeMap::new(),
+            next_use: 0,
+            readers: BTreeSet::new(),
+        }
+    }
+
+    /// Bytes that nobody has.
+    pub fn free(&self) -> u64 {
+        self.total.saturating_sub(self.snapshots + self.leased + self.kept)
+    }
+
+    /// Bytes of all blocks.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// The most that blocks have for themselves.
+    pub fn immune(&self) -> u64 {
+        self.total.saturating_sub(self.snapshots) / IMMUNE_PART
+    }
+
+    /// Notes what snapshots take now. Blocks make room for them, the immune ones too.
+    pub fn set_snapshots(&mut self, bytes: u64, evicted: &mut Vec<BlockId>) {
+        self.snapshots = bytes;
+        let over = (self.snapshots + self.leased + self.kept).saturating_sub(self.total);
+        self.evict(over, |_| true, evicted);
+    }
+
+    /// Keeps a block, if there is room or others make it. On a refusal nothing has changed.
+    pub fn keep(
+        &mut self,
+        id: BlockId,
+        bytes: u64,
+        evicted: &mut Vec<BlockId>,
+    ) -> Result<(), Refusal> {
+        self.forget(id);
+        let lacking = bytes.saturating_sub(self.free());
+        let readers = self.readers.clone();
+        let may_go =
+            |other: &BlockId| other.writer != id.writer && !readers.contains(&other.writer);
+        let movable = self.blocks.iter().filter(|(other, _)| may_go(other));
+        let movable = movable.map(|(_, block)| block.bytes).sum::<u64>();
+        if lacking > movable {
+            return Err(self.refusal(bytes, 0, self.kept - movable));
+        }
+        self.evict(lacking, may_go, evicted);
+        let used = self.next_use;
+        self.next_use += 1;
+        self.blocks.insert(id, Block { bytes, used });
+        self.uses.insert(used, id);
+        self.kept += bytes;
+        Ok(())
+    }
+
+    /// A block is read.
+    pub fn touch(&mut self, id: BlockId) {
+        if let Some(block) = self.blocks.get_mut(&id) {
+            self.uses.remove(&block.used);
+            block.used = self.next_use;
+            self.uses.insert(block.used, id);
+            self.next_use += 1;
+        }
+    }
+
+    /// A block is not there any more.
+    pub fn forget(&mut self, id: BlockId) {
+        if let Some(block) = self.blocks.remove(&id) {
+            self.uses.remove(&block.used);
+            self.kept -= block.bytes;
+        }
+    }
+
+    /// Stages here read these datasets from now on, and no others.
+    pub fn set_readers(&mut self, readers: BTreeSet<NodeId>) {
+        self.readers = readers;
+    }
+
+    /// A slot is to have `bytes` in all. Blocks above the immune share make room.
+    pub fn lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> Lease {
+        if self.try_lease(slot, bytes, evicted) {
+            return Lease::Granted;
+        }
+        let refusal = self.refusal_of(slot, bytes);
+        if refusal.is_hopeless() || !self.goes_on(Some(slot)) {
+            return Lease::Refused(refusal);
+        }
+        self.waiting.push_back((slot, bytes));
+        Lease::Waits
+    }
+
+    /// A slot gives back all but `bytes`, or its process is gone.
+    pub fn give_back(&mut self, slot: usize, bytes: u64) {
+        self.waiting.retain(|(other, _)| *other != slot);
+        let has = self.leases.remove(&slot).unwrap_or(0);
+        let left = has.min(bytes);
+        self.leased -= has - left;
+        if left > 0 {
+            self.leases.insert(slot, left);
+        }
+    }
+
+    /// The next waiting slot that need not wait any longer: it has what it asked for, or nobody is
+    /// left who could give it back. To be called until there is none, whenever memory may have
+    /// become free.
+    pub fn decided(&mut self, evicted: &mut Vec<BlockId>) -> Option<(usize, Lease)> {
+        let (slot, bytes) = *self.waiting.front()?;
+        if self.try_lease(slot, bytes, evicted) {
+            self.waiting.pop_front();
+            return Some((slot, Lease::Granted));
+        }
+        let refusal = self.refusal_of(slot, bytes);
+        if refusal.is_hopeless() {
+            self.waiting.pop_front();
+            return Some((slot, Lease::Refused(refusal)));
+        }
+        if self.goes_on(None) {
+            return None;
+        }
+        // The one that asked last has done the least.
+        let (slot, bytes) = self.waiting.pop_back()?;
+        Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
+    }
+
+    /// Whether a slot other than this one has memory and does not wait: it will give it back.
+    fn goes_on(&self, but: Option<usize>) -> bool {
+        let waits = |slot: usize| self.waiting.iter().any(|(other, _)| *other == slot);
+        let holders = self.leases.iter().filter(|(_, has)| **has > 0).map(|(slot, _)| *slot);
+        holders.filter(|slot| Some(*slot) != but).any(|slot| !waits(slot))
+    }
+
+    fn try_lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> bool {
+        let has = self.leases.get(&slot).copied().unwrap_or(0);
+        let more = bytes.saturating_sub(has);
+        let lacking = more.saturating_sub(self.free());
+        if lacking > self.kept.saturating_sub(self.immune()) {
+            return false;
+        }
+        self.evict(lacking, |_| true, evicted);
+        self.leases.insert(slot, has + more);
+        self.leased += more;
+        true
+    }
+
+    fn evict(&mut self, bytes: u64, may_go: impl Fn(&BlockId) -> bool, evicted: &mut Vec<BlockId>) {
+        let mut freed = 0;
+        let mut going = Vec::new();
+        for id in self.uses.values().filter(|id| may_go(id)) {
+            if freed >= bytes {
+                break;
+            }
+            freed += self.blocks[id].bytes;
+            going.push(*id);
+        }
+        for id in going {
+            self.forget(id);
+            evicted.push(id);
+        }
+    }
+
+    fn refusal_of(&self, slot: usize, bytes: u64) -> Refusal {
+        let has = self.leases.get(&slot).copied().unwrap_or(0);
+        self.refusal(bytes, has, self.kept.min(self.immune()))
+    }
+
+    fn refusal(&self, asked: u64, has: u64, blocks: u64) -> Refusal {
+        let (total, snapshots) = (self.total, self.snapshots);
+        Refusal { asked, total, snapshots, tasks: self.leased - has, blocks }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// Whether it would not fit if no other task were there.
+    fn is_hopeless(&self) -> bool {
+        self.asked > self.total.saturating_sub(self.snapshots + self.blocks)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no room for {} in the executor's memory of {}: snapshots take {}, other tasks {}, \
+             kept blocks {} (raise --executor-memory, or use fewer cores an executor)",
+            format_size(self.asked),
+            format_size(self.total),
+            format_size(self.snapshots),
+            format_size(self.tasks),
+            format_size(self.blocks),
+        )
+    }
+}

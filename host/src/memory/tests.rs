@@ -1,0 +1,218 @@
+//! Who makes room for whom.
+#![allow(clippy::unwrap_used)]
+
+use super::{BlockId, Lease, Memory};
+use offshoot_proto::id::{AttemptId, NodeId, Partition};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn block(writer: u32, map: u32) -> BlockId {
+    BlockId { writer: NodeId(writer), map: Partition(map), attempt: AttemptId(0) }
+}
+
+fn kept(memory: &mut Memory, id: BlockId, bytes: u64) -> Option<Vec<BlockId>> {
+    let mut evicted = Vec::new();
+    memory.keep(id, bytes, &mut evicted).ok().map(|()| evicted)
+}
+
+fn leased(memory: &mut Memory, slot: usize, bytes: u64) -> (Lease, Vec<BlockId>) {
+    let mut evicted = Vec::new();
+    (memory.lease(slot, bytes, &mut evicted), evicted)
+}
+
+#[test]
+fn what_was_not_used_for_longest_makes_room_for_another_dataset() {
+    let mut memory = Memory::new(100);
+    for map in 0..3 {
+        assert_eq!(kept(&mut memory, block(1, map), 30), Some(vec![]));
+    }
+    memory.touch(block(1, 0));
+    assert_eq!(kept(&mut memory, block(2, 0), 50), Some(vec![block(1, 1), block(1, 2)]));
+    assert_eq!(memory.free(), 20);
+}
+
+#[test]
+fn a_dataset_does_not_drive_out_its_own_blocks_nor_those_that_are_read() {
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 60);
+    assert_eq!(kept(&mut memory, block(1, 1), 60), None, "its own");
+    memory.set_readers(BTreeSet::from([NodeId(1)]));
+    assert_eq!(kept(&mut memory, block(2, 0), 60), None, "read");
+    memory.set_readers(BTreeSet::new());
+    assert_eq!(kept(&mut memory, block(2, 0), 60), Some(vec![block(1, 0)]));
+    let refusal = memory.keep(block(3, 0), 1 << 30, &mut Vec::new()).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "no room for 1 GiB in the executor's memory of 100 bytes: snapshots take 0 bytes, other \
+         tasks 0 bytes, kept blocks 0 bytes (raise --executor-memory, or use fewer cores an \
+         executor)"
+    );
+    assert_eq!(memory.kept(), 60, "nothing went for nothing");
+}
+
+#[test]
+fn tasks_drive_blocks_out_down_to_the_immune_share() {
+    let mut memory = Memory::new(100);
+    memory.set_snapshots(20, &mut Vec::new());
+    for map in 0..8 {
+        kept(&mut memory, block(1, map), 10);
+    }
+    let (lease, evicted) = leased(&mut memory, 0, 40);
+    assert_eq!((lease, evicted.len()), (Lease::Granted, 4));
+    assert_eq!((memory.kept(), memory.immune(), memory.free()), (40, 40, 0));
+    let (lease, _) = leased(&mut memory, 0, 50);
+    assert!(matches!(lease, Lease::Refused(refusal) if refusal.blocks == 40), "{lease:?}");
+    memory.give_back(0, 10);
+    assert_eq!(kept(&mut memory, block(1, 8), 30), Some(vec![]), "blocks borrow what is free");
+}
+
+#[test]
+fn a_slot_waits_for_others_and_is_refused_when_all_wait() {
+    let mut memory = Memory::new(100);
+    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 0, 70).0, Lease::Waits);
+    let (lease, _) = leased(&mut memory, 1, 80);
+    assert!(matches!(lease, Lease::Refused(refusal) if refusal.tasks == 50), "{lease:?}");
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    memory.give_back(1, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+    assert_eq!((memory.decided(&mut Vec::new()), memory.free()), (None, 30));
+}
+
+#[test]
+fn when_the_last_who_could_give_back_has_ended_the_youngest_is_refused() {
+    let mut memory = Memory::new(100);
+    for slot in 0..3 {
+        assert_eq!(leased(&mut memory, slot, 33).0, Lease::Granted);
+    }
+    assert_eq!(leased(&mut memory, 0, 90).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 1, 80).0, Lease::Waits);
+    memory.give_back(2, 0);
+    let (slot, lease) = memory.decided(&mut Vec::new()).unwrap();
+    assert!(slot == 1 && matches!(lease, Lease::Refused(_)), "{slot}: {lease:?}");
+    memory.give_back(1, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+}
+
+#[test]
+fn what_would_never_fit_is_refused_at_once() {
+    let mut memory = Memory::new(100);
+    assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
+    let (lease, _) = leased(&mut memory, 0, 101);
+    assert!(matches!(lease, Lease::Refused(refusal) if refusal.asked == 101), "{lease:?}");
+}
+
+#[test]
+fn snapshots_have_what_they_need() {
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 50);
+    kept(&mut memory, block(1, 1), 50);
+    let mut evicted = Vec::new();
+    memory.set_snapshots(60, &mut evicted);
+    assert_eq!(evicted, [block(1, 0), block(1, 1)]);
+    memory.set_snapshots(200, &mut evicted);
+    assert_eq!((memory.free(), memory.immune()), (0, 0));
+}
+
+/// What may happen, with small numbers.
+#[derive(Clone, Debug)]
+enum Step {
+    Keep(u32, u32, u64),
+    Touch(u32, u32),
+    Forget(u32, u32),
+    Lease(usize, u64),
+    GiveBack(usize, u64),
+    Snapshots(u64),
+    Readers(Vec<u32>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u32, 0..6u32, 0..40u64).prop_map(|(w, m, b)| Step::Keep(w, m, b)),
+        2 => (0..4u32, 0..6u32).prop_map(|(w, m)| Step::Touch(w, m)),
+        1 => (0..4u32, 0..6u32).prop_map(|(w, m)| Step::Forget(w, m)),
+        3 => (0..3usize, 0..60u64).prop_map(|(s, b)| Step::Lease(s, b)),
+        3 => (0..3usize, 0..30u64).prop_map(|(s, b)| Step::GiveBack(s, b)),
+        1 => (0..30u64).prop_map(Step::Snapshots),
+        1 => proptest::collection::vec(0..4u32, 0..3).prop_map(Step::Readers),
+    ]
+}
+
+proptest! {
+    /// Against a plain account: nothing is given twice, nothing is lost, and only what may go goes.
+    #[test]
+    fn the_books_balance(steps in proptest::collection::vec(step(), 1..200)) {
+        let mut memory = Memory::new(100);
+        let mut blocks = BTreeMap::<BlockId, u64>::new();
+        let mut leases = BTreeMap::<usize, u64>::new();
+        let mut wanted = BTreeMap::<usize, u64>::new();
+        let (mut snapshots, mut readers) = (0, BTreeSet::new());
+        for step in steps {
+            let mut evicted = Vec::new();
+            match step {
+                Step::Keep(writer, map, bytes) => {
+                    let id = block(writer, map);
+                    blocks.remove(&id);
+                    if memory.keep(id, bytes, &mut evicted).is_ok() {
+                        let wrong = evicted.iter().find(|other| {
+                            other.writer == id.writer || readers.contains(&other.writer)
+                        });
+                        prop_assert_eq!(wrong, None);
+                        blocks.insert(id, bytes);
+                    } else {
+                        prop_assert!(evicted.is_empty());
+                    }
+                }
+                Step::Touch(writer, map) => memory.touch(block(writer, map)),
+                Step::Forget(writer, map) => {
+                    memory.forget(block(writer, map));
+                    blocks.remove(&block(writer, map));
+                }
+                Step::Lease(slot, bytes) if !wanted.contains_key(&slot) => {
+                    match memory.lease(slot, bytes, &mut evicted) {
+                        Lease::Granted => {
+                            let has = leases.entry(slot).or_default();
+                            *has = bytes.max(*has);
+                        }
+                        Lease::Waits => {
+                            wanted.insert(slot, bytes);
+                        }
+                        Lease::Refused(refusal) => prop_assert_eq!(refusal.asked, bytes),
+                    }
+                }
+                Step::Lease(..) => {}
+                Step::GiveBack(slot, bytes) => {
+                    memory.give_back(slot, bytes);
+                    wanted.remove(&slot);
+                    leases.entry(slot).and_modify(|has| *has = bytes.min(*has));
+                }
+                Step::Snapshots(bytes) => {
+                    snapshots = bytes;
+                    memory.set_snapshots(bytes, &mut evicted);
+                }
+                Step::Readers(writers) => {
+                    readers = writers.into_iter().map(NodeId).collect();
+                    memory.set_readers(readers.clone());
+                }
+            }
+            while let Some((slot, lease)) = memory.decided(&mut evicted) {
+                let bytes = wanted.remove(&slot);
+                prop_assert!(bytes.is_some(), "slot {} waited for nothing", slot);
+                if lease == Lease::Granted {
+                    let has = leases.entry(slot).or_default();
+                    *has = bytes.unwrap_or(0).max(*has);
+                }
+            }
+            for id in evicted {
+                prop_assert!(blocks.remove(&id).is_some());
+            }
+            let (kept, leased) = (blocks.values().sum::<u64>(), leases.values().sum::<u64>());
+            prop_assert_eq!(memory.kept(), kept);
+            prop_assert_eq!(memory.free(), 100u64.saturating_sub(snapshots + kept + leased));
+            // Somebody who waits can be helped by somebody who does not.
+            let helps = leases.iter().any(|(slot, has)| *has > 0 && !wanted.contains_key(slot));
+            prop_assert!(wanted.is_empty() || helps, "{:?} wait for nobody", wanted);
+        }
+    }
+}
