@@ -1,10 +1,11 @@
 //! The driver's one loop: waits for an event, lets the scheduler decide, runs the actions.
 
 mod actions;
+mod executors;
 mod requests;
 mod storing;
 
-use crate::executors::{self, ExecutorEvent, ExecutorLink, Fetched};
+use crate::executors::{ExecutorEvent, ExecutorLink, Fetched, connect};
 use crate::master_link::{self, Identity, MasterEvent, MasterLink};
 use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
@@ -15,7 +16,7 @@ use crate::{Config, DriverError, End, Observer, Ports};
 use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::abi::ResultOrder;
 use offshoot_proto::cluster::{AppSpec, FromClient, ToClient};
-use offshoot_proto::executor::{FromExecutor, ToExecutor};
+use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::settings::Settings;
@@ -277,53 +278,6 @@ impl Core {
         Ok(())
     }
 
-    fn on_executor(&mut self, executor: ExecutorId, event: ExecutorEvent) {
-        match event {
-            ExecutorEvent::Ready { slots, door } => {
-                let Some(link) = self.executors.get_mut(&executor) else {
-                    return;
-                };
-                link.ready = true;
-                let network = self.cluster.as_ref().map(|cluster| &cluster.network);
-                link.door = door.filter(|_| network.is_some_and(|n| n.has_local_sockets()));
-                let worker = link.info.worker.clone();
-                let (address, worker_address) = (link.info.address, link.info.worker_address);
-                self.handle(Event::ExecutorAdded {
-                    executor,
-                    address,
-                    worker,
-                    worker_address,
-                    slots,
-                });
-                self.answer_parallelism();
-            }
-            ExecutorEvent::Frame(FromExecutor::Reports(reports)) => {
-                self.note_uploads(&reports);
-                self.handle(Event::Reports { executor, reports });
-            }
-            ExecutorEvent::Frame(FromExecutor::Recalled(attempts)) => {
-                self.handle(Event::Recalled { executor, attempts });
-            }
-            ExecutorEvent::Frame(FromExecutor::Kept(blocks)) => {
-                self.handle(Event::Kept { executor, blocks });
-            }
-            ExecutorEvent::Frame(FromExecutor::Log { text }) => self.observer.notice(&text),
-            ExecutorEvent::Frame(FromExecutor::Ready { .. } | FromExecutor::Heartbeat) => {}
-            ExecutorEvent::Lost(reason) => self.lose(executor, &reason),
-        }
-    }
-
-    /// An executor is gone, whoever says so first.
-    fn lose(&mut self, executor: ExecutorId, reason: &str) {
-        let Some(link) = self.executors.remove(&executor) else {
-            return;
-        };
-        self.observer.notice(&format!("executor {executor} is gone: {reason}"));
-        if link.ready {
-            self.handle(Event::ExecutorLost(executor));
-        }
-    }
-
     fn watch_master(&mut self, event: master_watch::Event) {
         let now = self.now();
         if let Some(notice) = self.master_watch.handle(now, event) {
@@ -354,7 +308,7 @@ impl Core {
                 {
                     let (endpoint, events) =
                         (cluster.endpoint.clone(), self.executor_sender.clone());
-                    let link = executors::connect(endpoint, info.clone(), events);
+                    let link = connect(endpoint, info.clone(), events);
                     self.executors.insert(info.id, link);
                 }
             }

@@ -147,8 +147,8 @@ fn of_two_copies_on_disk_one_outlives_a_worker() {
     assert_eq!(after, 0, "nothing is computed again");
 }
 
-/// Keeps two datasets of 8 x 5 MiB where one and a half fit; how many partitions of the first one are
-/// computed.
+/// Keeps two datasets of 8 x 5 MiB where one and a half fit; how many partitions of the first one
+/// are computed.
 fn crowd(level: &str) -> usize {
     let cluster = Cluster::start(1, 1);
     let mut command = cluster.command();

@@ -2,8 +2,8 @@
 //!
 //! Every step is one job: the weights are captured, each task sums the gradient of its points, and
 //! the sums are added in a tree of tasks. The points are made by the tasks, on either side of a
-//! plane that is known, and kept; prints the direction that was learned and how many points it is right
-//! about.
+//! plane that is known, and kept; prints the direction that was learned and how many points it is
+//! right about.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;

@@ -71,7 +71,8 @@ proptest! {
                 }
                 (n, ())
             });
-            let keys = pairs.reduce_by_key_with_partitions(reducers, |_, ()| ()).map(move |(n, ())| {
+            let keys = pairs.reduce_by_key_with_partitions(reducers, |_, ()| ());
+            let keys = keys.map(move |(n, ())| {
                 in_result.add(n);
             });
             (0..jobs).for_each(|_| drop(keys.count()));
