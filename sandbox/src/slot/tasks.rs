@@ -6,7 +6,7 @@ use super::{Loaded, SlotError, SlotState};
 use crate::imports::{CallError, Outcome, refused};
 use crate::shuffle::ShuffleWriter;
 use crate::wasi::Wasi;
-use offshoot_proto::abi::code;
+use offshoot_proto::abi::{WASM_PAGE_BYTES, code};
 use offshoot_proto::id::{AttemptId, NodeId, Partition, SnapshotId, StageRunId};
 use offshoot_proto::limits::{INLINE_RESULT_BYTES_MAX, LINK_CHUNK_BYTES, UPDATES_BYTES_MAX};
 use offshoot_proto::link::{ForkImage, FromSlot, Reply, Request, SlotReport, SlotStage, ToSlot};
@@ -353,6 +353,14 @@ impl SlotState {
         }
         task.updates.extend_from_slice(bytes);
         Ok(0)
+    }
+
+    /// `task_memory`: of the setting, and of what is left below 4 GiB, which is the same for every
+    /// task of a snapshot.
+    pub(crate) fn task_memory(&mut self) -> Outcome {
+        self.only_in_task("task_memory")?;
+        let room = (1u64 << 32).saturating_sub(self.memory_base());
+        Ok((room.min(self.memory_bytes_max) / WASM_PAGE_BYTES) as i32)
     }
 
     /// `task_fail`.
