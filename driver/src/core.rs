@@ -1,6 +1,7 @@
 //! The driver's one loop: waits for an event, lets the scheduler decide, runs the actions.
 
 mod actions;
+mod dropped;
 mod requests;
 mod storing;
 
@@ -72,6 +73,7 @@ pub(crate) struct Core {
     waiting: Option<Waiting>,
     outputs: u32,
     storing: storing::Storing,
+    dropped: dropped::Dropped,
     origin: Instant,
     end: Option<End>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -195,6 +197,7 @@ impl Core {
             waiting: None,
             outputs: 0,
             storing: storing::Storing::new(remote, owner),
+            dropped: dropped::Dropped::default(),
             origin: Instant::now(),
             end: None,
             stop: ports.stop,
@@ -288,6 +291,7 @@ impl Core {
                 link.door = door.filter(|_| network.is_some_and(|n| n.has_local_sockets()));
                 let worker = link.info.worker.clone();
                 let worker_address = link.info.worker_address;
+                self.settle_drops(executor);
                 self.handle(Event::ExecutorAdded { executor, worker, worker_address, slots });
                 self.answer_parallelism();
             }
@@ -311,6 +315,7 @@ impl Core {
         };
         self.observer.notice(&format!("executor {executor} is gone: {reason}"));
         if link.ready {
+            self.note_lost(link.info.worker);
             self.handle(Event::ExecutorLost(executor));
         }
     }

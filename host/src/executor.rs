@@ -11,6 +11,7 @@
 //! its lease, when it is told to stop, or when its worker goes away.
 
 mod core;
+mod disk;
 pub mod dispatch;
 mod driver_link;
 mod fetch;

@@ -1,5 +1,6 @@
 //! The executor's one loop: it waits for an event, lets [`Dispatch`] decide, runs the actions.
 
+use super::disk::AppDisk;
 use super::dispatch::{Action, Dispatch, Event};
 use super::driver_link::{self, FromDriver};
 use super::fetch::Fetcher;
@@ -60,7 +61,10 @@ impl Core {
         let start = Arc::new(start);
         let held = HeldResults::default();
         let (events, from_slots) = mpsc::unbounded_channel();
+        let limit = start.launch.app.settings.app_disk_bytes_max;
+        let disk = Mutex::new(AppDisk::new(limit, files.committed()));
         let context = Arc::new(SlotContext {
+            disk,
             start: start.clone(),
             code,
             description,
@@ -140,9 +144,15 @@ impl Core {
 
     fn log_counters(&self) {
         let executor = self.start.launch.executor;
-        let Counters { forks, attempts } = &self.context.counters;
-        let (forks, attempts) = (forks.load(Relaxed), attempts.load(Relaxed));
+        let Counters { forks, attempts, shuffled, spilled } = &self.context.counters;
+        let [forks, attempts, shuffled, spilled] =
+            [forks, attempts, shuffled, spilled].map(|counter| counter.load(Relaxed));
+        let most = self.context.disk().most();
         tracing::info!("executor {executor} ends: {forks} forks for {attempts} attempts");
+        tracing::info!(
+            "executor {executor} wrote {shuffled} bytes of shuffle data and {spilled} of runs, at \
+             most {most} at once"
+        );
     }
 
     fn handle(&mut self, event: Event) {
@@ -241,7 +251,10 @@ impl Core {
                     held.remove(&attempt);
                 }
             }
-            ToExecutor::DropShuffle(node) => self.context.files.drop_shuffle(node),
+            ToExecutor::DropShuffle(node) => {
+                self.context.files.drop_shuffle(node);
+                self.context.disk().drop_shuffle(node);
+            }
             ToExecutor::Stop => self.end = Some(Ok(())),
         }
     }

@@ -11,6 +11,7 @@ use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::stage::StageKind;
 use rustix::fs::{Mode, OFlags, open};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -104,6 +105,20 @@ impl AppFiles {
     /// Removes the output of a shuffle that nobody needs.
     pub(super) fn drop_shuffle(&self, writer: NodeId) {
         let _ = fs::remove_dir_all(self.directory.join(format!("shuffle/{writer}")));
+    }
+
+    /// Bytes of the shuffles that are there, by writer: what executors before this one have left.
+    pub(super) fn committed(&self) -> BTreeMap<NodeId, u64> {
+        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        let mut committed = BTreeMap::new();
+        for directory in entries(&self.directory.join("shuffle")) {
+            let name = directory.file_name();
+            let Some(writer) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            let lengths =
+                entries(&directory.path()).filter_map(|file| Some(file.metadata().ok()?.len()));
+            committed.insert(NodeId(writer), lengths.sum());
+        }
+        committed
     }
 
     /// A file for the part that an attempt stages.

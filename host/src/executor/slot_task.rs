@@ -9,6 +9,7 @@ mod requests;
 use guest_log::GuestLog;
 
 use super::core::HeldResults;
+use super::disk::AppDisk;
 use super::fetch::{Fetcher, ShuffleStream};
 use super::files::{AppFiles, part_path};
 use crate::launch::ExecutorStart;
@@ -28,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 /// What all slots of an executor share.
@@ -44,6 +45,7 @@ pub(super) struct SlotContext {
     pub(super) fetcher: Fetcher,
     pub(super) held: HeldResults,
     pub(super) counters: Counters,
+    pub(super) disk: Mutex<AppDisk>,
     pub(super) events: mpsc::UnboundedSender<(usize, SlotEvent)>,
 }
 
@@ -52,6 +54,10 @@ pub(super) struct SlotContext {
 pub(super) struct Counters {
     pub(super) forks: AtomicU64,
     pub(super) attempts: AtomicU64,
+    /// Bytes of committed map outputs, compressed.
+    pub(super) shuffled: AtomicU64,
+    /// Bytes of spilled runs.
+    pub(super) spilled: AtomicU64,
 }
 
 /// What the core orders.
@@ -83,6 +89,8 @@ struct SlotTask {
     context: Arc<SlotContext>,
     stages: BTreeMap<StageRunId, Arc<StageRun>>,
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
+    /// Bytes of the disk that they may write.
+    granted: BTreeMap<AttemptId, u64>,
     /// Those of them that have a file for spilled runs.
     spilling: BTreeSet<AttemptId>,
     /// What attempts write that will be uploaded: files without a name.
@@ -141,6 +149,15 @@ async fn hearing<T>(
     }
 }
 
+// === impl SlotContext ===
+
+impl SlotContext {
+    /// What the application has on this worker's disk.
+    pub(super) fn disk(&self) -> MutexGuard<'_, AppDisk> {
+        self.disk.lock().expect("no holder of the lock panics")
+    }
+}
+
 // === impl SlotTask ===
 
 impl SlotTask {
@@ -150,6 +167,7 @@ impl SlotTask {
             context,
             stages: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            granted: BTreeMap::new(),
             spilling: BTreeSet::new(),
             staged: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -340,8 +358,9 @@ impl SlotTask {
 
     /// Checks a report and commits what the attempt wrote. None if the slot made it up.
     async fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
-        let SlotReport { mut report, shuffle, staged, forks, .. } = report;
+        let SlotReport { mut report, shuffle, staged, spilled_bytes, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
+        self.context.disk().release(self.granted.remove(&report.attempt).unwrap_or(0));
         self.spilling.remove(&report.attempt);
         self.streams.clear();
         self.inputs.clear();
@@ -350,6 +369,7 @@ impl SlotTask {
         self.forks = forks;
         self.context.counters.forks.fetch_add(new_forks, Relaxed);
         self.context.counters.attempts.fetch_add(1, Relaxed);
+        self.context.counters.spilled.fetch_add(spilled_bytes, Relaxed);
         let pieces = std::mem::take(&mut self.pieces);
         if let TaskOutcome::Done(done) = &mut report.outcome {
             let attempt = report.attempt;
@@ -386,10 +406,14 @@ impl SlotTask {
                 if index.reducers.len() != *reducers as usize {
                     return Err("the slot's index has another number of reducers".to_owned());
                 }
-                self.context
+                let context = &self.context;
+                let bytes = index.data_bytes;
+                context.disk().commit(stage.node, bytes).map_err(|error| error.to_string())?;
+                context
                     .files
                     .commit_shuffle(stage.node, partition, attempt, &index)
                     .map_err(|error| format!("committing shuffle files: {error}"))?;
+                context.counters.shuffled.fetch_add(bytes, Relaxed);
             }
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;
@@ -420,6 +444,7 @@ impl SlotTask {
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
         self.inputs.clear();
+        self.context.disk().release(std::mem::take(&mut self.granted).values().sum());
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
             self.context.files.discard(&stage.kind, stage.node, partition, attempt);
         }

@@ -23,6 +23,9 @@ use wasmtime::InstancePre;
 /// tasks share a few frames.
 const REPORT_DELAY: Duration = Duration::from_micros(250);
 
+/// Bytes that a task writes to disk without asking: a small one has no time for it.
+const DISK_UNASKED_BYTES: u64 = 1 << 20;
+
 /// What belongs to one attempt.
 pub(super) struct TaskState {
     pub(super) attempt: AttemptId,
@@ -34,8 +37,9 @@ pub(super) struct TaskState {
     pub(super) spill: Option<Spill>,
     shuffle: Option<(ShuffleWriter, Option<File>)>,
     output: Option<Output>,
-    /// Bytes written to disk, or about to be.
+    /// Bytes written to disk, or about to be, and how many may be.
     disk_bytes: u64,
+    disk_granted: u64,
     digest: crc32fast::Hasher,
 }
 
@@ -188,6 +192,7 @@ impl TaskSlot {
         end: Result<Finished, TaskFailure>,
         pages_written: u32,
     ) -> Result<(), SlotError> {
+        let mut spilled_bytes = 0;
         let (outcome, shuffle, staged) = match end {
             Ok(finished) => {
                 let length = finished.result.len() as u64;
@@ -199,6 +204,7 @@ impl TaskSlot {
                 };
                 let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
+                spilled_bytes = finished.spilled_bytes;
                 let updates = finished.updates;
                 let done = TaskDone { digest, result, staged: None, shuffle_bytes, updates };
                 (TaskOutcome::Done(done), finished.shuffle, finished.staged)
@@ -208,7 +214,8 @@ impl TaskSlot {
         let run_nanos = time.as_nanos() as u64;
         let report = TaskReport { attempt, run_nanos, outcome };
         let forks = self.forks;
-        self.reports.push(SlotReport { report, shuffle, staged, pages_written, forks });
+        let report = SlotReport { report, shuffle, staged, spilled_bytes, pages_written, forks };
+        self.reports.push(report);
         Ok(())
     }
 
@@ -236,6 +243,7 @@ struct Finished {
     updates: Vec<u8>,
     shuffle: Option<offshoot_proto::block::ShuffleIndex>,
     staged: Option<(u64, u32)>,
+    spilled_bytes: u64,
     digest: u32,
 }
 
@@ -260,6 +268,7 @@ impl TaskState {
             shuffle: stage.reducers.map(|reducers| (ShuffleWriter::new(reducers), None)),
             output,
             disk_bytes: 0,
+            disk_granted: DISK_UNASKED_BYTES,
             digest: crc32fast::Hasher::new(),
         }
     }
@@ -312,7 +321,9 @@ impl SlotState {
             digest ^= checksum.rotate_left(2);
             (output.length, checksum)
         });
-        Ok(Finished { result: task.result, updates: task.updates, shuffle, staged, digest })
+        let spilled_bytes = task.spill.as_ref().map_or(0, Spill::bytes);
+        let (result, updates) = (task.result, task.updates);
+        Ok(Finished { result, updates, shuffle, staged, spilled_bytes, digest })
     }
 
     fn finish_sinks(&mut self) -> Result<(), CallError> {
@@ -443,7 +454,8 @@ impl SlotState {
         Ok(())
     }
 
-    /// Counts bytes that a task is about to write to disk against `task-disk-max`.
+    /// Counts bytes that a task is about to write to disk against `task-disk-max`, and asks the
+    /// owner for them, who counts those of the application.
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), CallError> {
         let limit = self.disk_bytes_max;
         let Some(task) = &mut self.task else { return Ok(()) };
@@ -451,6 +463,16 @@ impl SlotState {
         let asked = task.disk_bytes;
         if asked > limit {
             return Err(CallError::Ends(TaskFailure::DiskLimit { asked, limit }));
+        }
+        if asked <= task.disk_granted {
+            return Ok(());
+        }
+        let (attempt, bytes) = (task.attempt, asked - task.disk_granted);
+        match self.request(Request::Disk { attempt, bytes }, vec![])? {
+            (Reply::Number(kibibytes), _) => {
+                self.only_in_task("a write")?.disk_granted += u64::from(kibibytes) << 10;
+            }
+            _ => return Err(CallError::Ends(unexpected_reply())),
         }
         Ok(())
     }
