@@ -1,6 +1,7 @@
 //! The driver's one loop: waits for an event, lets the scheduler decide, runs the actions.
 
 mod actions;
+mod dropped;
 mod executors;
 mod requests;
 mod storing;
@@ -73,6 +74,7 @@ pub(crate) struct Core {
     waiting: Option<Waiting>,
     outputs: u32,
     storing: storing::Storing,
+    dropped: dropped::Dropped,
     origin: Instant,
     end: Option<End>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -196,6 +198,7 @@ impl Core {
             waiting: None,
             outputs: 0,
             storing: storing::Storing::new(remote, owner),
+            dropped: dropped::Dropped::default(),
             origin: Instant::now(),
             end: None,
             stop: ports.stop,

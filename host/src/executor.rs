@@ -12,6 +12,7 @@
 
 mod copies;
 mod core;
+mod disk;
 pub mod dispatch;
 mod driver_link;
 mod fetch;

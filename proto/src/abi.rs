@@ -24,6 +24,9 @@ pub const EXPORT_MEMORY: &str = "memory";
 /// `offset`, `length`, each a little-endian `u32`; `length` bytes of the result follow.
 pub const RESULT_PIECE_HEADER_BYTES: usize = 16;
 
+/// Bytes of a page of WebAssembly's memory, the unit of `task_memory`.
+pub const WASM_PAGE_BYTES: u64 = 64 << 10;
+
 /// Free heap that the SDK leaves behind before a snapshot, so that small tasks do not grow.
 pub const FREE_HEAP_BYTES: usize = 1 << 20;
 

@@ -162,6 +162,8 @@ pub struct SlotReport {
     pub shuffle: Option<ShuffleIndex>,
     /// Length and CRC-32 of the staged output.
     pub staged: Option<(u64, u32)>,
+    /// Bytes of runs that it spilled.
+    pub spilled_bytes: u64,
     /// Pages that were writable at its end: what the fork cost, for the metrics.
     pub pages_written: u32,
     /// How many forks the slot had made by then. Every attempt is one.
@@ -272,6 +274,13 @@ pub enum Request {
         /// Room in the guest's buffer.
         capacity: u32,
     },
+    /// A task's again: to write more to its files; answered with the number of KiB.
+    Disk {
+        /// The running attempt.
+        attempt: AttemptId,
+        /// How many bytes more at least.
+        bytes: u64,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -279,7 +288,7 @@ pub enum Request {
 pub enum Reply {
     /// Done.
     Ok,
-    /// A number: a job, a stream, cores.
+    /// A number: a job, a stream, cores, KiB.
     Number(u32),
     /// One descriptor comes with this frame.
     Descriptor,

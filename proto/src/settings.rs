@@ -20,6 +20,9 @@ pub struct Settings {
     /// and output together. So large that no honest task meets it on a disk of
     /// today; it is there for those that never stop.
     pub task_disk_bytes_max: u64,
+    /// `app-disk-max`: bytes of shuffle data, spilled runs and staged output that the application
+    /// may have on one worker's disk at once.
+    pub app_disk_bytes_max: u64,
 }
 
 /// A `KEY=VALUE` that is not a setting.
@@ -56,10 +59,16 @@ pub struct ParseSizeError {
 }
 
 /// Every key of [`Settings`], as documented.
-pub const KEYS: [&str; 5] =
-    ["task-memory", "task-max-failures", "max-result-size", "shuffle-partitions", "task-disk-max"];
+pub const KEYS: [&str; 6] = [
+    "task-memory",
+    "task-max-failures",
+    "max-result-size",
+    "shuffle-partitions",
+    "task-disk-max",
+    "app-disk-max",
+];
 
-/// The range of `task-disk-max`. Less than the least would not hold what one call of a guest may
+/// The range of `task-disk-max` and `app-disk-max`. Less than the least would not hold what one call of a guest may
 /// hand over.
 pub const TASK_DISK_BYTES: core::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
 
@@ -73,6 +82,7 @@ impl Default for Settings {
             max_result_bytes: 1 << 30,
             shuffle_partitions: 0,
             task_disk_bytes_max: 64 << 30,
+            app_disk_bytes_max: 1 << 40,
         }
     }
 }
@@ -93,6 +103,10 @@ impl Settings {
             "task-disk-max" => {
                 let (min, max) = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
                 self.task_disk_bytes_max = size_in(KEYS[4], value, min, max)?;
+            }
+            "app-disk-max" => {
+                let (min, max) = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
+                self.app_disk_bytes_max = size_in(KEYS[5], value, min, max)?;
             }
             _ => {
                 return Err(SettingError::UnknownKey {

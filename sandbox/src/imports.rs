@@ -66,7 +66,7 @@ const WASI_NAMES: [&str; 46] = [
 ];
 
 /// Every import of `offshoot1` with its type.
-const SIGNATURES: [(&str, &str); 17] = [
+const SIGNATURES: [(&str, &str); 18] = [
     ("error_text", "(i32, i32) -> i32"),
     ("stream_open", "(i32, i32) -> i32"),
     ("stream_read", "(i32, i32, i32) -> i32"),
@@ -84,6 +84,7 @@ const SIGNATURES: [(&str, &str); 17] = [
     ("task_fail", "(i32, i32) -> ()"),
     ("update_write", "(i32, i32) -> i32"),
     ("updates_read", "(i32, i32) -> i32"),
+    ("task_memory", "() -> i32"),
 ];
 
 /// What a call that did not work returns to the guest.
@@ -243,6 +244,9 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
             let bytes = slice(memory, ptr, len, "update_write")?;
             state.update_write(bytes)
         })
+    })?;
+    linker.func_wrap(IMPORT_MODULE, "task_memory", |caller: Guest<'_>| {
+        call(caller, |_, state| state.task_memory())
     })?;
     linker.func_wrap(IMPORT_MODULE, "task_fail", |caller: Guest<'_>, ptr: i32, len: i32| {
         let told = call(caller, |memory, state| {

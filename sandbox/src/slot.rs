@@ -288,6 +288,14 @@ impl SlotState {
         }
     }
 
+    /// Bytes of memory that a guest of this slot begins with and that count for nobody.
+    fn memory_base(&self) -> u64 {
+        match self.role {
+            SlotRole::Driver => 0,
+            SlotRole::Tasks => self.memory.length() as u64,
+        }
+    }
+
     fn only_in_main(&self, call: &str) -> Result<(), imports::CallError> {
         match &self.task {
             None => Ok(()),
@@ -338,11 +346,7 @@ impl ResourceLimiter for SlotState {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let base = match self.role {
-            SlotRole::Driver => 0,
-            SlotRole::Tasks => self.memory.length() as u64,
-        };
-        let limit = base.saturating_add(self.memory_bytes_max).min(1 << 32);
+        let limit = self.memory_base().saturating_add(self.memory_bytes_max).min(1 << 32);
         let asked = desired as u64;
         if asked > limit {
             self.refused_growth = Some((asked, limit));

@@ -52,11 +52,12 @@ impl Context {
     }
 
     /// How many bytes of records a table or buffer of a task may hold before the task spills them
-    /// (sorts, groups, joins) or writes out partial results (map sides): 64 MiB where nothing is
-    /// set, which suits the default of `task-memory`. An eighth of that setting is a good number.
-    /// For the jobs that start from now on.
+    /// (sorts, groups, joins) or writes out partial results (map sides); a sort may hold twice as
+    /// many, one of lines four times as many. Only for records that take much more memory than
+    /// their encodings: where nothing is set it is an eighth of the setting `task-memory`, and less
+    /// for several tables at once. For the jobs that start from now on.
     pub fn set_spill_bytes(&self, bytes: usize) {
-        external::set_bytes_max(bytes);
+        external::set_table_bytes(bytes);
     }
 
     /// The items in equal partitions, in order. They stay in the memory of `main`, where tasks

@@ -328,6 +328,10 @@ pub(crate) mod imports {
         updates.len() as i32
     }
 
+    pub(crate) fn task_memory() -> i32 {
+        (512 << 20) >> 16
+    }
+
     pub(crate) fn output_write(bytes: &[u8]) -> i32 {
         with(|host| host.current.output.extend_from_slice(bytes));
         0

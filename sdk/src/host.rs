@@ -7,7 +7,7 @@ use crate::argument::Argue;
 use crate::error::Error;
 use crate::{raw, task};
 use core::hint::black_box;
-use offshoot_proto::abi::{FREE_HEAP_BYTES, InputFile, JobSpec, NodeSpec, Source};
+use offshoot_proto::abi::{FREE_HEAP_BYTES, InputFile, JobSpec, NodeSpec, Source, WASM_PAGE_BYTES};
 use offshoot_proto::id::NodeId;
 use std::hash::RandomState;
 use std::io::{self, Read, Write};
@@ -187,6 +187,14 @@ pub(crate) fn write_spill(run: u32, bytes: &[u8]) {
 
 pub(crate) fn write_update(bytes: &[u8]) {
     check_in_task("reporting accumulators", raw::update_write(bytes));
+}
+
+/// Bytes by which this task may grow its memory; the same in every attempt.
+pub(crate) fn task_memory() -> usize {
+    match check(raw::task_memory()) {
+        Ok(pages) => usize::try_from(u64::from(pages) * WASM_PAGE_BYTES).unwrap_or(usize::MAX),
+        Err(error) => task::fail(format_args!("asking for this task's memory: {error}")),
+    }
 }
 
 /// Opens a stream of this task.

@@ -88,6 +88,8 @@ imports! {
     fn update_write([in bytes]);
     /// Takes what tasks said to main.
     fn updates_read([out pieces]);
+    /// Pages by which this task may grow its memory.
+    fn task_memory();
     /// Appends to the attempt's part of the output.
     fn output_write([in bytes]);
 }

@@ -10,7 +10,7 @@
 use crate::batch::{
     Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail,
 };
-use crate::external::{self, aggregate};
+use crate::external::{self, Room, aggregate};
 use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
 use crate::key_table::KeyTable;
 use crate::node::{Edge, Node, Origin};
@@ -20,7 +20,7 @@ use offshoot_proto::abi::{MapRange, NodeKind, Source};
 use offshoot_proto::id::NodeId;
 use std::rc::Rc;
 
-/// Bytes of unwritten batches that a map task holds, over all reducers.
+/// Most bytes of unwritten batches that a map task holds, over all reducers.
 const BATCHES_BYTES: usize = 8 << 20;
 
 /// Bytes at which one reducer's batch is written, where the reducers are few.
@@ -40,7 +40,7 @@ pub(crate) struct Combiner<K: 'static, C> {
     table: KeyTable<Option<C>>,
     writer: ShuffleWriter,
     partitioner: Partitioner<K>,
-    bytes_max: usize,
+    room: Room,
 }
 
 /// A node whose tasks write a shuffle of the partitions of `parent`.
@@ -146,7 +146,7 @@ pub(crate) fn for_each_sized<T: Record>(
 
 impl ShuffleWriter {
     pub(crate) fn new(reducers: u32) -> Self {
-        let share = BATCHES_BYTES / (reducers as usize).max(1);
+        let share = external::batches_bytes(BATCHES_BYTES) / (reducers as usize).max(1);
         Self {
             batches: (0..reducers).map(|_| Batch::default()).collect(),
             batch_bytes: share.clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX),
@@ -184,8 +184,7 @@ impl ShuffleWriter {
 
 impl<K: Record, C: Record> Combiner<K, C> {
     pub(crate) fn new(writer: ShuffleWriter, partitioner: Partitioner<K>) -> Self {
-        let bytes_max = external::bytes_max();
-        Self { table: KeyTable::new(), writer, partitioner, bytes_max }
+        Self { table: KeyTable::new(), writer, partitioner, room: Room::of_table() }
     }
 
     /// Changes what there is of a key. `encode_key` makes the key's encoding of the bytes under
@@ -198,7 +197,7 @@ impl<K: Record, C: Record> Combiner<K, C> {
         encode_key: impl Fn(&[u8], &mut Vec<u8>),
     ) {
         aggregate::update(&mut self.table, key, change);
-        if self.table.heap_bytes() > self.bytes_max {
+        if self.table.heap_bytes() > self.room.bytes() {
             self.flush(encode_key);
         }
     }

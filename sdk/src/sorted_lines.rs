@@ -6,7 +6,7 @@
 use crate::arena::{Arena, Span};
 use crate::bytes;
 use crate::context;
-use crate::external;
+use crate::external::Room;
 use crate::external::runs::{Merge, Runs};
 use crate::gather::gather;
 use crate::lines::{LineStream, Lines};
@@ -22,7 +22,7 @@ struct LineBuffer {
     order: Vec<(u64, Span)>,
     /// Bytes of the lines.
     bytes: usize,
-    bytes_max: usize,
+    room: Room,
     runs: Runs,
 }
 
@@ -86,9 +86,8 @@ impl Lines {
 
 impl LineBuffer {
     fn new() -> Self {
-        let bytes_max = external::line_bytes_max();
-        let runs = Runs::new(bytes::prefix, bytes_max);
-        Self { arena: Arena::default(), order: Vec::new(), bytes: 0, bytes_max, runs }
+        let (room, runs) = (Room::of_lines(), Runs::new(bytes::prefix));
+        Self { arena: Arena::default(), order: Vec::new(), bytes: 0, room, runs }
     }
 
     #[inline]
@@ -96,7 +95,7 @@ impl LineBuffer {
         let span = self.arena.add(line);
         self.order.push((bytes::prefix(line), span));
         self.bytes += line.len() + 3 * size_of::<(u64, Span)>();
-        if self.bytes > self.bytes_max {
+        if self.bytes > self.room.bytes() {
             self.spill();
         }
     }

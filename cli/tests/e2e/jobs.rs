@@ -149,19 +149,24 @@ fn a_task_writes_no_more_than_its_job_says() {
         fs::create_dir(&temporary).unwrap();
         let job = |limit: &str| {
             let mut command = crate::support::offshoot(directory.path());
-            command.env("TMPDIR", &temporary).args(["submit", "--conf"]);
-            command.arg(format!("task-disk-max={limit}")).arg("--allow-write").arg(&place);
+            command.env("TMPDIR", &temporary).args(["submit", "--conf", limit]);
+            command.arg("--allow-write").arg(&place);
             command.arg(guest("full_disk")).arg(kind).arg(&path).arg("8");
             crate::support::run(command)
         };
-        let said = job("2m");
+        let said = job("task-disk-max=2m");
         assert_eq!(said.code, Some(1), "{kind}: {said:?}");
         assert!(said.err.contains("wrote too much to disk: "), "{kind}: {said:?}");
         let advice = "limit 2097152 (raise it with --conf task-disk-max=SIZE";
         assert!(said.err.contains(advice), "{kind}: {said:?}");
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{kind}: scratch is gone");
         assert!(!path.exists(), "{kind}: nothing is left");
-        job("64m").ok();
+        let said = job("app-disk-max=2m");
+        assert_eq!(said.code, Some(1), "{kind}: {said:?}");
+        let advice = "limit 2097152 (raise it with --conf app-disk-max=SIZE";
+        assert!(said.err.contains(advice), "{kind}: {said:?}");
+        assert!(!path.exists(), "{kind}: nothing is left");
+        job("task-disk-max=64m").ok();
     }
 }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod jobs;
 mod keeping;
 mod losses;
+mod memory;
 mod stores;
 mod support;
 mod text;

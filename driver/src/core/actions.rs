@@ -49,12 +49,8 @@ impl Core {
             Action::JobFinished(job) => self.on_job_finished(job),
             Action::JobFailed { job, message } => self.on_job_failed(job, message),
             Action::FreeSnapshot(snapshot) => self.free_snapshot(snapshot),
-            Action::DropShuffle { node } => {
-                for link in self.executors.values() {
-                    link.send(ToExecutor::DropShuffle(node));
-                }
-            }
             Action::Copy { executor, copy } => self.tell(executor, ToExecutor::Copy(copy)),
+            Action::DropShuffle { node } => self.drop_shuffle(node),
             Action::StageProgress(progress) => self.observer.progress(&progress),
             Action::MachineSuspected { stage, partition, attempts } => {
                 let text = format!(

@@ -99,7 +99,8 @@ impl Core {
             | Request::PullInput { .. }
             | Request::OpenShuffleSink(_)
             | Request::OpenOutputSink(..)
-            | Request::OpenSpill(_) => {
+            | Request::OpenSpill(_)
+            | Request::Disk { .. } => {
                 let message = "only a task may do this; this is main".to_owned();
                 self.reply(Reply::Error { code: code::NOT_HERE, message })
             }

@@ -154,9 +154,15 @@ impl Core {
 
     fn log_counters(&self) {
         let executor = self.start.launch.executor;
-        let Counters { forks, attempts } = &self.context.counters;
-        let (forks, attempts) = (forks.load(Relaxed), attempts.load(Relaxed));
+        let Counters { forks, attempts, shuffled, spilled } = &self.context.counters;
+        let [forks, attempts, shuffled, spilled] =
+            [forks, attempts, shuffled, spilled].map(|counter| counter.load(Relaxed));
+        let most = self.context.files.disk().most();
         tracing::info!("executor {executor} ends: {forks} forks for {attempts} attempts");
+        tracing::info!(
+            "executor {executor} wrote {shuffled} bytes of shuffle data and {spilled} of runs, at \
+             most {most} at once"
+        );
     }
 
     fn handle(&mut self, event: Event) {

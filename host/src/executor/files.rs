@@ -4,6 +4,7 @@
 //! the index, whose presence means that the output is whole.
 
 use super::ExecutorError;
+use super::disk::AppDisk;
 use crate::launch::ExecutorStart;
 use crate::memory::BlockId;
 use crate::shuffle_service::index::{self, IndexError};
@@ -12,16 +13,19 @@ use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::stage::StageKind;
 use rustix::fs::{Mode, OFlags, open};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The application's directory on this worker.
 #[derive(Clone, Debug)]
 pub(super) struct AppFiles {
     directory: PathBuf,
     grants: Grants,
+    disk: Arc<Mutex<AppDisk>>,
 }
 
 // === impl AppFiles ===
@@ -33,7 +37,10 @@ impl AppFiles {
             fs::create_dir_all(&path)
                 .map_err(|error| ExecutorError::Directory { path: path.clone(), error })?;
         }
-        Ok(Self { directory, grants: start.launch.app.grants.clone() })
+        let app = &start.launch.app;
+        let disk = AppDisk::new(app.settings.app_disk_bytes_max, committed(&directory));
+        let disk = Arc::new(Mutex::new(disk));
+        Ok(Self { directory, grants: app.grants.clone(), disk })
     }
 
     /// Files of one map attempt, without their ending.
@@ -81,6 +88,7 @@ impl AppFiles {
             self.shuffle_sink(writer, map, attempt)?;
         }
         check_index(output, fs::metadata(&staged)?.len())?;
+        self.disk().commit(writer, output.data_bytes).map_err(io::Error::other)?;
         fs::rename(&staged, path.with_added_extension("data"))?;
         let index_new = path.with_added_extension("index.new");
         index::write_index(&index_new, output).map_err(io::Error::other)?;
@@ -110,6 +118,12 @@ impl AppFiles {
     /// Removes the output of a shuffle that nobody needs.
     pub(super) fn drop_shuffle(&self, writer: NodeId) {
         let _ = fs::remove_dir_all(self.directory.join(format!("shuffle/{writer}")));
+        self.disk().drop_shuffle(writer);
+    }
+
+    /// What the application has on this worker's disk.
+    pub(super) fn disk(&self) -> MutexGuard<'_, AppDisk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file for the part that an attempt stages.
@@ -151,6 +165,20 @@ impl AppFiles {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Bytes of the shuffles that are there, by writer: what executors before this one have left.
+fn committed(directory: &Path) -> BTreeMap<NodeId, u64> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let mut committed = BTreeMap::new();
+    for writer_directory in entries(&directory.join("shuffle")) {
+        let name = writer_directory.file_name();
+        let Some(writer) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let lengths =
+            entries(&writer_directory.path()).filter_map(|file| Some(file.metadata().ok()?.len()));
+        committed.insert(NodeId(writer), lengths.sum());
+    }
+    committed
 }
 
 /// Checks what a slot said of a file of this length.

@@ -57,6 +57,10 @@ pub(super) struct SlotContext {
 pub(super) struct Counters {
     pub(super) forks: AtomicU64,
     pub(super) attempts: AtomicU64,
+    /// Bytes of committed map outputs, compressed.
+    pub(super) shuffled: AtomicU64,
+    /// Bytes of spilled runs.
+    pub(super) spilled: AtomicU64,
 }
 
 /// What the core orders.
@@ -90,6 +94,8 @@ struct SlotTask {
     context: Arc<SlotContext>,
     stages: BTreeMap<StageRunId, Arc<StageRun>>,
     attempts: BTreeMap<AttemptId, (Arc<StageRun>, Partition)>,
+    /// Bytes of the disk that they may write.
+    granted: BTreeMap<AttemptId, u64>,
     /// Those of them that have a file for spilled runs.
     spilling: BTreeSet<AttemptId>,
     /// What attempts write that will be uploaded, or is to be kept in memory: files without a name.
@@ -184,6 +190,7 @@ impl SlotTask {
             context,
             stages: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            granted: BTreeMap::new(),
             spilling: BTreeSet::new(),
             staged: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -374,8 +381,9 @@ impl SlotTask {
 
     /// Checks a report and commits what the attempt wrote. None if the slot made it up.
     async fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
-        let SlotReport { mut report, shuffle, staged, forks, .. } = report;
+        let SlotReport { mut report, shuffle, staged, spilled_bytes, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
+        self.context.files.disk().release(self.granted.remove(&report.attempt).unwrap_or(0));
         self.spilling.remove(&report.attempt);
         self.streams.clear();
         self.inputs.clear();
@@ -384,6 +392,7 @@ impl SlotTask {
         self.forks = forks;
         self.context.counters.forks.fetch_add(new_forks, Relaxed);
         self.context.counters.attempts.fetch_add(1, Relaxed);
+        self.context.counters.spilled.fetch_add(spilled_bytes, Relaxed);
         let pieces = std::mem::take(&mut self.pieces);
         if let TaskOutcome::Done(done) = &mut report.outcome {
             let attempt = report.attempt;
@@ -421,10 +430,13 @@ impl SlotTask {
                 if index.reducers.len() != *reducers as usize {
                     return Err("the slot's index has another number of reducers".to_owned());
                 }
-                self.context
+                let context = &self.context;
+                let bytes = index.data_bytes;
+                context
                     .files
                     .commit_shuffle(stage.node, partition, attempt, &index)
                     .map_err(|error| format!("committing shuffle files: {error}"))?;
+                context.counters.shuffled.fetch_add(bytes, Relaxed);
             }
             StageKind::Kept { level } => {
                 let index = shuffle.ok_or("the slot reported no index")?;
@@ -461,6 +473,7 @@ impl SlotTask {
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
         self.inputs.clear();
+        self.context.files.disk().release(std::mem::take(&mut self.granted).values().sum());
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {
             self.context.files.discard(&stage.kind, stage.node, partition, attempt);
         }

@@ -188,6 +188,7 @@ fn validate_grants(grants: &Grants) -> Result<(), RequestError> {
 
 /// The ranges that [`Settings::set`] keeps, for clients that did not use it.
 fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
+    let disk = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
     let numbers = [
         ("task-memory", settings.task_memory_bytes, 1 << 20, 4 << 30),
         ("task-max-failures", u64::from(settings.task_max_failures), 1, 1000),
@@ -198,12 +199,8 @@ fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
             0,
             u64::from(PARTITIONS_MAX),
         ),
-        (
-            "task-disk-max",
-            settings.task_disk_bytes_max,
-            *TASK_DISK_BYTES.start(),
-            *TASK_DISK_BYTES.end(),
-        ),
+        ("task-disk-max", settings.task_disk_bytes_max, disk.0, disk.1),
+        ("app-disk-max", settings.app_disk_bytes_max, disk.0, disk.1),
     ];
     numbers.into_iter().try_for_each(|(field, value, min, max)| {
         in_range(field, value, min, max, |number| number.to_string())

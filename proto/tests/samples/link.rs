@@ -20,7 +20,7 @@ variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
-    OpenOutputSink, OpenSpill, Path, Updates
+    OpenOutputSink, OpenSpill, Path, Updates, Disk
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
@@ -95,6 +95,7 @@ pub fn from_slot() -> Vec<FromSlot> {
         report,
         shuffle: (number == 0).then(block::index),
         staged: (number == 1).then_some((300, 0xDEAD_BEEF)),
+        spilled_bytes: 1 << 33,
         pages_written: 3,
         forks: 9,
     };
@@ -133,6 +134,7 @@ fn requests() -> Vec<Request> {
         Request::PullInput { stream: 7 },
         Request::CloseInput { stream: 7 },
         Request::Updates { capacity: 1 << 17 },
+        Request::Disk { attempt, bytes: 1 << 24 },
         Request::OpenShuffle {
             attempt,
             writer: NodeId(4),

@@ -63,6 +63,15 @@ pub(super) struct Spill {
     runs: BTreeMap<u32, Vec<Extent>>,
 }
 
+// === impl Spill ===
+
+impl Spill {
+    /// Bytes of all runs.
+    pub(super) fn bytes(&self) -> u64 {
+        self.length
+    }
+}
+
 // === impl Streams ===
 
 impl Streams {

@@ -6,7 +6,7 @@ use super::{Loaded, SlotError, SlotState};
 use crate::imports::{CallError, Outcome, refused};
 use crate::shuffle::ShuffleWriter;
 use crate::wasi::Wasi;
-use offshoot_proto::abi::code;
+use offshoot_proto::abi::{WASM_PAGE_BYTES, code};
 use offshoot_proto::id::{AttemptId, NodeId, Partition, SnapshotId, StageRunId};
 use offshoot_proto::limits::{INLINE_RESULT_BYTES_MAX, LINK_CHUNK_BYTES, UPDATES_BYTES_MAX};
 use offshoot_proto::link::{ForkImage, FromSlot, Reply, Request, SlotReport, SlotStage, ToSlot};
@@ -23,6 +23,9 @@ use wasmtime::InstancePre;
 /// tasks share a few frames.
 const REPORT_DELAY: Duration = Duration::from_micros(250);
 
+/// Bytes that a task writes to disk without asking: a small one has no time for it.
+const DISK_UNASKED_BYTES: u64 = 1 << 20;
+
 /// What belongs to one attempt.
 pub(super) struct TaskState {
     pub(super) attempt: AttemptId,
@@ -34,8 +37,9 @@ pub(super) struct TaskState {
     pub(super) spill: Option<Spill>,
     shuffle: Option<(ShuffleWriter, Option<File>)>,
     output: Option<Output>,
-    /// Bytes written to disk, or about to be.
+    /// Bytes written to disk, or about to be, and how many may be.
     disk_bytes: u64,
+    disk_granted: u64,
     digest: crc32fast::Hasher,
 }
 
@@ -188,6 +192,7 @@ impl TaskSlot {
         end: Result<Finished, TaskFailure>,
         pages_written: u32,
     ) -> Result<(), SlotError> {
+        let mut spilled_bytes = 0;
         let (outcome, shuffle, staged) = match end {
             Ok(finished) => {
                 let length = finished.result.len() as u64;
@@ -199,6 +204,7 @@ impl TaskSlot {
                 };
                 let shuffle_bytes = finished.shuffle.as_ref().map_or(0, |index| index.data_bytes);
                 let digest = finished.digest;
+                spilled_bytes = finished.spilled_bytes;
                 let updates = finished.updates;
                 let done = TaskDone {
                     digest,
@@ -215,7 +221,8 @@ impl TaskSlot {
         let run_nanos = time.as_nanos() as u64;
         let report = TaskReport { attempt, run_nanos, outcome };
         let forks = self.forks;
-        self.reports.push(SlotReport { report, shuffle, staged, pages_written, forks });
+        let report = SlotReport { report, shuffle, staged, spilled_bytes, pages_written, forks };
+        self.reports.push(report);
         Ok(())
     }
 
@@ -243,6 +250,7 @@ struct Finished {
     updates: Vec<u8>,
     shuffle: Option<offshoot_proto::block::ShuffleIndex>,
     staged: Option<(u64, u32)>,
+    spilled_bytes: u64,
     digest: u32,
 }
 
@@ -269,6 +277,7 @@ impl TaskState {
                 .map(|reducers| (ShuffleWriter::new(reducers, stage.packed), None)),
             output,
             disk_bytes: 0,
+            disk_granted: DISK_UNASKED_BYTES,
             digest: crc32fast::Hasher::new(),
         }
     }
@@ -321,7 +330,9 @@ impl SlotState {
             digest ^= checksum.rotate_left(2);
             (output.length, checksum)
         });
-        Ok(Finished { result: task.result, updates: task.updates, shuffle, staged, digest })
+        let spilled_bytes = task.spill.as_ref().map_or(0, Spill::bytes);
+        let (result, updates) = (task.result, task.updates);
+        Ok(Finished { result, updates, shuffle, staged, spilled_bytes, digest })
     }
 
     fn finish_sinks(&mut self) -> Result<(), CallError> {
@@ -362,6 +373,14 @@ impl SlotState {
         }
         task.updates.extend_from_slice(bytes);
         Ok(0)
+    }
+
+    /// `task_memory`: of the setting, and of what is left below 4 GiB, which is the same for every
+    /// task of a snapshot.
+    pub(crate) fn task_memory(&mut self) -> Outcome {
+        self.only_in_task("task_memory")?;
+        let room = (1u64 << 32).saturating_sub(self.memory_base());
+        Ok((room.min(self.memory_bytes_max) / WASM_PAGE_BYTES) as i32)
     }
 
     /// `task_fail`.
@@ -444,7 +463,8 @@ impl SlotState {
         Ok(())
     }
 
-    /// Counts bytes that a task is about to write to disk against `task-disk-max`.
+    /// Counts bytes that a task is about to write to disk against `task-disk-max`, and asks the
+    /// owner for them, who counts those of the application.
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), CallError> {
         let limit = self.disk_bytes_max;
         let Some(task) = &mut self.task else { return Ok(()) };
@@ -452,6 +472,16 @@ impl SlotState {
         let asked = task.disk_bytes;
         if asked > limit {
             return Err(CallError::Ends(TaskFailure::DiskLimit { asked, limit }));
+        }
+        if asked <= task.disk_granted {
+            return Ok(());
+        }
+        let (attempt, bytes) = (task.attempt, asked - task.disk_granted);
+        match self.request(Request::Disk { attempt, bytes }, vec![])? {
+            (Reply::Number(kibibytes), _) => {
+                self.only_in_task("a write")?.disk_granted += u64::from(kibibytes) << 10;
+            }
+            _ => return Err(CallError::Ends(unexpected_reply())),
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ const DISK_BYTES_MAX: u64 = 1 << 20;
 const GUEST: &str = r#"(module
   (import "offshoot1" "result_write" (func $result (param i32 i32) (result i32)))
   (import "offshoot1" "spill_write" (func $spill (param i32 i32 i32) (result i32)))
+  (import "offshoot1" "task_memory" (func $room (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 4)
   (global $sp (mut i32) (i32.const 1024))
@@ -65,6 +66,11 @@ const GUEST: &str = r#"(module
       (loop $next
         (drop (call $spill (i32.const 0) (i32.const 0) (i32.const 4096)))
         (br_if $next (local.tee $arg (i32.sub (local.get $arg) (i32.const 1)))))))
+    (if (i32.eq (local.get $op) (i32.const 8)) (then
+      ;; grow by what there is room for, and arg pages
+      (local.set $arg (i32.add (local.get $arg) (call $room)))
+      (if (i32.eq (memory.grow (local.get $arg)) (i32.const -1)) (then unreachable))
+      (call $report (local.get $arg))))
     (i64.const 0)))"#;
 
 /// A link whose other end is the test: what the slot says is kept.
@@ -230,6 +236,20 @@ fn memory_beyond_the_snapshot_traps_and_grown_memory_is_zero() {
     }
     let TaskOutcome::Failed(failure) = bench.run(1, 100_000) else { panic!("too much memory") };
     assert!(matches!(failure, TaskFailure::Trap { .. } | TaskFailure::OutOfMemory { .. }));
+}
+
+#[test]
+fn a_task_knows_by_how_much_it_may_grow() {
+    let mut bench = bench();
+    for (id, pages) in [(1, 64), (2, 256)] {
+        let (mut image, content) = base(pages);
+        image.header.id = SnapshotId(id);
+        bench.fork(image, vec![sparse_file(&content)]);
+        assert_eq!(bench.number(8, 0), (64 << 20) / (64 << 10), "as the memory was {pages} pages");
+        let TaskOutcome::Failed(failure) = bench.run(8, 1) else { panic!("a page too many") };
+        let limit = (pages * PAGE_BYTES) as u64 + (64 << 20);
+        assert_eq!(failure, TaskFailure::OutOfMemory { asked: limit + (64 << 10), limit });
+    }
 }
 
 #[test]

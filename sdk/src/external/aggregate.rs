@@ -3,7 +3,7 @@
 use super::runs::{Merge, Runs};
 use crate::batch::decode_or_fail;
 use crate::bytes;
-use crate::external;
+use crate::external::Room;
 use crate::hash::hash_bytes;
 use crate::key_table::KeyTable;
 use crate::record::Record;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 pub(crate) struct Aggregator<C> {
     table: KeyTable<Option<C>>,
     runs: Runs,
-    bytes_max: usize,
+    room: Room,
 }
 
 /// The pairs of merged runs.
@@ -57,15 +57,14 @@ pub(crate) fn update<C: Record>(
 
 impl<C: Record> Aggregator<C> {
     pub(crate) fn new() -> Self {
-        let bytes_max = external::bytes_max();
-        Self { table: KeyTable::new(), runs: Runs::new(hash_bytes, bytes_max), bytes_max }
+        Self { table: KeyTable::new(), runs: Runs::new(hash_bytes), room: Room::of_table() }
     }
 
     /// Changes what there is of a key.
     #[inline]
     pub(crate) fn update(&mut self, key: &[u8], change: impl FnOnce(Option<C>) -> C) {
         update(&mut self.table, key, change);
-        if self.table.heap_bytes() > self.bytes_max {
+        if self.table.heap_bytes() > self.room.bytes() {
             self.spill();
         }
     }

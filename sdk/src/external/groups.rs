@@ -14,7 +14,7 @@ use super::runs::{Merge, Runs};
 use crate::arena::{Arena, Span};
 use crate::batch::decode_or_fail;
 use crate::bytes;
-use crate::external;
+use crate::external::Room;
 use crate::hash::hash_bytes;
 use crate::key_table::KeyTable;
 use crate::record::Record;
@@ -29,7 +29,7 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Groups<const N: usize> {
     lists: Lists<N>,
     runs: Runs,
-    bytes_max: usize,
+    room: Room,
 }
 
 struct Lists<const N: usize> {
@@ -99,14 +99,13 @@ pub(crate) struct Cogrouped<K, S, const N: usize> {
 
 impl<const N: usize> Groups<N> {
     pub(crate) fn new() -> Self {
-        let bytes_max = external::bytes_max();
-        Self { lists: Lists::new(), runs: Runs::new(hash_bytes, bytes_max), bytes_max }
+        Self { lists: Lists::new(), runs: Runs::new(hash_bytes), room: Room::of_table() }
     }
 
     /// Adds a value, given by its encoding.
     pub(crate) fn add(&mut self, side: usize, key: &[u8], value: &[u8]) {
         self.lists.add(side, key, value);
-        if self.lists.bytes() > self.bytes_max {
+        if self.lists.bytes() > self.room.bytes() {
             self.spill();
         }
     }

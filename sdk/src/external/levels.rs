@@ -4,7 +4,7 @@
 //! next level. So a record is written again once for each level, few files are open at the end,
 //! and the runs stay in the order in which they were begun.
 
-use super::runs::BATCH_BYTES;
+use super::runs::BUFFER_BYTES;
 
 /// Fewest and most runs that are merged at once.
 const FAN_IN: (usize, usize) = (8, 256);
@@ -18,10 +18,9 @@ pub(super) struct Levels {
 // === impl Levels ===
 
 impl Levels {
-    /// For a table of so many bytes, which the buffers of a merge of one level do not exceed by
-    /// much.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { runs: Vec::new(), fan_in: (bytes_max / BATCH_BYTES).clamp(FAN_IN.0, FAN_IN.1) }
+    /// With so many bytes for the buffers of the runs that are merged at once.
+    pub(super) fn new(merge_bytes: usize) -> Self {
+        Self { runs: Vec::new(), fan_in: (merge_bytes / BUFFER_BYTES).clamp(FAN_IN.0, FAN_IN.1) }
     }
 
     pub(super) fn is_empty(&self) -> bool {

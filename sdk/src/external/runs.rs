@@ -12,10 +12,10 @@
 use super::levels::Levels;
 use super::tournament::Tournament;
 use crate::batch::{Batch, BatchReader, decode_or_fail};
-use crate::bytes;
 use crate::host::{self, InputStream};
 use crate::record::Record;
 use crate::task;
+use crate::{bytes, external};
 use core::cell::Cell;
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -24,6 +24,10 @@ use offshoot_proto::abi::Source;
 /// Bytes of a batch of a run: few calls of the host, and as much memory for each run of a merge.
 /// Less in tests, so that their small runs have several.
 pub(super) const BATCH_BYTES: usize = if cfg!(test) { 200 } else { 64 << 10 };
+
+/// Bytes of the buffer of a run that is read: a batch passes its size by an entry, and the buffer
+/// would be doubled for that.
+pub(super) const BUFFER_BYTES: usize = BATCH_BYTES + BATCH_BYTES / 2;
 
 thread_local! {
     /// Runs are numbered within a task.
@@ -82,15 +86,14 @@ pub(crate) fn next_run() -> u32 {
 
 /// What was written as a run.
 pub(crate) fn open_run(number: u32) -> BatchReader<InputStream> {
-    BatchReader::new(host::open_in_task(&Source::Spill { run: number }), BATCH_BYTES)
+    BatchReader::new(host::open_in_task(&Source::Spill { run: number }), BUFFER_BYTES)
 }
 
 // === impl Runs ===
 
 impl Runs {
-    /// Of a table that may have so many bytes.
-    pub(crate) fn new(rank: Rank, bytes_max: usize) -> Self {
-        Self { levels: Levels::new(bytes_max), rank }
+    pub(crate) fn new(rank: Rank) -> Self {
+        Self { levels: Levels::new(external::merge_bytes()), rank }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@ use super::levels::Levels;
 use super::runs::{BATCH_BYTES, next_run, open_run};
 use super::tournament::Tournament;
 use crate::batch::{Batch, RecordReader};
-use crate::external;
+use crate::external::{self, Room};
 use crate::host::{self, InputStream};
 use crate::record::Record;
 use crate::records::Records;
@@ -12,9 +12,9 @@ use crate::records::Records;
 /// Pairs to be sorted, spilling.
 pub(crate) struct SortBuffer<K, V> {
     pairs: Vec<(K, V)>,
-    /// Bytes of the pairs, as long as their encodings in sum.
+    /// Bytes of the pairs and of what their vector may grow to.
     bytes: usize,
-    bytes_max: usize,
+    room: Room,
     runs: Levels,
 }
 
@@ -29,17 +29,18 @@ struct MergedPairs<K, V> {
 
 impl<K: Record + Ord, V: Record> SortBuffer<K, V> {
     pub(crate) fn new() -> Self {
-        let bytes_max = external::bytes_max();
-        Self { pairs: Vec::new(), bytes: 0, bytes_max, runs: Levels::new(bytes_max) }
+        let runs = Levels::new(external::merge_bytes());
+        Self { pairs: Vec::new(), bytes: 0, room: Room::of_sort(), runs }
     }
 
-    /// Adds a pair. `encoded_bytes`, the length of its encoding, stands for what it holds.
+    /// Adds a pair. Where it does not know what it holds, `encoded_bytes`, the length of its
+    /// encoding, stands for that.
     #[inline]
     pub(crate) fn add(&mut self, pair: (K, V), encoded_bytes: usize) {
-        self.pairs.push(pair);
         // The vector doubles, and a stable sort takes half of it once more.
-        self.bytes += encoded_bytes + 3 * size_of::<(K, V)>();
-        if self.bytes > self.bytes_max {
+        self.bytes += pair.heap_bytes().max(encoded_bytes) + 3 * size_of::<(K, V)>();
+        self.pairs.push(pair);
+        if self.bytes > self.room.bytes() {
             self.spill();
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::dataset::Dataset;
 use crate::external::groups::{Chunks, Cogrouped, Groups, Sides};
+use crate::external::joined::Unmatched;
 use crate::node::{Edge, Origin};
 use crate::pairs::{Side, node_by_key};
 use crate::partitioner::Partitioner;
@@ -169,12 +170,26 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
     where
         K: Clone,
     {
-        let both = self.cogrouped_with(origin, keys, partitioner);
-        both.narrow_keeping_keys(origin, |_, records| {
-            let kept = records.filter(|(_, (_, there))| there.is_empty());
-            Records::new(kept.flat_map(|(key, (here, _))| {
-                here.into_iter().map(move |value| (key.clone(), value))
+        keys.joined_chunks(origin, self, partitioner, |chunks| {
+            Records::new(Unmatched::<K, V>::new(chunks).flat_map(|(key, values)| {
+                values.into_iter().map(move |value| (key.clone(), value))
             }))
+        })
+    }
+
+    /// What `make` makes of the values of this dataset and of another one.
+    pub(crate) fn joined_chunks<W: Record, P: 'static>(
+        &self,
+        origin: Origin,
+        other: &Dataset<(K, W)>,
+        partitioner: Partitioner<K>,
+        make: impl Fn(Chunks<2>) -> Records<(K, P)> + 'static,
+    ) -> Dataset<(K, P)> {
+        let (here, there) = (self.feed(origin, &partitioner), other.feed(origin, &partitioner));
+        let feeds = [here.feed, there.feed];
+        let edges = vec![here.edge, there.edge];
+        Dataset::new(node_by_key(origin, partitioner, edges), move |partition| {
+            make(chunks(&feeds, partition))
         })
     }
 }

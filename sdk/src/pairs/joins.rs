@@ -3,17 +3,16 @@
 //! ```text
 //!   both sides where the partitioner wants them (a shuffle each, or none)
 //!     inner join   this side in memory, the other passes by; both spilled if this does not fit
-//!     outer joins  all values of a key at once, from cogroup
+//!     outer joins  of each key the values of this side in memory, those of the other pass by
 //!   broadcast_join: the other side in the memory of main, so in every fork; nothing is moved
 //! ```
 
 #![allow(clippy::type_complexity, reason = "a record's type says what an operation makes")]
 
-use crate::batch::decode_or_fail;
-use crate::bytes;
 use crate::dataset::Dataset;
 use crate::error::Error;
-use crate::external::groups::{Chunks, Cursor, Groups};
+use crate::external::groups::{Cursor, Groups};
+use crate::external::joined::{Joined, Matches, Outer};
 use crate::hash::hash_bytes;
 use crate::key_table::KeyTable;
 use crate::node::Origin;
@@ -24,13 +23,6 @@ use crate::records::Records;
 use core::marker::PhantomData;
 use std::rc::Rc;
 
-/// Values here, and some of those there, of one key.
-struct Matches<K, V, W> {
-    key: K,
-    here: Rc<[V]>,
-    there: Vec<W>,
-}
-
 /// The matches of the pairs that pass by with those that are held. Nothing is allocated for a pair.
 struct Passing<K: 'static, V, W: 'static> {
     groups: Groups<2>,
@@ -39,16 +31,6 @@ struct Passing<K: 'static, V, W: 'static> {
     current: Option<(K, W, Cursor)>,
     encoded: Vec<u8>,
     kind: PhantomData<fn() -> V>,
-}
-
-/// The matches of two sides in chunks, so that the values of a hot key there never have to be in
-/// memory at once.
-struct JoinedChunks<K, V, W> {
-    chunks: Chunks<2>,
-    key: Option<Vec<u8>>,
-    /// The values here of the key, once the first chunk of the other side has come.
-    here: Rc<[V]>,
-    kind: PhantomData<fn() -> (K, W)>,
 }
 
 /// The inner join of a partition.
@@ -70,13 +52,31 @@ where
         return Records::new(Passing { groups, there, current: None, encoded, kind });
     }
     there.for_each_encoded(partition, &mut |key, value| groups.add(1, key, value));
-    let joined = JoinedChunks::<K, V, W>::new(groups.into_chunks());
-    Records::new(joined.flat_map(|Matches { key, here, there }| {
+    let inner = Outer { here: false, there: false };
+    Records::new(pairs_of(Joined::new(groups.into_chunks(), inner), |here, there| {
+        Some((here?, there?))
+    }))
+}
+
+/// The pairs that `pair` makes of every two values that belong to each other.
+fn pairs_of<K, V, W, P>(
+    joined: Joined<K, V, W>,
+    pair: impl Fn(Option<V>, Option<W>) -> Option<P> + Copy + 'static,
+) -> impl Iterator<Item = (K, P)>
+where
+    K: Record + Clone,
+    V: Record + Clone,
+    W: Record + Clone,
+{
+    joined.flat_map(move |Matches { key, here, there }| {
         there.into_iter().flat_map(move |there| {
             let (key, here) = (key.clone(), Rc::clone(&here));
-            (0..here.len()).map(move |n| (key.clone(), (here[n].clone(), there.clone())))
+            (0..here.len()).filter_map(move |n| {
+                let pair = pair(here[n].clone(), there.clone())?;
+                Some((key.clone(), pair))
+            })
         })
-    }))
+    })
 }
 
 impl<K: Record, V: Record> Dataset<(K, V)> {
@@ -137,7 +137,8 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         })
     }
 
-    /// [`join`](Self::join), and every value here whose key is not there. Spark: `leftOuterJoin`.
+    /// [`join`](Self::join), and every value here whose key is not there. The values of one key of
+    /// this side must fit a task's memory, those of the other need not. Spark: `leftOuterJoin`.
     #[track_caller]
     pub fn left_outer_join<W: Record + Clone>(
         &self,
@@ -148,11 +149,12 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         V: Clone,
     {
         let origin = Origin::here("left_outer_join");
-        self.paired(origin, other, |here, there| product(here, &optional(there)))
+        let outer = Outer { here: true, there: false };
+        self.paired(origin, other, outer, |here, there| Some((here?, there)))
     }
 
-    /// [`join`](Self::join), and every value there whose key is not here. Spark:
-    /// `rightOuterJoin`.
+    /// [`join`](Self::join), and every value there whose key is not here. What must fit is
+    /// as in [`left_outer_join`](Self::left_outer_join). Spark: `rightOuterJoin`.
     #[track_caller]
     pub fn right_outer_join<W: Record + Clone>(
         &self,
@@ -163,11 +165,12 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         V: Clone,
     {
         let origin = Origin::here("right_outer_join");
-        self.paired(origin, other, |here, there| product(optional(here), &there))
+        let outer = Outer { here: false, there: true };
+        self.paired(origin, other, outer, |here, there| Some((here, there?)))
     }
 
     /// [`join`](Self::join), and every value of either dataset whose key the other has not.
-    /// Spark: `fullOuterJoin`.
+    /// What must fit is as in [`left_outer_join`](Self::left_outer_join). Spark: `fullOuterJoin`.
     #[track_caller]
     pub fn full_outer_join<W: Record + Clone>(
         &self,
@@ -178,24 +181,24 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         V: Clone,
     {
         let origin = Origin::here("full_outer_join");
-        self.paired(origin, other, |here, there| product(optional(here), &optional(there)))
+        let outer = Outer { here: true, there: true };
+        self.paired(origin, other, outer, |here, there| Some((here, there)))
     }
 
-    /// Pairs that `pair` makes of all values of each key.
-    fn paired<W: Record, P: 'static>(
+    /// Pairs that `pair` makes of every two values that belong to each other.
+    fn paired<W: Record + Clone, P: 'static>(
         &self,
         origin: Origin,
         other: &Dataset<(K, W)>,
-        pair: impl Fn(Vec<V>, Vec<W>) -> Vec<P> + Copy + 'static,
+        outer: Outer,
+        pair: impl Fn(Option<V>, Option<W>) -> Option<P> + Copy + 'static,
     ) -> Dataset<(K, P)>
     where
         K: Clone,
+        V: Clone,
     {
-        let both = self.cogrouped_with(origin, other, self.common_partitioner(other));
-        both.narrow_keeping_keys(origin, move |_, records| {
-            Records::new(records.flat_map(move |(key, (here, there))| {
-                pair(here, there).into_iter().map(move |pair| (key.clone(), pair))
-            }))
+        self.joined_chunks(origin, other, self.common_partitioner(other), move |chunks| {
+            Records::new(pairs_of(Joined::new(chunks, outer), pair))
         })
     }
 
@@ -234,17 +237,7 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
     }
 }
 
-/// Every value, or the one that stands for none.
-fn optional<V>(values: Vec<V>) -> Vec<Option<V>> {
-    if values.is_empty() { vec![None] } else { values.into_iter().map(Some).collect() }
-}
-
-fn product<A: Clone, B: Clone>(left: Vec<A>, right: &[B]) -> Vec<(A, B)> {
-    let row = |left: A| right.iter().map(move |right| (left.clone(), right.clone()));
-    left.into_iter().flat_map(row).collect()
-}
-
-// === impl Passing, JoinedChunks ===
+// === impl Passing ===
 
 impl<K: Record + Clone, V: Record, W: Clone> Iterator for Passing<K, V, W> {
     type Item = (K, (V, W));
@@ -262,40 +255,5 @@ impl<K: Record + Clone, V: Record, W: Clone> Iterator for Passing<K, V, W> {
             let cursor = self.groups.find(0, &self.encoded);
             self.current = Some((key, there, cursor));
         }
-    }
-}
-
-impl<K, V, W> JoinedChunks<K, V, W> {
-    fn new(chunks: Chunks<2>) -> Self {
-        Self { chunks, key: None, here: Rc::new([]), kind: PhantomData }
-    }
-}
-
-impl<K: Record, V: Record, W: Record> Iterator for JoinedChunks<K, V, W> {
-    type Item = Matches<K, V, W>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut here = Vec::new();
-        while self.chunks.advance() {
-            let chunk = self.chunks.chunk();
-            if !self.key.as_ref().is_some_and(|key| bytes::equal(key, chunk.key)) {
-                self.key = Some(chunk.key.to_vec());
-                self.here = Rc::new([]);
-                here.clear();
-            }
-            if chunk.side == 0 {
-                here.extend(chunk.decode::<V>());
-                continue;
-            }
-            if !here.is_empty() {
-                self.here = core::mem::take(&mut here).into();
-            }
-            if !self.here.is_empty() {
-                let key = decode_or_fail(&mut &chunk.key[..]);
-                let there = chunk.decode().collect();
-                return Some(Matches { key, here: Rc::clone(&self.here), there });
-            }
-        }
-        None
     }
 }

@@ -51,6 +51,7 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         Request::OpenShuffleSink(attempt) => opened(task.shuffle_sink(attempt)),
         Request::OpenOutputSink(attempt, partition) => opened(task.output_sink(attempt, partition)),
         Request::OpenSpill(attempt) => opened(task.spill(attempt)),
+        Request::Disk { attempt, bytes } => (task.grant_disk(attempt, bytes), vec![]),
         Request::Path(request) => {
             let (reply, descriptor) = context.broker.handle(&request);
             (Reply::Path(reply), descriptor.into_iter().collect())
@@ -163,6 +164,20 @@ impl SlotTask {
                 Ok(file.into())
             }
             _ => Err(io::Error::other("this stage writes no shuffle")),
+        }
+    }
+
+    /// A slot asks for what it is about to write; none writes more than `task-disk-max`.
+    fn grant_disk(&mut self, attempt: AttemptId, bytes: u64) -> Reply {
+        let granted = self.attempt(attempt).map_err(|error| error.to_string()).and_then(|_| {
+            self.context.files.disk().grant(bytes).map_err(|error| error.to_string())
+        });
+        match granted {
+            Ok(kibibytes) => {
+                *self.granted.entry(attempt).or_default() += u64::from(kibibytes) << 10;
+                Reply::Number(kibibytes)
+            }
+            Err(message) => Reply::Failed(TaskFailure::Host { message }),
         }
     }
 
