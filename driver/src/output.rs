@@ -13,6 +13,7 @@
 
 use offshoot_proto::id::Partition;
 use offshoot_proto::outcome::StagedPart;
+use offshoot_proto::part::PartNames;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -72,6 +73,10 @@ pub enum OutputError {
 impl Output {
     /// Makes the directory and its staging directory.
     pub fn begin(directory: PathBuf, key: String, prefix: &str) -> Result<Self, OutputError> {
+        let named = PartNames::new(prefix);
+        named.map_err(|error| {
+            failed(&directory, "naming its parts", io::Error::other(error.to_string()))
+        })?;
         let output = Self { directory, key, prefix: prefix.to_owned(), parts: BTreeMap::new() };
         let staging = output.staging();
         fs::create_dir_all(&staging).map_err(|error| failed(&staging, "creating it", error))?;
@@ -107,7 +112,8 @@ impl Output {
     }
 
     fn part(&self, partition: Partition) -> PathBuf {
-        self.directory.join(format!("{}{:05}", self.prefix, partition.0))
+        let names = PartNames::new(&self.prefix).expect("`begin` has looked at it");
+        self.directory.join(names.of(partition))
     }
 
     fn manifest(&self) -> String {

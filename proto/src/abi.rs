@@ -146,7 +146,8 @@ pub enum ResultOrder {
 pub struct OutputSpec {
     /// A directory that does not exist yet, under a grant to write; `s3://bucket/prefix` likewise.
     pub path: String,
-    /// Part files are called `<prefix>00000`.
+    /// Part files are called `<prefix>00000`; with one `*` in it, the number stands there
+    /// ([`crate::part`]).
     pub prefix: String,
 }
 

@@ -19,6 +19,7 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod outcome;
+pub mod part;
 mod raw_bytes;
 pub mod settings;
 pub mod snapshot;

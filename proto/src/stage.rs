@@ -39,7 +39,7 @@ pub enum StageKind {
     Output {
         /// Absolute path of the staging directory, or the URL of the output.
         staging: String,
-        /// How part files begin.
+        /// How part files begin, or are called ([`crate::part`]).
         prefix: String,
     },
     /// One stream, in the executor's memory or the worker's directory of the application.

@@ -5,7 +5,8 @@
 use crate::task;
 use core::cell::RefCell;
 use offshoot_proto::abi::{Dependency, InputFile, JobSpec, NarrowMap, NodeSpec, Source, code};
-use offshoot_proto::id::NodeId;
+use offshoot_proto::id::{NodeId, Partition};
+use offshoot_proto::part::PartNames;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -163,7 +164,8 @@ fn run_job(job: &JobSpec) -> Result<Vec<u8>, String> {
     }
     if let Some(output) = &job.output {
         for (number, part) in parts.iter().enumerate() {
-            let path = format!("{}/{}{number:05}", output.path, output.prefix);
+            let names = PartNames::new(&output.prefix).map_err(|error| error.to_string())?;
+            let path = format!("{}/{}", output.path, names.of(Partition(number as u32)));
             with(|host| host.files.insert(path, part.clone()));
         }
         with(|host| host.outputs.insert(output.path.clone(), parts));

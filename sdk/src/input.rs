@@ -7,15 +7,18 @@
 //! ```
 //!
 //! A line belongs to the partition in whose bytes it begins. A reader that starts in the middle
-//! of a file looks at the byte before, and skips to the end of the line that was begun there.
+//! of a file looks at the byte before, and skips to the end of the line that was begun there. A
+//! compressed file has no middle: it belongs to the partition in whose bytes it begins.
 
 use crate::bytes::find_newline;
 use crate::context::share;
-use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
+use crate::formats::codec::Compression;
+use crate::formats::files;
+use crate::host::STREAM_BUFFER_BYTES;
 use crate::lines::LineStream;
 use crate::task;
 use core::ops::Range;
-use offshoot_proto::abi::{InputFile, Source};
+use offshoot_proto::abi::InputFile;
 use std::io::{self, Read};
 use std::rc::Rc;
 
@@ -53,7 +56,7 @@ pub(crate) struct LineReader<R> {
 pub(crate) struct PieceLines {
     pieces: std::vec::IntoIter<Piece>,
     file: Option<Rc<InputFile>>,
-    reader: Option<LineReader<InputStream>>,
+    reader: Option<LineReader<files::Opened>>,
     buffer: Vec<u8>,
 }
 
@@ -79,7 +82,11 @@ pub(crate) fn split(files: Vec<InputFile>, partitions: u32) -> Vec<Vec<Piece>> {
         while let Some((begins, file)) = current {
             let ends = begins + file.length;
             let cut = share.start.max(begins)..share.end.min(ends);
-            if !cut.is_empty() {
+            if is_compressed(file) {
+                if cut.start == begins && !cut.is_empty() {
+                    pieces.extend(Piece::whole([InputFile::clone(file)]));
+                }
+            } else if !cut.is_empty() {
                 pieces.push(Piece {
                     file: Rc::clone(file),
                     range: cut.start - begins..cut.end - begins,
@@ -93,6 +100,11 @@ pub(crate) fn split(files: Vec<InputFile>, partitions: u32) -> Vec<Vec<Piece>> {
         pieces
     };
     (0..partitions).map(share_of).collect()
+}
+
+/// Whether a file has no middle to begin in.
+pub(crate) fn is_compressed(file: &InputFile) -> bool {
+    Compression::of(files::name(file)) != Compression::None
 }
 
 /// Lines from places spread evenly over the bytes of a partition, and the number of its bytes.
@@ -121,16 +133,36 @@ pub(crate) fn sample(pieces: &[Piece], count: usize, line_bytes_max: usize) -> (
     (lines, total)
 }
 
-fn open(file: &Rc<InputFile>, range: Range<u64>, buffer: Vec<u8>) -> LineReader<InputStream> {
-    let offset = range.start.saturating_sub(1);
-    let input = host::open_in_task(&Source::File { file: InputFile::clone(file), offset });
+/// The lines that begin in a range of a file, in a task.
+pub(crate) fn open(
+    file: &Rc<InputFile>,
+    range: Range<u64>,
+    buffer: Vec<u8>,
+) -> LineReader<files::Opened> {
+    let input = match range.start {
+        0 => files::open(file),
+        start => Compression::None.decode(files::open_raw(file, start - 1)),
+    };
     let reader = LineReader::new(input, range, buffer);
     reader.unwrap_or_else(|error| task::fail(format_args!("reading {}: {error}", file.path)))
 }
 
 fn advance_or_fail<R: Read>(reader: &mut LineReader<R>, file: &InputFile) -> bool {
     let advanced = reader.advance();
-    advanced.unwrap_or_else(|error| task::fail(format_args!("reading {}: {error}", file.path)))
+    advanced.unwrap_or_else(|error| {
+        let byte = reader.base + reader.end as u64;
+        task::fail(format_args!("reading {} at byte {byte}: {error}", files::name(file)))
+    })
+}
+
+// === impl Piece ===
+
+impl Piece {
+    /// Files that are not cut.
+    pub(crate) fn whole(files: impl IntoIterator<Item = InputFile>) -> Vec<Self> {
+        let piece = |file| Self { file: Rc::new(file), range: 0..u64::MAX };
+        files.into_iter().filter(|file| file.length > 0).map(piece).collect()
+    }
 }
 
 // === impl LineReader ===
@@ -228,6 +260,18 @@ impl PieceLines {
         }
     }
 
+    /// The file of the current line.
+    #[cfg(feature = "json")]
+    pub(crate) fn file(&self) -> Option<&Rc<InputFile>> {
+        self.file.as_ref()
+    }
+
+    /// Where the current line begins in its file.
+    #[cfg(feature = "json")]
+    pub(crate) fn offset(&self) -> u64 {
+        self.reader.as_ref().map_or(0, LineReader::offset)
+    }
+
     /// Opens the next piece; `false` if there is none.
     fn open_next(&mut self) -> bool {
         if let Some(reader) = self.reader.take() {
@@ -275,7 +319,7 @@ impl LineStream for PieceLines {
     }
 
     fn place(&self) -> String {
-        let path = self.file.as_ref().map_or("?", |file| &file.path);
+        let path = self.file.as_ref().map_or("?", |file| files::name(file));
         let offset = self.reader.as_ref().map_or(0, LineReader::offset);
         format!("{path}, line at byte {offset}")
     }

@@ -117,6 +117,14 @@ impl Action {
         Self { output, ..self }
     }
 
+    /// Writes an output whose parts' names end with `suffix`, and waits for its commit.
+    #[cfg(any(feature = "compression", feature = "csv", feature = "json", feature = "parquet"))]
+    pub(crate) fn save(self, path: &str, suffix: &str) -> Result<(), Error> {
+        let prefix = format!("part-*{suffix}");
+        let output = Some(OutputSpec { path: path.to_owned(), prefix });
+        Self { output, ..self }.submit()?.for_each(&mut |_, _| Ok(()))
+    }
+
     /// Starts it.
     #[inline(never)]
     pub(crate) fn submit(self) -> Result<Job, Error> {

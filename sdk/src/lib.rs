@@ -26,6 +26,7 @@
 //!   dataset, pairs, lines, action, output        what a job's author calls
 //!        │         │        │        │
 //!      node      shuffle, gather   input, job    lineage, map and reduce sides, splits, results
+//!        │                        formats         CSV, JSON, Parquet, compressed files
 //!        │         │                 │
 //!        │      external                         tables and buffers that spill sorted runs
 //!        │         │                 │
@@ -53,6 +54,7 @@ mod error;
 mod external;
 #[cfg(test)]
 mod fake_host;
+mod formats;
 mod gather;
 mod hash;
 mod host;
@@ -84,6 +86,11 @@ pub use byte_pairs::BytePairs;
 pub use context::Context;
 pub use dataset::{Dataset, StorageLevel};
 pub use error::Error;
+#[cfg(feature = "csv")]
+pub use formats::csv::CsvOptions;
+#[cfg(feature = "parquet")]
+pub use formats::parquet::{ColumnValue, ParquetOptions, ParquetRead};
+pub use formats::{Compression, WholeFile};
 pub use hash::{hash_bytes, reducer_of};
 pub use job::JobHandle;
 pub use lines::{Lines, Text};

@@ -103,8 +103,14 @@ impl Lines {
         let total = files.iter().map(|file| file.length).sum();
         let partitions =
             partitions.unwrap_or_else(|| input::default_partitions(total, context::parallelism()));
+        let any_compressed = files.iter().any(input::is_compressed);
         let pieces = Rc::new(input::split(files, partitions));
         let node = Node::records(origin, partitions, Vec::new());
+        if any_compressed {
+            return Ok(Self::without_index(node, move |partition| {
+                Box::new(PieceLines::new(pieces[partition as usize].clone()))
+            }));
+        }
         let sampled = Rc::clone(&pieces);
         Ok(Self::new(
             node,

@@ -67,7 +67,7 @@ mod tests {
         chain().for_each(|record| pushed.push(record));
         assert_eq!(pulled, pushed);
         assert_eq!(pulled.len(), 100);
-        assert_eq!(chain().sum::<u32>(), pulled.iter().sum());
+        assert_eq!(chain().sum::<u32>(), pulled.iter().sum::<u32>());
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::rc::Rc;
 
 mod accumulators;
 mod actions;
+mod damaged;
+mod foreign;
+mod formats;
 mod keeping;
 mod keyed;
 mod narrow;

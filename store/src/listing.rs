@@ -19,6 +19,9 @@ const LISTS_AT_ONCE: usize = 8;
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
 
+/// The component that stands for prefixes at any depth.
+const ANY_DEPTH: &str = "**";
+
 /// Within one component; hidden names are left out by [`is_hidden`].
 const MATCH: MatchOptions = MatchOptions {
     case_sensitive: true,
@@ -33,7 +36,8 @@ impl RemoteFiles {
     ///
     /// A prefix stands for the objects right beneath it. Names that begin with `.` or `_` are left
     /// out, beneath a prefix and where a wildcard would match them. Wildcards (of `s3` only) are
-    /// `*`, `?` and `[..]`, none of which matches a slash. An HTTP URL names one file.
+    /// `*`, `?` and `[..]`, none of which matches a slash, and the component `**`, which stands for
+    /// what is before it and for all prefixes beneath. An HTTP URL names one file.
     ///
     /// # Errors
     /// Not granted; no URL; nothing there; a limit; whatever the store says.
@@ -84,6 +88,12 @@ impl RemoteFiles {
             for place in &places {
                 self.check(place, Access::Read)?;
             }
+            if component == ANY_DEPTH {
+                let rest: Vec<&str> = components.by_ref().collect();
+                objects.extend(beneath(store, url, &places, &rest.join("/")).await?);
+                check_count(url, objects.len())?;
+                return Ok(objects);
+            }
             let wildcard = wildcard(url, component)?;
             let matches = |name: &str| {
                 let shown = is_hidden(component) || !is_hidden(name);
@@ -106,6 +116,44 @@ impl RemoteFiles {
         check_count(url, objects.len())?;
         Ok(objects)
     }
+}
+
+/// What the rest of a pattern matches at any depth beneath places: objects, or those right beneath
+/// what matches. One listing for each place, however deep it is.
+async fn beneath(
+    store: &Store,
+    url: &Location,
+    places: &[Location],
+    rest: &str,
+) -> Result<Vec<ObjectMeta>, StoreError> {
+    let bad = |error: glob::PatternError| StoreError::BadUrl {
+        url: url.to_string(),
+        reason: error.msg.to_owned(),
+    };
+    let pattern = Pattern::new(&["**/", rest].concat().replace("//", "/")).map_err(bad)?;
+    let hidden_asked_for = rest.split('/').any(is_hidden);
+    let wanted = |path: &str| {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let shown = hidden_asked_for || !path.split('/').any(is_hidden);
+        let is_named = !url.is_directory && pattern.matches_with(path, MATCH);
+        let is_inside = !is_hidden(name) && pattern.matches_with(parent, MATCH);
+        shown && (rest.is_empty() || is_named || is_inside)
+    };
+    let mut found = Vec::new();
+    for place in places {
+        let mut listed = store.objects.list(Some(&place.path));
+        while let Some(object) = listed.next().await {
+            let failed = |error| StoreError::failed(place.to_string(), "listing it", &error);
+            let object = object.map_err(failed)?;
+            let path = object.location.as_ref().strip_prefix(place.path.as_ref());
+            if path.is_some_and(|path| wanted(path.trim_start_matches('/'))) {
+                found.push(object);
+            }
+            check_count(url, found.len())?;
+        }
+    }
+    Ok(found)
 }
 
 /// What is at the ends of a pattern: directories, or where no wildcard was last, anything.
@@ -200,7 +248,7 @@ fn too_many(url: &Location, limit: &'static str) -> StoreError {
 fn wildcard(url: &Location, component: &str) -> Result<Pattern, StoreError> {
     let bad = |reason: &str| StoreError::BadUrl { url: url.to_string(), reason: reason.to_owned() };
     if component.contains("**") {
-        return Err(bad("** is not supported; a prefix is read without those beneath it"));
+        return Err(bad("** stands for prefixes, between slashes"));
     }
     Pattern::new(component).map_err(|error| bad(error.msg))
 }

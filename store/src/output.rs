@@ -26,6 +26,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use offshoot_proto::grants::Access;
 use offshoot_proto::id::Partition;
 use offshoot_proto::outcome::StagedPart;
+use offshoot_proto::part::PartNames;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -60,6 +61,11 @@ impl Output {
         prefix: &str,
     ) -> Result<Self, StoreError> {
         let directory = Location::parse(url)?;
+        PartNames::new(prefix).map_err(|error| StoreError::Failed {
+            url: directory.to_string(),
+            step: "naming its parts",
+            reason: error.to_string(),
+        })?;
         directory.check_access(Access::Write)?;
         files.check(&directory, Access::Write)?;
         let store = files.store(&directory)?;
@@ -79,6 +85,10 @@ impl Output {
             return Ok(output);
         }
         Err(StoreError::OutputExists { url: output.directory.to_string() })
+    }
+
+    fn name(&self, partition: Partition) -> String {
+        PartNames::new(&self.prefix).expect("`begin` has looked at it").of(partition)
     }
 
     /// Where attempts stage their parts: the URL of the output.
@@ -174,7 +184,7 @@ impl Output {
     async fn write_manifest(&self) -> Result<Manifest, StoreError> {
         let location = self.manifest();
         for (partition, part) in &self.parts {
-            let expected = self.directory.join(&format!("{}{:05}", self.prefix, partition.0));
+            let expected = self.directory.join(&self.name(*partition));
             if part.path != expected.to_string() || part.upload.is_none() {
                 let reason = format!("an executor reported {} for it", part.path.escape_debug());
                 let step = "looking at what was staged";

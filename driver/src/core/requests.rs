@@ -10,6 +10,7 @@ use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{JobId, SnapshotId};
 use offshoot_proto::limits::SNAPSHOTS_LIVE_MAX;
 use offshoot_proto::link::{PathReply, Reply, Request};
+use offshoot_proto::part::PartNames;
 use offshoot_proto::settings::format_size;
 use offshoot_proto::snapshot::SnapshotHeader;
 use offshoot_proto::stage::StageKind;
@@ -190,6 +191,7 @@ impl Core {
         let Some(wanted) = &spec.output else {
             return self.submit(job, spec, snapshot, None);
         };
+        PartNames::new(&wanted.prefix).map_err(|error| (code::INVALID, error.to_string()))?;
         let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
         let key = format!("{}-{}", app.unwrap_or_default(), self.outputs);
         if is_remote(&wanted.path) {

@@ -11,6 +11,7 @@ use crate::shuffle_service::index::{self, IndexError};
 use offshoot_proto::block::{Extent, ShuffleIndex};
 use offshoot_proto::grants::{Access, Grants, is_remote};
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
+use offshoot_proto::part::{BadPartNames, PartNames};
 use offshoot_proto::stage::StageKind;
 use rustix::fs::{Mode, OFlags, open};
 use std::collections::BTreeMap;
@@ -109,7 +110,10 @@ impl AppFiles {
                 self.map_path(node, map, attempt).with_added_extension("data.new")
             }
             StageKind::Output { staging, .. } if is_remote(staging) => return,
-            StageKind::Output { staging, prefix } => part_path(staging, prefix, map, attempt),
+            StageKind::Output { staging, prefix } => {
+                let Ok(path) = part_path(staging, prefix, map, attempt) else { return };
+                path
+            }
         };
         // It may never have been opened.
         let _ = fs::remove_file(path);
@@ -138,7 +142,7 @@ impl AppFiles {
             let text = format!("writing {staging} is not granted: add --allow-write");
             return Err(io::Error::other(text));
         }
-        let path = part_path(staging, prefix, partition, attempt);
+        let path = part_path(staging, prefix, partition, attempt).map_err(io::Error::other)?;
         let with_path = |error: io::Error| {
             let path = path.display();
             io::Error::other(format!(
@@ -191,14 +195,15 @@ pub(super) fn check_index(index: &ShuffleIndex, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// `<staging>/<prefix><partition>.<attempt>`.
+/// `<staging>/<name of the part>.<attempt>`.
 pub(super) fn part_path(
     staging: &str,
     prefix: &str,
     partition: Partition,
     attempt: AttemptId,
-) -> PathBuf {
-    Path::new(staging).join(format!("{prefix}{:05}.{attempt}", partition.0))
+) -> Result<PathBuf, BadPartNames> {
+    let name = PartNames::new(prefix)?.of(partition);
+    Ok(Path::new(staging).join(format!("{name}.{attempt}")))
 }
 
 fn create(path: &Path) -> io::Result<OwnedFd> {

@@ -23,6 +23,7 @@ use offshoot_proto::link::{FromSlot, SlotReport, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::outcome::{
     ResultPlace, StagedPart, TaskDone, TaskFailure, TaskOutcome, TaskReport,
 };
+use offshoot_proto::part::PartNames;
 use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
@@ -446,15 +447,17 @@ impl SlotTask {
             }
             StageKind::Output { staging, prefix } => {
                 let (length, checksum) = staged.ok_or("the slot reported no output")?;
+                let names = PartNames::new(prefix).map_err(|error| error.to_string())?;
                 done.staged = Some(if is_remote(staging) {
                     // A task that wrote nothing opened nothing.
                     let empty = || self.context.files.spill().map(File::from);
                     let file = file.map_or_else(empty, Ok).map_err(|error| error.to_string())?;
-                    let url = format!("{staging}/{prefix}{:05}", partition.0);
+                    let url = format!("{staging}/{}", names.of(partition));
                     let uploaded = self.context.remote.upload(&url, &file, length, checksum).await;
                     uploaded.map_err(|error| error.to_string())?
                 } else {
-                    let path = part_path(staging, prefix, partition, attempt);
+                    let path = part_path(staging, prefix, partition, attempt)
+                        .map_err(|error| error.to_string())?;
                     let path = path.to_str().ok_or("the output's path is not UTF-8")?.to_owned();
                     StagedPart { path, length, checksum, upload: None }
                 });

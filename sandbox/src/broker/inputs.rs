@@ -17,6 +17,9 @@ const FILES_MAX: usize = 65_536;
 /// Bytes of the paths of one listing, so that it fits a frame of the link with room to spare.
 const PATHS_BYTES_MAX: usize = 8 << 20;
 
+/// The component that stands for directories at any depth.
+const ANY_DEPTH: &str = "**";
+
 /// Within one component; hidden names are left out by [`is_hidden`].
 const MATCH: MatchOptions = MatchOptions {
     case_sensitive: true,
@@ -36,7 +39,8 @@ impl Broker {
     ///
     /// A directory stands for the files in it. Names that begin with `.` or `_` are left out, in
     /// directories and where a wildcard would match them. Wildcards are `*`, `?` and `[..]`, none
-    /// of which matches a slash.
+    /// of which matches a slash, and the component `**`, which stands for a directory and all
+    /// directories beneath it that are no links.
     ///
     /// # Errors
     /// Nothing matches; the path or a match is not under a grant to read; a limit.
@@ -111,6 +115,10 @@ impl Broker {
                 places = places.iter().map(|place| place.join(component)).collect();
                 continue;
             }
+            if component == ANY_DEPTH {
+                places = self.directories(pattern, places)?;
+                continue;
+            }
             let wildcard = wildcard(pattern, component)?;
             let mut matches = Vec::new();
             for place in &places {
@@ -123,6 +131,28 @@ impl Broker {
             place.must_be_directory = pattern.ends_with('/');
         }
         Ok(places)
+    }
+
+    /// Directories, and all beneath them.
+    fn directories<'a>(
+        &'a self,
+        pattern: &str,
+        mut waiting: Vec<Place<'a>>,
+    ) -> Result<Vec<Place<'a>>, BrokerError> {
+        let mut found = Vec::new();
+        while let Some(place) = waiting.pop() {
+            let entries = match self.list(&place) {
+                Ok(entries) => entries,
+                Err(error) if [Errno::NOENT, Errno::NOTDIR].contains(&error.errno()) => continue,
+                Err(error) => return Err(error),
+            };
+            let beneath = entries.iter().filter(|entry| entry.kind == PathKind::Directory);
+            let shown = beneath.filter(|entry| !is_hidden(&entry.name));
+            waiting.extend(shown.map(|entry| place.join(&entry.name)));
+            found.push(place);
+            check_count(pattern, found.len().max(waiting.len()))?;
+        }
+        Ok(found)
     }
 
     /// What a wildcard matches in a directory; nothing in what is none.
@@ -204,7 +234,7 @@ fn too_many(pattern: &str, limit: &'static str) -> BrokerError {
 fn wildcard(pattern: &str, component: &str) -> Result<Pattern, BrokerError> {
     let bad = |reason: String| BrokerError::BadPattern { pattern: pattern.to_owned(), reason };
     if component.contains("**") {
-        let reason = "** is not supported; a directory is read without those in it".to_owned();
+        let reason = "** stands for directories, between slashes".to_owned();
         return Err(bad(reason));
     }
     Pattern::new(component).map_err(|error| bad(error.msg.to_owned()))

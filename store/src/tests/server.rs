@@ -57,6 +57,15 @@ async fn a_listing_is_like_a_local_one() {
     assert_eq!(keys(&files, "s3://bucket/in/d*/er").await, ["deep/er/d.txt"]);
     assert_eq!(keys(&files, "s3://bucket/in/d*/c.txt").await, ["deep/c.txt"]);
     assert_eq!(keys(&files, "s3://bucket/in/_*").await, ["_hidden"]);
+    for key in ["y=1/a", "y=1/m=2/b.csv", "y=2/_tmp/x.csv", "y=2/.x/x.csv", "y=2/c.csv"] {
+        put(&server, &format!("in/tree/{key}"), b"x");
+    }
+    let tree = ["tree/y=1/a", "tree/y=1/m=2/b.csv", "tree/y=2/c.csv"];
+    assert_eq!(keys(&files, "s3://bucket/in/tree/**").await, tree);
+    assert_eq!(keys(&files, "s3://bucket/in/tree/**/").await, tree);
+    assert_eq!(keys(&files, "s3://bucket/in/tree/**/*.csv").await, tree[1..]);
+    assert_eq!(keys(&files, "s3://bucket/in/tr*/**/m=2").await, tree[1..2]);
+    assert_eq!(keys(&files, "s3://bucket/in/tree/y=1/**").await, tree[..2]);
     let nothing = files.list_inputs("s3://bucket/in/none").await.unwrap_err();
     assert_eq!(nothing.to_string(), "nothing is at s3://bucket/in/none");
     for outside in ["s3://bucket/into/x", "s3://bucket/*", "s3://bucket/i*/a.txt"] {

@@ -34,6 +34,26 @@ fn inputs_are_files_directories_and_patterns() {
 }
 
 #[test]
+fn two_stars_stand_for_directories_at_any_depth() {
+    let world = World::new();
+    for path in ["a.csv", "y=1/b.csv", "y=1/m=2/c.csv", "y=2/_tmp/x.csv", "y=2/.x/x.csv", "y=2/d"] {
+        let path = world.at("work/dir/tree").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    // A link to where it is would never end.
+    std::os::unix::fs::symlink(".", world.at("work/dir/tree/y=2/loop")).unwrap();
+    let list = |pattern: &str| {
+        let files = world.broker.list_inputs(pattern).unwrap();
+        names(&files).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(list("work/dir/tree/**"), ["a.csv", "b.csv", "c.csv", "d"]);
+    assert_eq!(list("work/dir/tree/**/*.csv"), ["a.csv", "b.csv", "c.csv"]);
+    assert_eq!(list("work/dir/tree/y=*/**"), ["b.csv", "c.csv", "d"]);
+    assert_eq!(list("work/dir/tree/**/m=2/*"), ["c.csv"]);
+}
+
+#[test]
 fn listings_stay_inside_too() {
     let world = World::new();
     let fails = |pattern: &str| world.broker.list_inputs(pattern).unwrap_err();
@@ -50,7 +70,9 @@ fn listings_stay_inside_too() {
     assert_eq!(fails("data/no*").to_string(), "no file matches data/no*");
     assert_eq!(fails("data/none").code(), code::IO);
     assert_eq!(fails("data/in.txt/").code(), code::IO);
-    assert_eq!(fails("data/**/x").code(), code::INVALID);
+    assert_eq!(fails("data/x**/x").code(), code::INVALID);
+    assert_eq!(fails("data/**/x").code(), code::IO);
+    assert_eq!(fails("secret/**").code(), code::DENIED);
     assert_eq!(fails("data/[x").code(), code::INVALID);
 }
 
