@@ -275,7 +275,7 @@ impl Memory {
 
 impl Refusal {
     /// Whether it would not fit if no other task were there.
-    fn is_hopeless(&self) -> bool {
+    pub fn is_hopeless(&self) -> bool {
         self.asked > self.total.saturating_sub(self.snapshots + self.blocks)
     }
 }

@@ -281,6 +281,14 @@ pub enum Request {
         /// How many bytes more at least.
         bytes: u64,
     },
+    /// To have so many bytes of the executor's memory beyond the snapshot; answered with
+    /// [`Reply::Ok`] when it may.
+    Memory {
+        /// How many in all.
+        bytes: u64,
+    },
+    /// They are not needed any more. Not answered.
+    GiveBackMemory,
 }
 
 /// The answer to a [`Request`].

@@ -158,6 +158,14 @@ pub enum TaskFailure {
         /// `task-disk-max`.
         limit: u64,
     },
+    /// The guest may have the memory, but its executor has none left.
+    NoMemory {
+        /// Who has it.
+        message: String,
+        /// Whether it would be there if no other task were: then this one goes when others have
+        /// ended.
+        others: bool,
+    },
 }
 
 /// How a failure counts (`ARCHITECTURE.md`, failure model).
@@ -206,7 +214,10 @@ impl TaskFailure {
             | Self::GuestAbi { .. }
             | Self::ResultTooLarge { .. }
             | Self::DiskLimit { .. } => FailureClass::Guest,
-            Self::Input { .. } | Self::Host { .. } => FailureClass::Transient,
+            Self::NoMemory { others: true, .. } => FailureClass::Innocent,
+            Self::Input { .. } | Self::Host { .. } | Self::NoMemory { .. } => {
+                FailureClass::Transient
+            }
             Self::FetchFailed { .. } => FailureClass::Fetch,
             Self::SlotCrashed { .. } => FailureClass::Crash,
             Self::ExecutorLost { .. } | Self::Killed => FailureClass::Innocent,
@@ -238,6 +249,7 @@ impl fmt::Display for TaskFailure {
             | Self::Host { message }
             | Self::GuestAbi { message }
             | Self::SlotCrashed { message }
+            | Self::NoMemory { message, .. }
             | Self::ExecutorLost { message } => f.write_str(message),
             Self::ResultTooLarge { length, limit } => write!(
                 f,

@@ -10,6 +10,7 @@
 //! of the state that a guest can reach is [`SlotState`]'s per-guest part, replaced by assignment.
 
 mod driver;
+mod room;
 mod runner;
 mod streams;
 mod tasks;
@@ -94,6 +95,8 @@ pub(crate) struct SlotState {
     pub(crate) failure: Option<TaskFailure>,
     /// Set when the link broke inside a call.
     pub(crate) link_error: Option<LinkError>,
+    /// Bytes beyond the snapshot that the owner has given to the task.
+    leased: u64,
     /// The last growth that was refused: asked and limit, in bytes.
     refused_growth: Option<(u64, u64)>,
     streams: streams::Streams,
@@ -186,6 +189,7 @@ fn load(
         error: String::new(),
         failure: None,
         link_error: None,
+        leased: 0,
         refused_growth: None,
         streams: streams::Streams::default(),
         task: None,
@@ -346,12 +350,7 @@ impl ResourceLimiter for SlotState {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let limit = self.memory_base().saturating_add(self.memory_bytes_max).min(1 << 32);
-        let asked = desired as u64;
-        if asked > limit {
-            self.refused_growth = Some((asked, limit));
-        }
-        Ok(asked <= limit)
+        self.may_grow(desired as u64)
     }
 
     fn table_growing(

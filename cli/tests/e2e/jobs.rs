@@ -125,7 +125,7 @@ fn a_task_has_the_memory_that_its_job_says() {
     let job = |limit: &str| {
         let conf = format!("task-memory={limit}");
         let module = guest("hungry_task").into_os_string();
-        submit(directory.path(), &["--conf".into(), conf.into(), module, "64".into()])
+        submit(directory.path(), &["--conf".into(), conf.into(), module, "64".into(), "1".into()])
     };
     assert_eq!(job("128m").ok(), "[67108864]\n");
     let said = job("32m");

@@ -1,6 +1,6 @@
 //! What outlives the job that computed it: kept datasets, accumulators, lineages that are cut.
 
-use crate::support::{Cluster, finish, guest, run, signal};
+use crate::support::{Cluster, Said, finish, guest, run, signal};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -220,4 +220,25 @@ impl Running {
         }
         line.trim_end().to_owned()
     }
+}
+
+/// Runs a job on one executor with 64 MiB and two cores.
+fn in_64_mib(cluster: &Cluster, arguments: &[&str]) -> Said {
+    let mut command = cluster.command();
+    command.args(["submit", "--executor-memory", "64MiB", "--executor-cores", "2"]);
+    run({
+        command.arg(guest(arguments[0])).args(&arguments[1..]);
+        command
+    })
+}
+
+#[test]
+fn tasks_wait_for_memory_that_others_have_and_are_told_when_there_is_not_enough() {
+    let cluster = Cluster::start(1, 2);
+    let said = in_64_mib(&cluster, &["hungry_task", "40", "4"]);
+    assert_eq!((said.code, &*said.out), (Some(0), "[41943040, 41943040, 41943040, 41943040]\n"));
+    let said = in_64_mib(&cluster, &["hungry_task", "80", "1"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let told = ["no room for 80 MiB in the executor's memory of 64 MiB", "--executor-memory"];
+    assert!(told.iter().all(|text| said.err.contains(text)), "{said:?}");
 }

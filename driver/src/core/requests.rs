@@ -101,7 +101,9 @@ impl Core {
             | Request::OpenShuffleSink(_)
             | Request::OpenOutputSink(..)
             | Request::OpenSpill(_)
-            | Request::Disk { .. } => {
+            | Request::Disk { .. }
+            | Request::Memory { .. }
+            | Request::GiveBackMemory => {
                 let message = "only a task may do this; this is main".to_owned();
                 self.reply(Reply::Error { code: code::NOT_HERE, message })
             }

@@ -13,7 +13,7 @@
 
 use super::files::{AppFiles, check_index};
 use super::slot_task::SlotEvent;
-use crate::memory::{BlockId, Memory};
+use crate::memory::{BlockId, Lease, Memory};
 use crate::shuffle_service::{BlockError, BlockKey, BlockSource};
 use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
 /// How much of a block is copied to a file before others have their turn.
@@ -47,6 +47,8 @@ struct State {
     blocks: BTreeMap<BlockId, Arc<InMemory>>,
     /// The largest block of each dataset so far: what its next one may need.
     largest: BTreeMap<NodeId, u64>,
+    /// Slots whose tasks wait for memory.
+    waiting: BTreeMap<usize, oneshot::Sender<Lease>>,
     /// Datasets of which blocks are on the way to here or to files.
     work: BTreeMap<NodeId, Work>,
 }
@@ -74,8 +76,8 @@ impl Kept {
         files: AppFiles,
         events: mpsc::UnboundedSender<(usize, SlotEvent)>,
     ) -> Self {
-        let (blocks, largest, work) = Default::default();
-        let state = State { memory: Memory::new(memory_bytes), blocks, largest, work };
+        let (blocks, largest, waiting, work) = Default::default();
+        let state = State { memory: Memory::new(memory_bytes), blocks, largest, waiting, work };
         Self { files, state: Mutex::new(state), events }
     }
 
@@ -136,7 +138,7 @@ impl Kept {
     }
 
     /// Forgets a dataset, and what is on its way when it has come.
-    pub(super) fn drop_dataset(&self, writer: NodeId) {
+    pub(super) fn drop_dataset(self: &Arc<Self>, writer: NodeId) {
         self.files.drop_shuffle(writer);
         let mut state = self.state();
         if let Some(work) = state.work.get_mut(&writer) {
@@ -149,6 +151,7 @@ impl Kept {
             state.memory.forget(id);
         }
         state.largest.remove(&writer);
+        self.settle(state);
     }
 
     /// Blocks of a dataset are going to be copied to here or written to files.
@@ -157,7 +160,7 @@ impl Kept {
     }
 
     /// They are, or the dataset was dropped meanwhile: then what has come goes.
-    pub(super) fn end_work(&self, writer: NodeId) {
+    pub(super) fn end_work(self: &Arc<Self>, writer: NodeId) {
         let mut state = self.state();
         let Some(work) = state.work.get_mut(&writer) else { return };
         work.left -= 1;
@@ -187,6 +190,51 @@ impl Kept {
         let mut evicted = Vec::new();
         let mut state = self.state();
         state.memory.set_snapshots(bytes, &mut evicted);
+        let leaving = state.take(&evicted);
+        self.settle(state);
+        self.leave(leaving);
+    }
+
+    /// Gives a slot so many bytes in all. Waits while others have them that will give them back.
+    pub(super) async fn lease(self: &Arc<Self>, slot: usize, bytes: u64) -> Lease {
+        let waiting = {
+            let mut evicted = Vec::new();
+            let mut state = self.state();
+            let lease = state.memory.lease(slot, bytes, &mut evicted);
+            let leaving = state.take(&evicted);
+            let waiting = (lease == Lease::Waits).then(|| {
+                let (sender, receiver) = oneshot::channel();
+                state.waiting.insert(slot, sender);
+                receiver
+            });
+            self.settle(state);
+            self.leave(leaving);
+            match waiting {
+                Some(waiting) => waiting,
+                None => return lease,
+            }
+        };
+        // Its slot is gone if nobody answers.
+        waiting.await.unwrap_or(Lease::Waits)
+    }
+
+    /// A slot's task has ended, or its process has.
+    pub(super) fn give_back(self: &Arc<Self>, slot: usize) {
+        let mut state = self.state();
+        state.memory.give_back(slot, 0);
+        state.waiting.remove(&slot);
+        self.settle(state);
+    }
+
+    /// Memory may have become free: whoever waits for it and need not wait longer goes on.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let mut evicted = Vec::new();
+        while let Some((slot, lease)) = state.memory.decided(&mut evicted) {
+            if let Some(waiting) = state.waiting.remove(&slot) {
+                // A slot that is gone gives back what it has.
+                let _ = waiting.send(lease);
+            }
+        }
         let leaving = state.take(&evicted);
         drop(state);
         self.leave(leaving);

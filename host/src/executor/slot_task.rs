@@ -107,6 +107,8 @@ struct SlotTask {
     next_stream: u32,
     /// What the slot need not know before its next order.
     later: Vec<ToSlot>,
+    /// Whether the running task was refused memory because others have it.
+    short_of_memory: bool,
     /// Forks that this slot process has reported.
     forks: u64,
     /// Pieces of the running attempt's result.
@@ -198,6 +200,7 @@ impl SlotTask {
             inputs: BTreeMap::new(),
             next_stream: 0,
             later: Vec::new(),
+            short_of_memory: false,
             forks: 0,
             pieces: Vec::new(),
             log: GuestLog::new(),
@@ -406,7 +409,13 @@ impl SlotTask {
         }
         if let TaskOutcome::Failed(failure) = &mut report.outcome {
             // A slot cannot make its guest's failure somebody else's.
-            if matches!(failure, TaskFailure::ExecutorLost { .. } | TaskFailure::Killed) {
+            let was_short = std::mem::take(&mut self.short_of_memory);
+            let made_up = match failure {
+                TaskFailure::ExecutorLost { .. } | TaskFailure::Killed => true,
+                TaskFailure::NoMemory { others, .. } => *others && !was_short,
+                _ => false,
+            };
+            if made_up {
                 let message = "the slot reported what only its executor can know".to_owned();
                 *failure = TaskFailure::GuestAbi { message };
             }
@@ -475,6 +484,7 @@ impl SlotTask {
 
     /// The process is gone: what its attempts have staged goes, too.
     fn discard(&mut self) {
+        self.context.kept.give_back(self.slot);
         self.inputs.clear();
         self.context.files.disk().release(std::mem::take(&mut self.granted).values().sum());
         for (attempt, (stage, partition)) in std::mem::take(&mut self.attempts) {

@@ -20,7 +20,8 @@ variants!(MainEnd: Exit, Failed);
 variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
-    OpenOutputSink, OpenSpill, Path, Updates, Disk
+    OpenOutputSink, OpenSpill, Path, Updates, Disk, Memory,
+    GiveBackMemory
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
@@ -146,6 +147,8 @@ fn requests() -> Vec<Request> {
         Request::OpenShuffleSink(attempt),
         Request::OpenOutputSink(attempt, Partition(1)),
         Request::OpenSpill(attempt),
+        Request::Memory { bytes: 16 << 20 },
+        Request::GiveBackMemory,
     ];
     requests.extend(operations().into_iter().map(|operation| {
         Request::Path(PathRequest { preopen: 1, path: "a/../b".into(), operation })

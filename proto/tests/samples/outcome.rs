@@ -10,7 +10,7 @@ variants!(TaskOutcome: Done, Failed);
 variants!(ResultPlace: Inline, Held);
 variants!(
     TaskFailure: Panic, Trap, Exit, OutOfMemory, FetchFailed, Input, Host, GuestAbi,
-    ResultTooLarge, SlotCrashed, ExecutorLost, Killed, DiskLimit
+    ResultTooLarge, SlotCrashed, ExecutorLost, Killed, DiskLimit, NoMemory
 );
 
 /// Samples of every message.
@@ -48,6 +48,7 @@ pub fn failures() -> Vec<TaskFailure> {
         TaskFailure::SlotCrashed { message: message() },
         TaskFailure::ExecutorLost { message: message() },
         TaskFailure::Killed,
+        TaskFailure::NoMemory { message: message(), others: true },
         TaskFailure::DiskLimit { asked: (64 << 30) + 1, limit: 64 << 30 },
     ]
 }

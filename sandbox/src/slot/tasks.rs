@@ -23,9 +23,6 @@ use wasmtime::InstancePre;
 /// tasks share a few frames.
 const REPORT_DELAY: Duration = Duration::from_micros(250);
 
-/// Bytes that a task writes to disk without asking: a small one has no time for it.
-const DISK_UNASKED_BYTES: u64 = 1 << 20;
-
 /// What belongs to one attempt.
 pub(super) struct TaskState {
     pub(super) attempt: AttemptId,
@@ -38,8 +35,8 @@ pub(super) struct TaskState {
     shuffle: Option<(ShuffleWriter, Option<File>)>,
     output: Option<Output>,
     /// Bytes written to disk, or about to be, and how many may be.
-    disk_bytes: u64,
-    disk_granted: u64,
+    pub(super) disk_bytes: u64,
+    pub(super) disk_granted: u64,
     digest: crc32fast::Hasher,
 }
 
@@ -277,7 +274,7 @@ impl TaskState {
                 .map(|reducers| (ShuffleWriter::new(reducers, stage.packed), None)),
             output,
             disk_bytes: 0,
-            disk_granted: DISK_UNASKED_BYTES,
+            disk_granted: super::room::DISK_UNASKED_BYTES,
             digest: crc32fast::Hasher::new(),
         }
     }
@@ -299,6 +296,7 @@ impl SlotState {
 
     /// Everything that a guest could reach is replaced.
     fn end_task(&mut self) {
+        self.give_back_memory();
         self.task = None;
         self.guest = None;
         self.error.clear();
@@ -459,29 +457,6 @@ impl SlotState {
         if let Some(Output { file: Some(file), buffer, .. }) = &mut task.output {
             file.write_all(buffer).map_err(|error| cannot_write("the output", &error))?;
             buffer.clear();
-        }
-        Ok(())
-    }
-
-    /// Counts bytes that a task is about to write to disk against `task-disk-max`, and asks the
-    /// owner for them, who counts those of the application.
-    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), CallError> {
-        let limit = self.disk_bytes_max;
-        let Some(task) = &mut self.task else { return Ok(()) };
-        task.disk_bytes = task.disk_bytes.saturating_add(bytes);
-        let asked = task.disk_bytes;
-        if asked > limit {
-            return Err(CallError::Ends(TaskFailure::DiskLimit { asked, limit }));
-        }
-        if asked <= task.disk_granted {
-            return Ok(());
-        }
-        let (attempt, bytes) = (task.attempt, asked - task.disk_granted);
-        match self.request(Request::Disk { attempt, bytes }, vec![])? {
-            (Reply::Number(kibibytes), _) => {
-                self.only_in_task("a write")?.disk_granted += u64::from(kibibytes) << 10;
-            }
-            _ => return Err(CallError::Ends(unexpected_reply())),
         }
         Ok(())
     }

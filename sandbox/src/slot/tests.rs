@@ -79,6 +79,8 @@ struct TestLink {
     said: Arc<Mutex<VecDeque<FromSlot>>>,
     /// What a request for a file is answered with.
     sink: Arc<Mutex<Option<File>>>,
+    /// Bytes of memory that the slot may have.
+    room: Arc<Mutex<Option<u64>>>,
 }
 
 impl Link for TestLink {
@@ -88,10 +90,20 @@ impl Link for TestLink {
     }
 
     fn receive_frame(&mut self) -> Result<(Vec<u8>, Vec<OwnedFd>), LinkError> {
+        if let Some(FromSlot::Request(Request::Memory { bytes })) = self.said.lock().unwrap().back()
+        {
+            let room = self.room.lock().unwrap().unwrap_or(u64::MAX);
+            let reply = if *bytes <= room { Reply::Ok } else { Reply::Failed(no_memory()) };
+            return Ok((frame::to_bytes(&ToSlot::Reply(reply)), vec![]));
+        }
         let sink = self.sink.lock().unwrap();
         let sink = sink.as_ref().ok_or(LinkError::Closed)?.try_clone()?;
         Ok((frame::to_bytes(&ToSlot::Reply(Reply::Descriptor)), vec![sink.into()]))
     }
+}
+
+fn no_memory() -> TaskFailure {
+    TaskFailure::NoMemory { message: "no room".to_owned(), others: true }
 }
 
 struct Bench {
@@ -250,6 +262,27 @@ fn a_task_knows_by_how_much_it_may_grow() {
         let limit = (pages * PAGE_BYTES) as u64 + (64 << 20);
         assert_eq!(failure, TaskFailure::OutOfMemory { asked: limit + (64 << 10), limit });
     }
+}
+
+#[test]
+fn memory_is_asked_for_in_steps_and_given_back() {
+    let mut bench = bench();
+    let (image, content) = base(64);
+    bench.fork(image, vec![sparse_file(&content)]);
+    let asked = |bench: &Bench| {
+        let mut said = bench.link.said.lock().unwrap();
+        let said = said.drain(..).filter_map(|frame| match frame {
+            FromSlot::Request(request) => Some(request),
+            _ => None,
+        });
+        said.collect::<Vec<_>>()
+    };
+    bench.number(8, 0);
+    let all = Request::Memory { bytes: 64 << 20 };
+    assert_eq!(asked(&bench), [all.clone(), Request::GiveBackMemory]);
+    *bench.link.room.lock().unwrap() = Some(63 << 20);
+    assert_eq!(bench.run(8, 0), TaskOutcome::Failed(no_memory()));
+    assert_eq!(asked(&bench), [all], "what was refused is not given back");
 }
 
 #[test]

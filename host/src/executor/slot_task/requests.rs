@@ -2,6 +2,7 @@
 
 use super::SlotTask;
 use crate::executor::fetch::{Here, ShuffleStream};
+use crate::memory::Lease;
 use offshoot_proto::abi::{InputFile, MapRange, code};
 use offshoot_proto::grants::is_remote;
 use offshoot_proto::id::{AttemptId, Partition};
@@ -50,6 +51,11 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         }
         Request::OpenShuffleSink(attempt) => opened(task.shuffle_sink(attempt)),
         Request::OpenOutputSink(attempt, partition) => opened(task.output_sink(attempt, partition)),
+        Request::Memory { bytes } => (task.lease(bytes).await, vec![]),
+        Request::GiveBackMemory => {
+            context.kept.give_back(task.slot);
+            return None;
+        }
         Request::OpenSpill(attempt) => opened(task.spill(attempt)),
         Request::Disk { attempt, bytes } => (task.grant_disk(attempt, bytes), vec![]),
         Request::Path(request) => {
@@ -179,6 +185,18 @@ impl SlotTask {
             }
             Err(message) => Reply::Failed(TaskFailure::Host { message }),
         }
+    }
+
+    /// Memory for the running task.
+    async fn lease(&mut self, bytes: u64) -> Reply {
+        let refusal = match self.context.kept.lease(self.slot, bytes).await {
+            Lease::Granted => return Reply::Ok,
+            Lease::Refused(refusal) => refusal,
+            Lease::Waits => return invalid("the slot is gone"),
+        };
+        let (message, others) = (refusal.to_string(), !refusal.is_hopeless());
+        self.short_of_memory = others;
+        Reply::Failed(TaskFailure::NoMemory { message, others })
     }
 
     /// One file an attempt: `task-disk-max` bounds a file whatever the slot does.
