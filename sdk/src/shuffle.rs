@@ -78,9 +78,21 @@ pub(crate) fn read<T: Record>(writer: NodeId, reducer: u32) -> impl Iterator<Ite
 
 /// Every record that a map partition wrote for the only reducer.
 pub(crate) fn read_block<T: Record>(writer: NodeId, map: u32) -> impl Iterator<Item = T> {
-    let maps = MapRange { first: map, count: 1 };
-    let stream = host::open_in_task(&Source::Blocks { writer, reducer: 0, maps });
-    RecordReader::new(BatchReader::new(stream, STREAM_BUFFER_BYTES))
+    read_blocks(writer, 0, MapRange { first: map, count: 1 })
+}
+
+/// Every record that some map partitions wrote for a reducer.
+pub(crate) fn read_blocks<T: Record>(
+    writer: NodeId,
+    reducer: u32,
+    maps: MapRange,
+) -> impl Iterator<Item = T> {
+    RecordReader::new(open_blocks(writer, reducer, maps))
+}
+
+fn open_blocks(writer: NodeId, reducer: u32, maps: MapRange) -> BatchReader<InputStream> {
+    let stream = host::open_in_task(&Source::Blocks { writer, reducer, maps });
+    BatchReader::new(stream, STREAM_BUFFER_BYTES)
 }
 
 /// Every byte string of a reduce partition, in place.
@@ -119,7 +131,24 @@ pub(crate) fn for_each_encoded<K: Record, V: Record>(
     reducer: u32,
     each: &mut dyn FnMut(&[u8], &[u8]),
 ) {
-    for_each_batch(open(writer, reducer), |records, input| {
+    for_each_encoded_of::<K, V>(open(writer, reducer), each);
+}
+
+/// [`for_each_encoded`] of what some map partitions wrote.
+pub(crate) fn for_each_encoded_block<K: Record, V: Record>(
+    writer: NodeId,
+    reducer: u32,
+    maps: MapRange,
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) {
+    for_each_encoded_of::<K, V>(open_blocks(writer, reducer, maps), each);
+}
+
+fn for_each_encoded_of<K: Record, V: Record>(
+    batches: BatchReader<InputStream>,
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) {
+    for_each_batch(batches, |records, input| {
         for _ in 0..records {
             let key = skip_or_fail::<K>(input);
             each(key, skip_or_fail::<V>(input));

@@ -45,6 +45,11 @@ fn a_hot_key_is_joined_in_chunks() {
         let joined = few.join_with_partitions(&many, 2);
         assert_eq!(joined.filter(|(_, (_, n))| *n >= 29_990).count(), Ok(100 * 10));
         assert_eq!(joined.count(), Ok(100 * 30_000));
+        let left = few.left_outer_join(&many);
+        assert_eq!(left.count(), Ok(100 * 30_000 + 200));
+        assert_eq!(left.filter(|(_, (_, n))| n.is_none()).count(), Ok(200));
+        assert_eq!(few.filter(|(key, _)| *key == 2).full_outer_join(&many).count(), Ok(30_100));
+        assert_eq!(many.subtract_by_key(&few).count(), Ok(0));
         assert!(runs_spilled() > 10, "{}", runs_spilled());
     });
 }
