@@ -78,3 +78,23 @@ fn large_values_come_back_whole() {
         }
     });
 }
+
+/// Tables that bring nothing together are left aside; the values of a key keep their order.
+#[test]
+fn keys_that_are_rare_pass_by_the_table() {
+    run_within(64 << 20, |context| {
+        let pairs = context.range(0..4000, 2).map(|n| (if n % 7 == 0 { 0 } else { n % 1500 }, n));
+        let lists = pairs.combine_by_key(
+            |n| vec![n],
+            |list, n| [list, vec![n]].concat(),
+            |left, right| [left, right].concat(),
+        );
+        let lists = lists.collect().unwrap();
+        assert!(lists.iter().all(|(_, list)| list.is_sorted()));
+        assert_eq!(lists.iter().map(|(_, list)| list.len()).sum::<usize>(), 4000);
+        assert_eq!(lists.iter().find(|(key, _)| *key == 0).unwrap().1.len(), 572 + 2);
+        // Fewer than one key each: some came together, and not all did.
+        let written = pairs.map_values(|_| 1u64).reduce_by_key(|a, b| a + b);
+        assert_eq!(written.values().sum(), Ok(4000));
+    });
+}
