@@ -68,6 +68,7 @@ mod output;
 mod pairs;
 mod partitioner;
 mod random;
+mod ranges;
 #[allow(unsafe_code, reason = "the one module of raw imports and exports")]
 mod raw;
 mod record;

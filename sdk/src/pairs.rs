@@ -17,7 +17,8 @@ use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
 use crate::shuffle::{self, writer_node};
-use offshoot_proto::abi::NarrowMap;
+use offshoot_proto::abi::{MapRange, NarrowMap};
+use offshoot_proto::id::NodeId;
 use std::rc::Rc;
 
 pub(crate) mod combining;
@@ -25,6 +26,7 @@ mod grouping;
 mod joins;
 mod narrow;
 mod partitioning;
+mod spread;
 
 /// Pairs on their way to where an operation wants them.
 pub(crate) enum Side<K: 'static, V: 'static> {
@@ -32,6 +34,15 @@ pub(crate) enum Side<K: 'static, V: 'static> {
     Shuffled(Rc<Node>),
     /// They are there already.
     Here(Dataset<(K, V)>),
+    /// Through a shuffle, but only a part of it.
+    Part(Part),
+}
+
+/// Some map partitions of a shuffle.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) writer: NodeId,
+    pub(crate) maps: MapRange,
 }
 
 impl<K: Record, V: 'static> Dataset<(K, V)> {
@@ -67,9 +78,14 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         if self.has_partitioner(partitioner) {
             return Side::Here(self.clone());
         }
+        Side::Shuffled(self.moved(origin, partitioner))
+    }
+
+    /// The shuffle that brings these pairs to where `partitioner` wants them.
+    pub(crate) fn moved(&self, origin: Origin, partitioner: &Partitioner<K>) -> Rc<Node> {
         let (pairs, by_key) = (self.clone(), partitioner.clone());
         let reducers = partitioner.partitions();
-        Side::Shuffled(writer_node(origin, reducers, self.node(), move |partition, mut writer| {
+        writer_node(origin, reducers, self.node(), move |partition, mut writer| {
             let mut encoded = Vec::new();
             pairs.records(partition).for_each(|(key, value)| {
                 encoded.clear();
@@ -77,7 +93,7 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
                 writer.write_pair(by_key.partition_of(&key, &encoded), &encoded, &value);
             });
             writer.finish();
-        }))
+        })
     }
 }
 
@@ -93,10 +109,12 @@ pub(crate) fn node_by_key<K: Record>(
 // === impl Side ===
 
 impl<K: Record, V: Record> Side<K, V> {
-    pub(crate) fn edge(&self) -> Edge {
+    /// How a node reads it; a part is made in a task, whose node has its edge.
+    pub(crate) fn edge(&self) -> Option<Edge> {
         match self {
-            Self::Shuffled(writer) => Edge::Shuffle(Rc::clone(writer)),
-            Self::Here(pairs) => Edge::Narrow(Rc::clone(pairs.node()), NarrowMap::OneToOne),
+            Self::Shuffled(writer) => Some(Edge::Shuffle(Rc::clone(writer))),
+            Self::Here(pairs) => Some(Edge::Narrow(Rc::clone(pairs.node()), NarrowMap::OneToOne)),
+            Self::Part(_) => None,
         }
     }
 
@@ -105,6 +123,9 @@ impl<K: Record, V: Record> Side<K, V> {
         match self {
             Self::Shuffled(writer) => Records::new(shuffle::read(writer.id(), partition)),
             Self::Here(pairs) => pairs.records(partition),
+            Self::Part(Part { writer, maps }) => {
+                Records::new(shuffle::read_blocks(*writer, partition, *maps))
+            }
         }
     }
 
@@ -113,6 +134,9 @@ impl<K: Record, V: Record> Side<K, V> {
         match self {
             Self::Shuffled(writer) => {
                 shuffle::for_each_encoded::<K, V>(writer.id(), partition, each);
+            }
+            Self::Part(Part { writer, maps }) => {
+                shuffle::for_each_encoded_block::<K, V>(*writer, partition, *maps, each);
             }
             Self::Here(pairs) => {
                 let mut encoded = Vec::new();

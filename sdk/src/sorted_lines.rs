@@ -11,8 +11,9 @@ use crate::external::runs::{Merge, Runs};
 use crate::gather::gather;
 use crate::lines::{LineStream, Lines};
 use crate::node::{Edge, Node, Origin};
+use crate::ranges::{Ranges, cuts};
 use crate::record::Record;
-use crate::sample::{bounds, range_of, samples_per_partition};
+use crate::sample::samples_per_partition;
 use crate::shuffle::{self, ShuffleWriter, writer_node_reading};
 use std::rc::Rc;
 
@@ -43,7 +44,7 @@ struct MergedLines {
 
 impl Lines {
     /// The lines in order of their bytes, over all partitions. A sample is taken first, as a
-    /// stage of the same job.
+    /// stage of the same job; a line that is there very often is in several partitions.
     #[track_caller]
     pub fn sort(&self) -> Self {
         self.sort_with_partitions(context::parallelism().max(self.partitions()))
@@ -56,14 +57,14 @@ impl Lines {
         let (sampled, lines) = (self.clone(), self.clone());
         let count = samples_per_partition(self.partitions(), partitions);
         let sample = move |partition| sampled.sample(partition, count);
-        let merge = move |samples| bounds(samples, partitions, Vec::<u8>::cmp);
-        let bounds = gather(origin, self.node(), sample, merge);
+        let merge = move |samples| cuts(samples, partitions, Vec::<u8>::cmp);
+        let cuts = gather(origin, self.node(), sample, merge);
         let mut edges = Edge::one_to_one(self.node());
-        edges.push(bounds.edge());
+        edges.push(cuts.edge());
         let write = move |partition, mut writer: ShuffleWriter| {
-            let bounds: Vec<Vec<u8>> = bounds.read();
+            let mut ranges = Ranges::<Vec<u8>>::new(cuts.read(), partition);
             lines.open(partition).drain(&mut |line| {
-                let range = range_of(&bounds, |bound| bytes::compare(bound, line));
+                let range = ranges.range_of(|bound| bytes::compare(bound, line));
                 writer.write(range, |out| {
                     line.len().encode(out);
                     out.extend_from_slice(line);

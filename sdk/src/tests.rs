@@ -19,6 +19,7 @@ mod narrow;
 mod sampling;
 mod shuffled;
 mod spilling;
+mod spread;
 
 /// Runs `job` against a new host and looks that nothing is left behind.
 fn run<R>(job: impl FnOnce(&Context) -> R) -> R {

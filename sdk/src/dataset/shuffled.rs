@@ -100,7 +100,8 @@ impl<T: Record> Dataset<T> {
     }
 
     /// The records in order of a key made of each, over all partitions; for the other direction,
-    /// of a `core::cmp::Reverse`. Records with equal keys keep their order. Spark: `sortBy`.
+    /// of a `core::cmp::Reverse`. Records with equal keys keep their order; where very many are
+    /// equal, they are in several partitions. Spark: `sortBy`.
     #[track_caller]
     pub fn sort_by<K: Record + Ord + Clone>(&self, key: impl Fn(&T) -> K + 'static) -> Self {
         self.sort_by_with_partitions(context::parallelism(), key)

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 /// A side with its type forgotten: an edge, and encoded pairs for a partition.
 pub(crate) struct Feed {
-    edge: Edge,
+    edge: Option<Edge>,
     feed: Rc<FeedEach>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn cogrouped<K: Record, S: Sides, const N: usize>(
 ) -> Dataset<(K, S)> {
     let mut edges = Vec::new();
     let feeds = feeds.map(|feed| {
-        edges.push(feed.edge);
+        edges.extend(feed.edge);
         feed.feed
     });
     Dataset::new(node_by_key(origin, partitioner, edges), move |partition| {
@@ -187,7 +187,7 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
     ) -> Dataset<(K, P)> {
         let (here, there) = (self.feed(origin, &partitioner), other.feed(origin, &partitioner));
         let feeds = [here.feed, there.feed];
-        let edges = vec![here.edge, there.edge];
+        let edges = here.edge.into_iter().chain(there.edge).collect();
         Dataset::new(node_by_key(origin, partitioner, edges), move |partition| {
             make(chunks(&feeds, partition))
         })

@@ -34,7 +34,7 @@ struct Passing<K: 'static, V, W: 'static> {
 }
 
 /// The inner join of a partition.
-fn join_partition<K, V, W>(
+pub(crate) fn join_partition<K, V, W>(
     here: &Side<K, V>,
     there: &Side<K, W>,
     partition: u32,
@@ -131,7 +131,7 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
         V: Clone,
     {
         let (here, there) = (self.side(origin, &partitioner), other.side(origin, &partitioner));
-        let edges = vec![here.edge(), there.edge()];
+        let edges = here.edge().into_iter().chain(there.edge()).collect();
         Dataset::new(node_by_key(origin, partitioner, edges), move |partition| {
             join_partition(&here, &there, partition)
         })

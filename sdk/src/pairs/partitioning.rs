@@ -7,10 +7,12 @@ use crate::gather::gather;
 use crate::node::{Edge, Node, Origin};
 use crate::pairs::{Side, node_by_key};
 use crate::partitioner::Partitioner;
+use crate::ranges::{Cuts, Ranges, cuts};
 use crate::record::Record;
 use crate::records::Records;
-use crate::sample::{Reservoir, bounds, range_of, samples_per_partition};
+use crate::sample::{Reservoir, samples_per_partition};
 use crate::shuffle::{self, writer_node_reading};
+use core::any::Any;
 use std::rc::Rc;
 
 /// Pairs of a reduce partition in order of their keys.
@@ -31,7 +33,7 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
             return self.clone();
         };
         let origin = Origin::here("partition_by");
-        let node = node_by_key(origin, partitioner.clone(), vec![side.edge()]);
+        let node = node_by_key(origin, partitioner.clone(), side.edge().into_iter().collect());
         Dataset::new(node, move |partition| side.records(partition))
     }
 }
@@ -43,12 +45,12 @@ impl<K: Record + Ord, V: Record> Dataset<(K, V)> {
     pub fn repartition_and_sort_within_partitions(&self, partitioner: &Partitioner<K>) -> Self {
         let origin = Origin::here("repartition_and_sort_within_partitions");
         let side = self.side(origin, partitioner);
-        let node = node_by_key(origin, partitioner.clone(), vec![side.edge()]);
+        let node = node_by_key(origin, partitioner.clone(), side.edge().into_iter().collect());
         Dataset::new(node, move |partition| match &side {
             Side::Shuffled(writer) => sort_shuffled(writer, partition),
-            Side::Here(pairs) => {
+            side => {
                 let (mut buffer, mut encoded) = (SortBuffer::new(), Vec::new());
-                pairs.records(partition).for_each(|pair| {
+                side.records(partition).for_each(|pair| {
                     // Its length says how much the pair holds.
                     encoded.clear();
                     pair.encode(&mut encoded);
@@ -62,7 +64,8 @@ impl<K: Record + Ord, V: Record> Dataset<(K, V)> {
 
 impl<K: Record + Ord + Clone, V: Record> Dataset<(K, V)> {
     /// The pairs in order of their keys, over all partitions; equal keys in the order of the
-    /// dataset. A sample of the keys is taken first, as a stage of the same job. Spark:
+    /// dataset. A sample of the keys is taken first, as a stage of the same job. A key is in one
+    /// partition, however many pairs it has: [`sort_by`](Self::sort_by) divides them. Spark:
     /// `sortByKey`.
     #[track_caller]
     pub fn sort_by_key(&self) -> Self {
@@ -72,10 +75,29 @@ impl<K: Record + Ord + Clone, V: Record> Dataset<(K, V)> {
     /// [`sort_by_key`](Self::sort_by_key) into so many partitions, some of which may be empty.
     #[track_caller]
     pub fn sort_by_key_with_partitions(&self, partitions: u32) -> Self {
-        self.sorted(Origin::here("sort_by_key"), partitions)
+        // What follows by key relies on it that a key is in one partition.
+        let merge = move |samples| {
+            let (bounds, ..) = cuts(samples, partitions, K::cmp);
+            let widths = vec![1; bounds.len()];
+            (bounds, widths, Vec::new())
+        };
+        let partitioner = Partitioner::<K>::ranges(partitions);
+        self.in_ranges(Origin::here("sort_by_key"), partitions, Some(Rc::new(partitioner)), merge)
     }
 
+    /// [`sort_by_key`](Self::sort_by_key), but that a key with very many records may be in several
+    /// partitions.
     pub(crate) fn sorted(&self, origin: Origin, partitions: u32) -> Self {
+        self.in_ranges(origin, partitions, None, move |samples| cuts(samples, partitions, K::cmp))
+    }
+
+    fn in_ranges(
+        &self,
+        origin: Origin,
+        partitions: u32,
+        partitioner: Option<Rc<dyn Any>>,
+        merge: impl Fn(Vec<(Vec<K>, u64)>) -> Cuts<K> + 'static,
+    ) -> Self {
         let (sampled, pairs) = (self.clone(), self.clone());
         let count = samples_per_partition(self.partitions(), partitions);
         let sample = move |partition| {
@@ -83,21 +105,20 @@ impl<K: Record + Ord + Clone, V: Record> Dataset<(K, V)> {
             sampled.records(partition).for_each(|(key, _)| reservoir.offer(|| key));
             reservoir.into_sample()
         };
-        let merge = move |samples| bounds(samples, partitions, K::cmp);
-        let bounds = gather(origin, self.node(), sample, merge);
+        let cuts = gather(origin, self.node(), sample, merge);
         let mut edges = Edge::one_to_one(self.node());
-        edges.push(bounds.edge());
+        edges.push(cuts.edge());
         let write = move |partition, mut writer: shuffle::ShuffleWriter| {
-            let bounds = bounds.read();
+            let mut ranges = Ranges::<K>::new(cuts.read(), partition);
             pairs.records(partition).for_each(|pair| {
-                let range = range_of(&bounds, |bound| bound.cmp(&pair.0));
+                let range = ranges.range_of(|bound| bound.cmp(&pair.0));
                 writer.write(range, |out| pair.encode(out));
             });
             writer.finish();
         };
         let writer = writer_node_reading(origin, partitions, self.partitions(), edges, write);
         let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
-        let node = node_by_key(origin, Partitioner::<K>::ranges(partitions), edges);
+        let node = Node::partitioned(origin, partitions, edges, partitioner);
         Self::new(node, move |reducer| sort_shuffled(&writer, reducer))
     }
 }

@@ -45,6 +45,11 @@ fn a_hot_key_is_joined_in_chunks() {
         let joined = few.join_with_partitions(&many, 2);
         assert_eq!(joined.filter(|(_, (_, n))| *n >= 29_990).count(), Ok(100 * 10));
         assert_eq!(joined.count(), Ok(100 * 30_000));
+        let left = few.left_outer_join(&many);
+        assert_eq!(left.count(), Ok(100 * 30_000 + 200));
+        assert_eq!(left.filter(|(_, (_, n))| n.is_none()).count(), Ok(200));
+        assert_eq!(few.filter(|(key, _)| *key == 2).full_outer_join(&many).count(), Ok(30_100));
+        assert_eq!(many.subtract_by_key(&few).count(), Ok(0));
         assert!(runs_spilled() > 10, "{}", runs_spilled());
     });
 }
@@ -71,5 +76,25 @@ fn large_values_come_back_whole() {
             let firsts: Vec<u64> = group.iter().map(|blob| u64::from(blob[0])).collect();
             assert_eq!(firsts, (0..30).filter(|n| n % 2 == key).collect::<Vec<_>>());
         }
+    });
+}
+
+/// Tables that bring nothing together are left aside; the values of a key keep their order.
+#[test]
+fn keys_that_are_rare_pass_by_the_table() {
+    run_within(64 << 20, |context| {
+        let pairs = context.range(0..4000, 2).map(|n| (if n % 7 == 0 { 0 } else { n % 1500 }, n));
+        let lists = pairs.combine_by_key(
+            |n| vec![n],
+            |list, n| [list, vec![n]].concat(),
+            |left, right| [left, right].concat(),
+        );
+        let lists = lists.collect().unwrap();
+        assert!(lists.iter().all(|(_, list)| list.is_sorted()));
+        assert_eq!(lists.iter().map(|(_, list)| list.len()).sum::<usize>(), 4000);
+        assert_eq!(lists.iter().find(|(key, _)| *key == 0).unwrap().1.len(), 572 + 2);
+        // Fewer than one key each: some came together, and not all did.
+        let written = pairs.map_values(|_| 1u64).reduce_by_key(|a, b| a + b);
+        assert_eq!(written.values().sum(), Ok(4000));
     });
 }
