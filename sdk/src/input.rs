@@ -104,7 +104,7 @@ pub(crate) fn split(files: Vec<InputFile>, partitions: u32) -> Vec<Vec<Piece>> {
 
 /// Whether a file has no middle to begin in.
 pub(crate) fn is_compressed(file: &InputFile) -> bool {
-    Compression::of(files::name(file)) != Compression::None
+    files::compression(file) != Compression::None
 }
 
 /// Lines from places spread evenly over the bytes of a partition, and the number of its bytes.
