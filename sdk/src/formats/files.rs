@@ -14,6 +14,7 @@ pub(crate) type Opened = Decoded<InputStream>;
 const VERSION: &str = "#etag=";
 
 /// The path of a listed file as a person knows it, without the version behind it.
+#[inline(never)]
 pub(crate) fn name(file: &InputFile) -> &str {
     // Not by `str::rsplit_once`: it would be a hundredth of a small job's module.
     let mut places = file.path.as_bytes().windows(VERSION.len());
@@ -22,6 +23,7 @@ pub(crate) fn name(file: &InputFile) -> &str {
 }
 
 /// The raw bytes of a file from an offset on.
+#[inline(never)]
 pub(crate) fn open_raw(file: &InputFile, offset: u64) -> InputStream {
     host::open_in_task(&Source::File { file: file.clone(), offset })
 }
