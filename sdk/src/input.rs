@@ -12,7 +12,6 @@
 
 use crate::bytes::find_newline;
 use crate::context::share;
-use crate::formats::codec::Compression;
 use crate::formats::files;
 use crate::host::STREAM_BUFFER_BYTES;
 use crate::lines::LineStream;
@@ -104,7 +103,7 @@ pub(crate) fn split(files: Vec<InputFile>, partitions: u32) -> Vec<Vec<Piece>> {
 
 /// Whether a file has no middle to begin in.
 pub(crate) fn is_compressed(file: &InputFile) -> bool {
-    Compression::of(files::name(file)) != Compression::None
+    files::compression(file) != crate::formats::Compression::None
 }
 
 /// Lines from places spread evenly over the bytes of a partition, and the number of its bytes.
@@ -139,20 +138,25 @@ pub(crate) fn open(
     range: Range<u64>,
     buffer: Vec<u8>,
 ) -> LineReader<files::Opened> {
-    let input = match range.start {
-        0 => files::open(file),
-        start => Compression::None.decode(files::open_raw(file, start - 1)),
-    };
+    // A range of a compressed file begins with it.
+    let offset = range.start.saturating_sub(1);
+    let input = files::open_raw(file, offset);
+    let input = files::compression(file).decode(input);
     let reader = LineReader::new(input, range, buffer);
-    reader.unwrap_or_else(|error| task::fail(format_args!("reading {}: {error}", file.path)))
+    reader.unwrap_or_else(|error| fail_reading(file, offset, &error))
 }
 
 fn advance_or_fail<R: Read>(reader: &mut LineReader<R>, file: &InputFile) -> bool {
-    let advanced = reader.advance();
-    advanced.unwrap_or_else(|error| {
-        let byte = reader.base + reader.end as u64;
-        task::fail(format_args!("reading {} at byte {byte}: {error}", files::name(file)))
-    })
+    match reader.advance() {
+        Ok(there) => there,
+        Err(error) => fail_reading(file, reader.base + reader.end as u64, &error),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn fail_reading(file: &InputFile, byte: u64, error: &io::Error) -> ! {
+    task::fail(format_args!("reading {} at byte {byte}: {error}", files::name(file)))
 }
 
 // === impl Piece ===

@@ -34,6 +34,9 @@
 //!        └─────────┴──── host ── raw                      the imports (`docs/abi.md`)
 //! ```
 //!
+//! Features, none of which is on by default: `compression`, `csv`, `json`, `parquet`
+//! (`docs/formats.md`).
+//!
 //! Records that cross a shuffle or come back to `main` implement [`Record`]; `record!(Type)` does
 //! that for any type with serde. Keys are compared by their encoding. A partition may be larger
 //! than a task's memory: sorts, groups and joins spill.

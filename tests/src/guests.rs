@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 /// What the programs are built for.
 const TARGET: &str = "wasm32-wasip1";
 
+/// Programs that use features of the SDK, which others built with them would get, too.
+const WITH_FEATURES: [&str; 4] = ["-p", "sales", "-p", "tables"];
+
 /// Variables of the build that runs the tests and that have no say in the guests' own.
 const FOREIGN_VARIABLES: [&str; 4] =
     ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS"];
@@ -37,15 +40,6 @@ fn build() -> Result<PathBuf, String> {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples");
     let target = guests.join("target");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"])
-        .arg(guests.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target);
-    for variable in FOREIGN_VARIABLES {
-        command.env_remove(variable);
-    }
     let failed = |why: &str| {
         format!(
             "the guest programs in {} cannot be built for {TARGET} (`cargo xtask test` adds this \
@@ -53,9 +47,21 @@ fn build() -> Result<PathBuf, String> {
             guests.display()
         )
     };
-    let output = command.output().map_err(|error| failed(&error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(&String::from_utf8_lossy(&output.stderr)));
+    for packages in [&[][..], &WITH_FEATURES] {
+        let mut command = Command::new(&cargo);
+        command
+            .args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"])
+            .arg(guests.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .args(packages);
+        for variable in FOREIGN_VARIABLES {
+            command.env_remove(variable);
+        }
+        let output = command.output().map_err(|error| failed(&error.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(&String::from_utf8_lossy(&output.stderr)));
+        }
     }
     Ok(target.join(TARGET).join("release"))
 }

@@ -93,6 +93,11 @@ impl S3Server {
                     _ = &mut stopped => return,
                     accepted = listener.accept() => {
                         let Ok((socket, _)) = accepted else { return };
+                        // Head and body of an answer are two writes: without this, the second
+                        // waits for the first one's acknowledgement.
+                        if socket.set_nodelay(true).is_err() {
+                            continue;
+                        }
                         connections.spawn(attend(socket, service.clone(), left.clone()));
                     }
                 }

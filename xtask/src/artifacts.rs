@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Jobs that use features of the SDK, which others built with them would get, too.
+const WITH_FEATURES: [&str; 4] = ["-p", "sales", "-p", "tables"];
+
 /// The example jobs as modules, by name.
 pub(crate) struct Guests(BTreeMap<String, PathBuf>);
 
@@ -17,13 +20,17 @@ impl Guests {
     pub(crate) fn build() -> Result<Self> {
         ensure_guest_target()?;
         let folder = repository().join("guest-examples");
-        let mut command = cargo();
-        command
-            .args(["build", "--release", "--locked", "--target", GUEST_TARGET])
-            .current_dir(&folder)
-            .arg("--target-dir")
-            .arg(folder.join("target"));
-        let files = built_files(&mut command)?;
+        let mut files = Vec::new();
+        for packages in [&[][..], &WITH_FEATURES] {
+            let mut command = cargo();
+            command
+                .args(["build", "--release", "--locked", "--target", GUEST_TARGET])
+                .current_dir(&folder)
+                .arg("--target-dir")
+                .arg(folder.join("target"))
+                .args(packages);
+            files.extend(built_files(&mut command)?);
+        }
         let modules = files.into_iter().filter(|file| file.extension() == Some("wasm".as_ref()));
         let named = modules.filter_map(|file| {
             let name = file.file_stem()?.to_str()?.to_owned();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod formats;
 mod jobs;
 mod keeping;
 mod losses;

@@ -9,7 +9,7 @@ use std::process::Command;
 /// Objects of the word count.
 const OBJECTS: u64 = 1_000;
 
-fn with_store<'a>(command: &'a mut Command, server: &S3Server) -> &'a mut Command {
+pub(crate) fn with_store<'a>(command: &'a mut Command, server: &S3Server) -> &'a mut Command {
     command
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)

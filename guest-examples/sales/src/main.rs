@@ -2,9 +2,9 @@
 //! something to sum.
 //!
 //! SALES are CSV files (also compressed) or, if their names end so, Parquet files, with columns
-//! `product`, `day` and `units`; a pattern such as `'sales/**/*.csv.gz'` names many, and columns may
-//! be in folders called `day=2024-02-29`. PRODUCTS is a CSV file that fits memory, with `product`,
-//! `category` and `cents`. OUTPUT becomes Parquet files; prints the same as text, sorted.
+//! `product`, `day` and `units`; a pattern such as `'sales/**/*.csv.gz'` names many, and columns
+//! may be in folders called `day=2024-02-29`. PRODUCTS is a CSV file that fits memory, with
+//! `product`, `category` and `cents`. OUTPUT becomes Parquet files; prints the same, sorted.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;

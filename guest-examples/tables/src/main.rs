@@ -2,8 +2,8 @@
 //! `tables FORMAT INPUT count`, `tables FORMAT INPUT FORMAT OUTPUT`.
 //!
 //! A format is `csv`, `json`, `parquet` or `lines`, to write also `csv.gz`, `csv.zst`, `csv.lz4`,
-//! `parquet.gzip`, `parquet.lz4`, `parquet.none`. `count` prints how many rows there are and the sum
-//! of `a_i32`; of `lines`, how many and how many bytes.
+//! `parquet.gzip`, `parquet.lz4`, `parquet.none`. `count` prints how many rows there are and the
+//! sum of `a_i32`; of `lines`, how many and how many bytes.
 #![forbid(unsafe_code)]
 
 use offshoot::prelude::*;

@@ -151,7 +151,13 @@ impl SlotTask {
             return invalid("no such input");
         };
         match input.pull().await {
-            Ok(bytes) => Reply::Input(bytes),
+            Ok(bytes) => {
+                // The slot does not close what has ended: a task may read any number of files.
+                if bytes.is_empty() {
+                    self.inputs.remove(&stream);
+                }
+                Reply::Input(bytes)
+            }
             Err(error) => Reply::Failed(TaskFailure::Input { message: error.to_string() }),
         }
     }

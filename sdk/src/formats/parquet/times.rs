@@ -8,8 +8,8 @@ const SECOND: i128 = 1_000_000_000;
 
 /// `2024-02-29` of days since 1970, in the proleptic Gregorian calendar.
 pub(crate) fn date_text(days: i64) -> String {
-    // Howard Hinnant's `civil_from_days`.
-    let shifted = i128::from(days) + 719_468;
+    // Howard Hinnant's `civil_from_days`. No column has days that do not fit 48 bits.
+    let shifted = days.clamp(-(1 << 48), 1 << 48) + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era =
@@ -18,9 +18,24 @@ pub(crate) fn date_text(days: i64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
     let sign = if year < 0 { "-" } else { "" };
-    format!("{sign}{:04}-{month:02}-{day:02}", year.abs())
+    let mut text = String::with_capacity(sign.len() + 10);
+    text.push_str(sign);
+    digits(&mut text, year.unsigned_abs(), 4);
+    text.push('-');
+    digits(&mut text, month.unsigned_abs(), 2);
+    text.push('-');
+    digits(&mut text, day.unsigned_abs(), 2);
+    text
+}
+
+/// At least so many digits of a number: what `format!` does, in fewer steps.
+fn digits(text: &mut String, number: u64, least: u32) {
+    let more = (least..20).take_while(|digits| number >= 10u64.pow(*digits)).count() as u32;
+    for place in (0..least + more).rev() {
+        text.push(char::from(b'0' + (number / 10u64.pow(place) % 10) as u8));
+    }
 }
 
 /// Days since 1970 of `2024-02-29`.
@@ -47,8 +62,13 @@ pub(crate) fn parse_date(text: &str) -> Option<i64> {
 /// `12:34:56.789` of nanoseconds since midnight; no more digits than there are.
 pub(crate) fn time_text(nanos: i128) -> String {
     let (seconds, fraction) = (nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND));
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = format!("{hours:02}:{minutes:02}:{seconds:02}");
+    let seconds = seconds as u64;
+    let mut text = String::with_capacity(18);
+    digits(&mut text, seconds / 3600, 2);
+    text.push(':');
+    digits(&mut text, seconds / 60 % 60, 2);
+    text.push(':');
+    digits(&mut text, seconds % 60, 2);
     if fraction > 0 {
         text.push_str(format!(".{fraction:09}").trim_end_matches('0'));
     }
