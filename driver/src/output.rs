@@ -230,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_named_within_the_output() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        for prefix in ["../part-", "a/b", ".part-"] {
+            let error = Output::begin(path.clone(), "k".to_owned(), prefix).unwrap_err();
+            assert!(error.to_string().contains("cannot be named by"), "{error}");
+            assert!(!path.exists());
+        }
+        let output = Output::begin(path.clone(), "k".to_owned(), "part-*.csv.gz").unwrap();
+        assert_eq!(output.part(Partition(3)), path.join("part-00003.csv.gz"));
+    }
+
+    #[test]
     fn a_commit_leaves_parts_and_nothing_staged() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("out");

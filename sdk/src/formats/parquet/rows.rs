@@ -108,6 +108,12 @@ impl OpenFile {
         }
         let metadata = chunk::metadata(&file);
         let metadata = metadata.unwrap_or_else(|error| files::fail(&file, error));
+        let rows: i64 = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
+        if rows != metadata.file_metadata().num_rows() {
+            let said = metadata.file_metadata().num_rows();
+            let what = format_args!("its footer says {said} rows, and {rows} in row groups");
+            files::fail(&file, what);
+        }
         let wanted = wanted::<T>(&file, &metadata, &hive, read);
         Some(Self {
             groups: 0..metadata.num_row_groups(),
@@ -240,6 +246,11 @@ impl OpenFile {
         rows: usize,
     ) -> Result<Column, String> {
         let column = metadata.column(wanted.index);
+        // Without lists a row has one value, or none, which is counted too.
+        if column.num_values() != metadata.num_rows() {
+            let (values, rows) = (column.num_values(), metadata.num_rows());
+            return Err(format!("its footer says {values} values, and {rows} rows"));
+        }
         let begin = start(column).ok_or("its footer has an offset below zero")?;
         let length = u64::try_from(column.compressed_size());
         let length = length.map_err(|_| "its footer has a size below zero")?;
