@@ -74,3 +74,22 @@ fn a_file_of_twenty_times_a_tasks_memory() {
     assert!(saved("sorted") == expected, "not sorted, or other lines");
     cluster.wait_until_idle();
 }
+
+#[test]
+fn every_operation_is_the_same_on_any_cluster_with_any_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = |memory: &str| -> Vec<OsString> {
+        let settings = ["--conf", "shuffle-partitions=5", "--conf", memory];
+        let mut all: Vec<OsString> = settings.map(Into::into).into();
+        all.extend([guest("every_operation").into(), "20000".into()]);
+        all
+    };
+    let (usual, little) = (arguments("task-memory=512MiB"), arguments(TASK_MEMORY));
+    let expected = submit(directory.path(), &usual).ok();
+    assert!(expected.lines().count() > 50, "{expected}");
+    assert_eq!(submit(directory.path(), &little).ok(), expected, "spilling");
+    for (workers, cores, arguments) in [(1, 1, &usual), (2, 1, &little)] {
+        let found = Cluster::start(workers, cores).submit(arguments).ok();
+        assert_eq!(found, expected, "{workers} workers with {cores} cores");
+    }
+}
