@@ -68,8 +68,8 @@ pub const KEYS: [&str; 6] = [
     "app-disk-max",
 ];
 
-/// The range of `task-disk-max` and `app-disk-max`. Less than the least would not hold what one call of a guest may
-/// hand over.
+/// The range of `task-disk-max` and `app-disk-max`. Less would not hold what one call of a guest
+/// may hand over.
 pub const TASK_DISK_BYTES: core::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
 
 // === impl Settings ===

@@ -88,7 +88,7 @@ fn every_operation_is_the_same_on_any_cluster_with_any_memory() {
     let expected = submit(directory.path(), &usual).ok();
     assert!(expected.lines().count() > 50, "{expected}");
     assert_eq!(submit(directory.path(), &little).ok(), expected, "spilling");
-    for (workers, cores, arguments) in [(1, 1, &usual), (2, 1, &little)] {
+    for (workers, cores, arguments) in [(1, 1, &usual), (2, 2, &little), (3, 1, &usual)] {
         let found = Cluster::start(workers, cores).submit(arguments).ok();
         assert_eq!(found, expected, "{workers} workers with {cores} cores");
     }

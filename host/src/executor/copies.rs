@@ -56,7 +56,7 @@ impl Copier {
         let CopyBlocks { writer, level, from, blocks } = order;
         let SlotContext { fetcher, kept, .. } = &*self.context;
         let request = FetchBlocks { app: self.app, writer, reducer: 0, maps: blocks.clone() };
-        let mut stream = fetcher.request(&from, &request).await;
+        let mut stream = fetcher.open(&from, &request).await;
         let mut copied_count = 0;
         let total = blocks.len();
         for (map, attempt) in blocks {
@@ -65,7 +65,7 @@ impl Copier {
             }
             let id = BlockId { writer, map, attempt };
             let copied = match &mut stream {
-                Ok(stream) => self.copy(id, level, stream).await,
+                Ok(held) => self.copy(id, level, &mut held.stream).await,
                 Err(reason) => Err(io::Error::other(reason.clone())),
             };
             let state = copied.unwrap_or_else(|error| {

@@ -10,15 +10,21 @@
 //! memory that it is going to read: what makes room meanwhile stays until it is read.
 //!
 //! Each source sends its maps in order; the reader asks a stream only when its map is due, so a
-//! slow slot stops only the streams that it has open. Streams of one reader are opened in order
-//! of address, so that readers that wait for each other's places never wait in a circle.
+//! slow slot stops only the streams that it has open. Where there is no room for another stream,
+//! the blocks are fetched into a file first: nobody waits for a reader.
+
+mod lines;
+mod spool;
+
+pub(super) use lines::Fetcher;
+
+use lines::HeldStream;
+use spool::Spool;
 
 use super::files::AppFiles;
 use super::kept::{InMemory, Kept};
 use crate::memory::BlockId;
-use offshoot_net::{Connection, Endpoint, Expected, FrameStream, Role, RoleKind};
 use offshoot_proto::block::{BlockFrame, Extent, FetchBlocks};
-use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AttemptId, ExecutorId, Partition, WorkerId};
 use offshoot_proto::limits::{LINK_CHUNK_BYTES, LINK_DESCRIPTORS_MAX};
 use offshoot_proto::link::{BlockFile, Reply};
@@ -31,13 +37,6 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tokio::sync::Mutex;
-
-/// Data connections to workers, shared by all slots.
-pub(super) struct Fetcher {
-    endpoint: Arc<Endpoint>,
-    connections: Mutex<BTreeMap<SocketAddr, Arc<Connection>>>,
-}
 
 /// Where a stream is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +56,23 @@ pub(super) struct ShuffleStream {
     end_map: usize,
     /// By map partition, what this executor has in memory.
     in_memory: BTreeMap<usize, Arc<InMemory>>,
-    remote: Option<BTreeMap<u32, FrameStream>>,
+    remote: Option<Remote>,
+}
+
+/// What comes from elsewhere.
+struct Remote {
+    /// By place, streams that are read as the task goes.
+    streams: BTreeMap<u32, HeldStream>,
+    /// What was fetched before.
+    spool: Option<Spool>,
+}
+
+/// Why blocks cannot be read.
+enum FetchError {
+    /// This map's block cannot be had.
+    Fetch(usize, String),
+    /// They cannot be taken in here.
+    Host(String),
 }
 
 // === impl Here ===
@@ -70,43 +85,11 @@ impl Here {
     }
 }
 
-// === impl Fetcher ===
+// === impl FetchError ===
 
-impl Fetcher {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, connections: Mutex::new(BTreeMap::new()) }
-    }
-
-    /// Asks whoever serves blocks for some, on a connection that is dialled once.
-    pub(super) async fn request(
-        &self,
-        place: &ShufflePlace,
-        request: &FetchBlocks,
-    ) -> Result<FrameStream, String> {
-        let mut stream = self.open(place).await?;
-        let sent = stream.sender.send(request).await;
-        sent.map(|()| stream).map_err(|error| error.to_string())
-    }
-
-    async fn open(&self, place: &ShufflePlace) -> Result<FrameStream, String> {
-        let address = place.address;
-        let connection = {
-            let mut connections = self.connections.lock().await;
-            match connections.get(&address) {
-                Some(connection) if connection.close_reason().is_none() => connection.clone(),
-                _ => {
-                    let expected: Expected = match place.executor {
-                        Some(executor) => Role::Executor(executor).into(),
-                        None => RoleKind::Worker.into(),
-                    };
-                    let dialled = self.endpoint.connect(address, expected, Purpose::Data).await;
-                    let connection = Arc::new(dialled.map_err(|error| error.to_string())?);
-                    connections.insert(address, connection.clone());
-                    connection
-                }
-            }
-        };
-        connection.open().await.map_err(|error| error.to_string())
+impl FetchError {
+    fn of(map: usize) -> impl Fn(String) -> Self {
+        move |reason| Self::Fetch(map, reason)
     }
 }
 
@@ -161,7 +144,13 @@ impl ShuffleStream {
     }
 
     fn is_here(&self, map: usize) -> bool {
-        self.in_memory.contains_key(&map) || self.here.has(self.place(map).1)
+        let here = self.in_memory.contains_key(&map) || self.here.has(self.place(map).1);
+        here || self.spooled(map).is_some()
+    }
+
+    fn spooled(&self, map: usize) -> Option<(&Spool, Extent)> {
+        let spool = self.remote.as_ref()?.spool.as_ref()?;
+        Some((spool, spool.find(map)?))
     }
 
     /// What comes next.
@@ -170,8 +159,14 @@ impl ShuffleStream {
         fetcher: &Fetcher,
         files: &AppFiles,
     ) -> (Reply, Vec<OwnedFd>) {
-        if let Err((map, reason)) = self.open_remote(fetcher).await {
-            return (Reply::Failed(self.failure(map, reason)), vec![]);
+        match self.open_remote(fetcher, files).await {
+            Ok(()) => {}
+            Err(FetchError::Fetch(map, reason)) => {
+                return (Reply::Failed(self.failure(map, reason)), vec![]);
+            }
+            Err(FetchError::Host(message)) => {
+                return (Reply::Failed(TaskFailure::Host { message }), vec![]);
+            }
         }
         while self.next_map < self.end_map {
             let pulled = if self.is_here(self.next_map) {
@@ -222,6 +217,10 @@ impl ShuffleStream {
         map: usize,
         files: &AppFiles,
     ) -> Result<Option<(Vec<Extent>, File)>, String> {
+        if let Some((spool, extent)) = self.spooled(map) {
+            let file = spool.file().map_err(|error| error.to_string())?;
+            return Ok((extent.length > 0).then(|| (vec![extent], file)));
+        }
         let input = self.input();
         let attempt = input.maps[map].1;
         let id = BlockId { writer: input.writer, map: Partition(map as u32), attempt };
@@ -243,8 +242,8 @@ impl ShuffleStream {
         Ok(Some((extents.clone(), file)))
     }
 
-    /// Opens a stream to everybody else who holds maps of this shuffle.
-    async fn open_remote(&mut self, fetcher: &Fetcher) -> Result<(), (usize, String)> {
+    /// Opens a stream to everybody else who holds maps of this shuffle, or fetches them.
+    async fn open_remote(&mut self, fetcher: &Fetcher, files: &AppFiles) -> Result<(), FetchError> {
         if self.remote.is_some() {
             return Ok(());
         }
@@ -257,15 +256,26 @@ impl ShuffleStream {
                 entry.1.push((Partition(map as u32), input.maps[map].1));
             }
         }
-        let mut streams = BTreeMap::new();
-        for (place, maps) in wanted.into_values() {
-            let first = maps.first().map_or(0, |(map, _)| map.0 as usize);
+        let mut remote = Remote { streams: BTreeMap::new(), spool: None };
+        for (index, maps) in wanted.into_values() {
+            let failed = FetchError::of(maps.first().map_or(0, |(map, _)| map.0 as usize));
+            let place = &input.places[index as usize];
             let app = self.here.executor.app;
             let request = FetchBlocks { app, writer: input.writer, reducer: self.reducer, maps };
-            let asked = fetcher.request(&input.places[place as usize], &request).await;
-            streams.insert(place, asked.map_err(|reason| (first, reason))?);
+            if let Some(stream) = fetcher.try_open(place, &request).await.map_err(&failed)? {
+                remote.streams.insert(index, stream);
+                continue;
+            }
+            let stream = fetcher.open(place, &request).await.map_err(&failed)?;
+            let spool = match &mut remote.spool {
+                Some(spool) => spool,
+                none => none.insert(Spool::new(files).map_err(|error| {
+                    FetchError::Host(format!("opening a file for fetched blocks: {error}"))
+                })?),
+            };
+            spool.fetch(stream, &request.maps).await?;
         }
-        self.remote = Some(streams);
+        self.remote = Some(remote);
         Ok(())
     }
 
@@ -273,11 +283,11 @@ impl ShuffleStream {
     async fn pull_blocks(&mut self) -> Result<Vec<u8>, String> {
         let place = self.place(self.next_map).0;
         let due = Partition(self.next_map as u32);
-        let streams = self.remote.as_mut().ok_or("streams are not open")?;
-        let stream = streams.get_mut(&place).ok_or("no stream to this worker")?;
+        let remote = self.remote.as_mut().ok_or("streams are not open")?;
+        let held = remote.streams.get_mut(&place).ok_or("no stream to this worker")?;
         let mut bytes = Vec::new();
         while bytes.len() < LINK_CHUNK_BYTES {
-            let frame = stream.receiver.recv::<BlockFrame>().await;
+            let frame = held.stream.receiver.recv::<BlockFrame>().await;
             match frame.map_err(|error| error.to_string())? {
                 Some(BlockFrame::Chunks(chunks)) => {
                     check_chunks(&chunks)?;

@@ -1,7 +1,7 @@
 //! Datasets that are computed once and kept, and datasets without a past.
 //!
 //! ```text
-//!   persist            lineage ──► writer ══ memory or files ══► kept: partition p reads what p wrote
+//!   persist            lineage ──► writer ══ memory or files ══► kept: p reads what p wrote
 //!   checkpoint         lineage ──► object file ──► a dataset that reads it, and knows no lineage
 //!   local_checkpoint   lineage ──► memory of main ──► a dataset of it, and knows no lineage
 //! ```
@@ -25,9 +25,9 @@ use std::rc::Rc;
 
 /// Where a dataset is kept, and how many times. Spark: `StorageLevel`.
 ///
-/// A partition that does not fit into memory goes to a file, at every level: to compute it again for
-/// each reader, as Spark's `MEMORY_ONLY` does, is never faster. The levels differ in what happens
-/// when other datasets need the memory.
+/// A partition that does not fit into memory goes to a file, at every level: to compute it again
+/// for each reader, as Spark's `MEMORY_ONLY` does, is never faster. The levels differ in what
+/// happens when other datasets need the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageLevel {
     place: abi::StorageLevel,
@@ -99,8 +99,8 @@ impl<T: Record> Dataset<T> {
     }
 
     /// Gives up what is kept: the dataset from which [`persist`](Self::persist) made this one,
-    /// whose jobs compute it each time. Memory and files are free at once, unless another handle of this
-    /// dataset or one that was made of it is alive: then with that. Nothing else than dropping
+    /// whose jobs compute it each time. Memory and files are free at once, unless another handle of
+    /// this dataset or one that was made of it is alive: then with that. Nothing else than dropping
     /// the handle happens to a dataset that is not kept. Spark: `unpersist`.
     pub fn unpersist(self) -> Self {
         self.inner.before.as_ref().map(|(before, _)| before.clone()).unwrap_or(self)
@@ -149,8 +149,8 @@ impl<T: Record> Dataset<T> {
 // === impl StorageLevel ===
 
 impl StorageLevel {
-    /// In the memory of the executors that computed it, as far as it fits. What has to make room for
-    /// another dataset or for tasks is dropped, and computed again when it is needed. Spark:
+    /// In the memory of the executors that computed it, as far as it fits. What has to make room
+    /// for another dataset or for tasks is dropped, and computed again when it is needed. Spark:
     /// `MEMORY_ONLY_SER`.
     pub const MEMORY: Self = Self::at(abi::StorageLevel::Memory);
 

@@ -37,7 +37,11 @@ proptest! {
 
     #[test]
     fn sorts_with_a_hot_key(
-        pairs in words(), parts in 1u32..5, reducers in 1u32..8, hot in 0u32..200, place in 0usize..60,
+        pairs in words(),
+        parts in 1u32..5,
+        reducers in 1u32..8,
+        hot in 0u32..200,
+        place in 0usize..60,
     ) {
         let mut pairs = pairs;
         let place = place.min(pairs.len());
