@@ -17,6 +17,7 @@ pub mod dispatch;
 mod driver_link;
 mod fetch;
 mod files;
+mod granted;
 mod kept;
 mod receive;
 mod slot_task;

@@ -108,17 +108,18 @@ impl Memory {
     }
 
     /// Bytes that nobody has.
-    pub fn free(&self) -> u64 {
+    fn free(&self) -> u64 {
         self.total.saturating_sub(self.snapshots + self.leased + self.kept)
     }
 
     /// Bytes of all blocks.
-    pub fn kept(&self) -> u64 {
+    #[cfg(test)]
+    fn kept(&self) -> u64 {
         self.kept
     }
 
     /// The most that blocks have for themselves.
-    pub fn immune(&self) -> u64 {
+    fn immune(&self) -> u64 {
         self.total.saturating_sub(self.snapshots) / IMMUNE_PART
     }
 
@@ -163,6 +164,11 @@ impl Memory {
             self.uses.insert(block.used, id);
             self.next_use += 1;
         }
+    }
+
+    /// Whether there is room for a block that was kept.
+    pub fn contains(&self, id: BlockId) -> bool {
+        self.blocks.contains_key(&id)
     }
 
     /// A block is not there any more.

@@ -49,7 +49,8 @@ pub enum ToExecutor {
     DropResults(Vec<AttemptId>),
     /// The output of this shuffle is not needed any more.
     DropShuffle(NodeId),
-    /// Keep copies of these blocks; each is answered by a [`KeptBlock`].
+    /// Keep copies of these blocks; each is answered by a [`KeptBlock`], unless the dataset is
+    /// dropped meanwhile.
     Copy(CopyBlocks),
     /// The application has ended.
     Stop,

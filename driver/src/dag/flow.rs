@@ -269,6 +269,7 @@ impl Dag {
 
     /// Forgets what an idle shuffle computed, and in which snapshot.
     pub(super) fn forget_output(&mut self, node: NodeId, actions: &mut Vec<Action>) {
+        self.forget_copies(node);
         let Some(stage) = self.stages.get_mut(&StageKey::Shuffle(node)) else {
             return;
         };

@@ -211,6 +211,7 @@ impl Dag {
                 continue;
             };
             debug_assert!(stage.readers.is_empty() && stage.jobs.is_empty());
+            self.forget_copies(*node);
             actions.push(Action::DropShuffle(*node));
             if let Some(snapshot) = stage.snapshot {
                 self.snapshots.release(snapshot, actions);

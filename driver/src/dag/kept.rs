@@ -16,7 +16,11 @@ use super::{Action, Dag};
 use offshoot_proto::abi::{NodeKind, StorageLevel};
 use offshoot_proto::executor::{BlockState, CopyBlocks, KeptBlock};
 use offshoot_proto::id::{AttemptId, ExecutorId, NodeId, Partition};
+use offshoot_proto::stage::StageKind;
 use std::collections::BTreeMap;
+
+/// Blocks that are named in one order: a frame has room for many more.
+const COPIES_MAX: usize = 4096;
 
 /// Copies that are being made: of which blocks, and by whom.
 pub(super) type Copies = BTreeMap<(NodeId, Partition), ExecutorId>;
@@ -75,7 +79,9 @@ impl Dag {
             if self.copies.get(&(writer, map)) == Some(&executor) {
                 self.copies.remove(&(writer, map));
             }
-            let Some(stage) = self.stages.get_mut(&StageKey::Shuffle(writer)) else {
+            let stage = self.stages.get_mut(&StageKey::Shuffle(writer));
+            let Some(stage) = stage.filter(|stage| matches!(stage.kind, StageKind::Kept { .. }))
+            else {
                 continue;
             };
             let outputs = &mut stage.outputs;
@@ -144,10 +150,17 @@ impl Dag {
         }
         for ((place, executor), blocks) in wanted {
             self.copies.extend(blocks.iter().map(|(map, _)| ((writer, *map), executor)));
-            let from = self.places.place(place).clone();
-            let copy = CopyBlocks { writer, level, from, blocks };
-            actions.push(Action::Copy { executor, copy });
+            for blocks in blocks.chunks(COPIES_MAX).map(<[_]>::to_vec) {
+                let from = self.places.place(place).clone();
+                let copy = CopyBlocks { writer, level, from, blocks };
+                actions.push(Action::Copy { executor, copy });
+            }
         }
+    }
+
+    /// Nobody waits for copies of this dataset any more.
+    pub(super) fn forget_copies(&mut self, node: NodeId) {
+        self.copies.retain(|(writer, _), _| *writer != node);
     }
 
     /// Who is to have the second copy of a block: an executor on another machine. Blocks in memory

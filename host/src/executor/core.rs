@@ -66,8 +66,7 @@ impl Core {
         let start = Arc::new(start);
         let held = HeldResults::default();
         let (events, from_slots) = mpsc::unbounded_channel();
-        let kept = Kept::new(start.launch.memory_bytes, files.clone(), events.clone());
-        let kept = Arc::new(kept);
+        let kept = Kept::start(start.launch.memory_bytes, files.clone(), events.clone());
         let service = Arc::new(ShuffleService::new(kept.clone()));
         let context = Arc::new(SlotContext {
             kept: kept.clone(),

@@ -70,14 +70,14 @@ impl AppDisk {
 
     /// For an attempt that is going to write at least so many bytes: how many KiB it may.
     pub(super) fn grant(&mut self, least: u64) -> Result<u32, OverBudget> {
-        let least = least.div_ceil(KIB);
+        // More than that is a lie, and more than any limit.
+        let least = least.div_ceil(KIB).min(u64::from(u32::MAX));
         let kibibytes = match self.check(GRANT_KIB.max(least) * KIB) {
             Ok(()) => GRANT_KIB.max(least),
             Err(_) => self.check(least * KIB).map(|()| least)?,
         };
         self.granted += kibibytes * KIB;
-        // What a slot asks for is less than a guest's memory, or a lie.
-        Ok(u32::try_from(kibibytes).unwrap_or(u32::MAX))
+        Ok(kibibytes as u32)
     }
 
     /// What was granted is not there any more, or is committed.
@@ -121,6 +121,10 @@ mod tests {
         assert_eq!(disk.grant(70 * KIB), Ok(70));
         disk.drop_shuffle(one);
         assert_eq!((disk.used(), disk.most()), (70 * KIB, limit));
+        assert!(
+            AppDisk::new(1 << 40, [].into()).grant(u64::MAX).is_err(),
+            "a slot may say anything"
+        );
         let mut disk = AppDisk::new(1 << 40, [].into());
         assert_eq!([disk.grant(1), disk.grant(1 << 30)], [Ok(GRANT_KIB as u32), Ok(1 << 20)]);
     }

@@ -189,7 +189,13 @@ impl Dispatch {
 
     fn on_drop_stage(&mut self, id: StageRunId, actions: &mut Vec<Action>) {
         self.stages.remove(&id);
+        // Whoever sent them still counts on an answer to each.
+        let queued = self.queue.iter().filter(|task| task.stage == id).map(|task| task.attempt);
+        let dropped = failed(queued, &TaskFailure::Killed);
         self.queue.retain(|task| task.stage != id);
+        if !dropped.is_empty() {
+            actions.push(Action::Report(dropped));
+        }
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if slot.stages.remove(&id) {
                 actions.push(Action::DropStage { slot: index, stage: id });
@@ -287,13 +293,15 @@ impl Dispatch {
             } else if index == 0 && lost.killed.is_empty() {
                 // Tasks run in order: the first one without a report was running.
                 TaskFailure::SlotCrashed { message: how.to_owned() }
-            } else {
+            } else if self.stages.contains_key(&task.stage) {
                 back.push(task);
                 continue;
+            } else {
+                TaskFailure::Killed
             };
             reports.extend(failed(std::iter::once(task.attempt), &failure));
         }
-        for task in back.into_iter().rev().filter(|task| self.stages.contains_key(&task.stage)) {
+        for task in back.into_iter().rev() {
             self.queue.push_front(task);
         }
         if !reports.is_empty() {

@@ -16,9 +16,8 @@
 mod lines;
 mod spool;
 
-pub(super) use lines::Fetcher;
+pub(super) use lines::{Fetcher, HeldStream};
 
-use lines::HeldStream;
 use spool::Spool;
 
 use super::files::AppFiles;
@@ -33,7 +32,6 @@ use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageRun};
 use offshoot_sandbox::shuffle::chunk;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -159,6 +157,9 @@ impl ShuffleStream {
         fetcher: &Fetcher,
         files: &AppFiles,
     ) -> (Reply, Vec<OwnedFd>) {
+        if self.next_map == self.end_map {
+            return (Reply::BlocksEnd, vec![]);
+        }
         match self.open_remote(fetcher, files).await {
             Ok(()) => {}
             Err(FetchError::Fetch(map, reason)) => {
@@ -183,6 +184,9 @@ impl ShuffleStream {
                 }
             }
         }
+        // Streams and files are for others now.
+        self.remote = None;
+        self.in_memory.clear();
         (Reply::BlocksEnd, vec![])
     }
 
@@ -247,17 +251,16 @@ impl ShuffleStream {
         if self.remote.is_some() {
             return Ok(());
         }
-        let mut wanted: BTreeMap<SocketAddr, (u32, Vec<(Partition, AttemptId)>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<u32, Vec<(Partition, AttemptId)>> = BTreeMap::new();
         let input = self.input();
         for map in self.next_map..self.end_map {
             if !self.is_here(map) {
-                let (place, ShufflePlace { address, .. }) = self.place(map);
-                let entry = wanted.entry(*address).or_insert_with(|| (place, Vec::new()));
-                entry.1.push((Partition(map as u32), input.maps[map].1));
+                let block = (Partition(map as u32), input.maps[map].1);
+                wanted.entry(self.place(map).0).or_default().push(block);
             }
         }
         let mut remote = Remote { streams: BTreeMap::new(), spool: None };
-        for (index, maps) in wanted.into_values() {
+        for (index, maps) in wanted {
             let failed = FetchError::of(maps.first().map_or(0, |(map, _)| map.0 as usize));
             let place = &input.places[index as usize];
             let app = self.here.executor.app;
@@ -287,19 +290,17 @@ impl ShuffleStream {
         let held = remote.streams.get_mut(&place).ok_or("no stream to this worker")?;
         let mut bytes = Vec::new();
         while bytes.len() < LINK_CHUNK_BYTES {
-            let frame = held.stream.receiver.recv::<BlockFrame>().await;
-            match frame.map_err(|error| error.to_string())? {
-                Some(BlockFrame::Chunks(chunks)) => {
+            match held.next().await? {
+                BlockFrame::Chunks(chunks) => {
                     check_chunks(&chunks)?;
                     bytes.extend_from_slice(&chunks);
                 }
-                Some(BlockFrame::End { map }) if map == due => {
+                BlockFrame::End { map } if map == due => {
                     self.next_map += 1;
                     break;
                 }
-                Some(BlockFrame::Failed { map, reason }) if map == due => return Err(reason),
-                Some(_) => return Err("the worker sent another map than was due".to_owned()),
-                None => return Err("the worker ended the stream early".to_owned()),
+                BlockFrame::Failed { map, reason } if map == due => return Err(reason),
+                _ => return Err("the worker sent another map than was due".to_owned()),
             }
         }
         Ok(bytes)

@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug)]
 pub(super) struct AppFiles {
     directory: PathBuf,
+    /// How files that are being written end: executors of one application share a directory.
+    staged: String,
     grants: Grants,
     disk: Arc<Mutex<AppDisk>>,
 }
@@ -41,7 +43,8 @@ impl AppFiles {
         let app = &start.launch.app;
         let disk = AppDisk::new(app.settings.app_disk_bytes_max, committed(&directory));
         let disk = Arc::new(Mutex::new(disk));
-        Ok(Self { directory, grants: app.grants.clone(), disk })
+        let staged = format!("{}.new", start.launch.executor.number);
+        Ok(Self { directory, staged, grants: app.grants.clone(), disk })
     }
 
     /// Files of one map attempt, without their ending.
@@ -60,6 +63,39 @@ impl AppFiles {
         self.map_path(id.writer, id.map, id.attempt).with_added_extension("data")
     }
 
+    fn staged_path(&self, writer: NodeId, map: Partition, attempt: AttemptId) -> PathBuf {
+        self.map_path(writer, map, attempt).with_added_extension(&self.staged)
+    }
+
+    /// What an attempt has written that is not committed; none if it wrote nothing.
+    pub(super) fn open_staged(
+        &self,
+        id: BlockId,
+        index: &ShuffleIndex,
+    ) -> io::Result<Option<File>> {
+        if index.data_bytes == 0 {
+            return Ok(None);
+        }
+        let file = File::open(self.staged_path(id.writer, id.map, id.attempt))?;
+        check_index(index, file.metadata()?.len())?;
+        Ok(Some(file))
+    }
+
+    /// Removes it.
+    pub(super) fn discard_staged(&self, id: BlockId) {
+        // It may never have been there.
+        let _ = fs::remove_file(self.staged_path(id.writer, id.map, id.attempt));
+    }
+
+    /// Removes a block of a dataset that was dropped while it was written.
+    pub(super) fn remove_block(&self, id: BlockId) {
+        let path = self.map_path(id.writer, id.map, id.attempt);
+        for extension in ["index", "data"] {
+            // It may be in memory.
+            let _ = fs::remove_file(path.with_added_extension(extension));
+        }
+    }
+
     /// A file for the shuffle data of an attempt that has not ended.
     pub(super) fn shuffle_sink(
         &self,
@@ -67,7 +103,7 @@ impl AppFiles {
         map: Partition,
         attempt: AttemptId,
     ) -> io::Result<OwnedFd> {
-        let path = self.map_path(writer, map, attempt).with_added_extension("data.new");
+        let path = self.staged_path(writer, map, attempt);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -83,7 +119,7 @@ impl AppFiles {
         output: &ShuffleIndex,
     ) -> io::Result<()> {
         let path = self.map_path(writer, map, attempt);
-        let staged = path.with_added_extension("data.new");
+        let staged = self.staged_path(writer, map, attempt);
         if output.data_bytes == 0 && !staged.exists() {
             // A task that wrote nothing opened nothing.
             self.shuffle_sink(writer, map, attempt)?;
@@ -91,7 +127,7 @@ impl AppFiles {
         check_index(output, fs::metadata(&staged)?.len())?;
         self.disk().commit(writer, output.data_bytes).map_err(io::Error::other)?;
         fs::rename(&staged, path.with_added_extension("data"))?;
-        let index_new = path.with_added_extension("index.new");
+        let index_new = path.with_added_extension(format!("index.{}", self.staged));
         index::write_index(&index_new, output).map_err(io::Error::other)?;
         fs::rename(index_new, path.with_added_extension("index"))
     }
@@ -107,7 +143,7 @@ impl AppFiles {
         let path = match kind {
             StageKind::Result => return,
             StageKind::ShuffleWrite { .. } | StageKind::Kept { .. } => {
-                self.map_path(node, map, attempt).with_added_extension("data.new")
+                self.staged_path(node, map, attempt)
             }
             StageKind::Output { staging, .. } if is_remote(staging) => return,
             StageKind::Output { staging, prefix } => {

@@ -2,23 +2,24 @@
 //!
 //! ```text
 //!            commit                     make room
-//!   sink ──► in memory ──────────────► MEMORY: gone             ──► Kept(Gone)
-//!      │         │                     MEMORY_AND_DISK: a file  ──► Kept(OnDisk)
-//!      │         └─► tasks of this executor, by descriptor; other executors, over QUIC
-//!      └───────► a file of the worker, when there is no room
+//!   file ──► memory ─────────────────► MEMORY: gone             ──► Kept(Gone)
+//!     │        │                       MEMORY_AND_DISK: a file  ──► Kept(OnDisk)
+//!     │        └─► tasks of this executor, by descriptor; other executors, over QUIC
+//!     └──────► stays a file of the worker, when there is no room
 //! ```
 //!
-//! A block is a memory file with chunks as in a shuffle file, not compressed. [`Memory`] decides
-//! which stay; this moves the bytes.
+//! A task writes a block to a file, as it does with shuffle output; memory is taken when its length
+//! is known and [`Memory`] has said yes. In memory it has chunks as in a shuffle file, which were
+//! not compressed.
 
-use super::files::{AppFiles, check_index};
+use super::files::AppFiles;
 use super::slot_task::SlotEvent;
 use crate::memory::{BlockId, Lease, Memory};
 use crate::shuffle_service::{BlockError, BlockKey, BlockSource};
 use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::executor::{BlockState, KeptBlock};
-use offshoot_proto::id::NodeId;
+use offshoot_proto::id::{NodeId, Partition};
 use offshoot_sandbox::memory::memory_file;
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +31,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
-/// How much of a block is copied to a file before others have their turn.
-const PIECE_BYTES: u64 = 4 << 20;
+/// How much of a block is copied before others have their turn.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// The kept blocks of an executor.
 #[derive(Debug)]
@@ -39,26 +40,30 @@ pub(super) struct Kept {
     files: AppFiles,
     state: Mutex<State>,
     events: mpsc::UnboundedSender<(usize, SlotEvent)>,
+    /// Blocks on their way to files: as many as there were in memory, at most.
+    leaving: mpsc::UnboundedSender<(BlockId, Arc<InMemory>, Ticket)>,
 }
 
 #[derive(Debug)]
 struct State {
     memory: Memory,
     blocks: BTreeMap<BlockId, Arc<InMemory>>,
-    /// The largest block of each dataset so far: what its next one may need.
-    largest: BTreeMap<NodeId, u64>,
+    /// Those that are being written to files, and are read from memory until then.
+    leaving: BTreeMap<BlockId, Arc<InMemory>>,
+    /// Partitions that made room and were dropped: they go to files the next time, or a dataset that
+    /// is larger than the memory would never be complete.
+    driven_out: BTreeSet<(NodeId, Partition)>,
     /// Slots whose tasks wait for memory.
     waiting: BTreeMap<usize, oneshot::Sender<Lease>>,
-    /// Datasets of which blocks are on the way to here or to files.
-    work: BTreeMap<NodeId, Work>,
+    work: u32,
+    /// How often a dataset was dropped, and when each was last, while there is work.
+    drops: u64,
+    dropped: BTreeMap<NodeId, u64>,
 }
 
-/// How much of it, and whether the dataset was dropped meanwhile.
-#[derive(Clone, Copy, Debug, Default)]
-struct Work {
-    left: u32,
-    dropped: bool,
-}
+/// When work on blocks began that are on the way to memory or files.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket(u64);
 
 /// A block in memory.
 #[derive(Debug)]
@@ -71,113 +76,172 @@ pub(super) struct InMemory {
 // === impl Kept ===
 
 impl Kept {
-    pub(super) fn new(
+    pub(super) fn start(
         memory_bytes: u64,
         files: AppFiles,
         events: mpsc::UnboundedSender<(usize, SlotEvent)>,
-    ) -> Self {
-        let (blocks, largest, waiting, work) = Default::default();
-        let state = State { memory: Memory::new(memory_bytes), blocks, largest, waiting, work };
-        Self { files, state: Mutex::new(state), events }
+    ) -> Arc<Self> {
+        let (leaving, mut to_write) = mpsc::unbounded_channel();
+        let state = Mutex::new(State::new(memory_bytes));
+        let kept = Arc::new(Self { files, state, events, leaving });
+        let writer = Arc::downgrade(&kept);
+        tokio::spawn(async move {
+            while let Some((id, block, ticket)) = to_write.recv().await {
+                let Some(kept) = writer.upgrade() else { return };
+                kept.write_out(id, &block, ticket).await;
+            }
+        });
+        kept
     }
 
-    /// Where an attempt writes a block, if that is memory and there may be room for it.
-    pub(super) fn sink(&self, level: StorageLevel, writer: NodeId) -> io::Result<Option<File>> {
-        let state = self.state();
-        let expected = state.largest.get(&writer).copied().unwrap_or(1);
-        let has_room = state.memory.free() >= expected || state.memory.kept() >= expected;
-        if level.uses_memory() && has_room {
-            return Ok(Some(memory_file("kept block")?.into()));
-        }
-        Ok(None)
-    }
-
-    /// Keeps what an attempt wrote to a [`sink`](Self::sink); whether in memory.
+    /// Keeps what an attempt wrote to its file; whether in memory.
     pub(super) async fn commit(
-        self: &Arc<Self>,
+        &self,
         id: BlockId,
         level: StorageLevel,
-        file: File,
         index: &ShuffleIndex,
     ) -> io::Result<bool> {
-        // Its slot has the file, too, and could change what others read.
-        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
-        let bytes = file.metadata()?.len();
-        check_index(index, bytes)?;
-        let block = Arc::new(InMemory { file, index: Arc::new(index.clone()), level });
-        if self.keep(id, bytes, &block) {
-            return Ok(true);
+        let ticket = self.begin_work();
+        let committed = self.commit_block(id, level, index).await;
+        if self.is_dropped(id.writer, ticket) {
+            self.forget(id);
         }
-        write(&self.files, id, &block).await?;
+        self.end_work();
+        committed
+    }
+
+    async fn commit_block(
+        &self,
+        id: BlockId,
+        level: StorageLevel,
+        index: &ShuffleIndex,
+    ) -> io::Result<bool> {
+        if level.uses_memory() && self.reserve(id, index.data_bytes) {
+            match self.load(id, level, index).await {
+                Ok(block) => {
+                    if self.insert(id, block) {
+                        self.files.discard_staged(id);
+                        return Ok(true);
+                    }
+                    // Somebody else has the room by now.
+                }
+                Err(error) => {
+                    self.forget(id);
+                    return Err(error);
+                }
+            }
+        }
+        self.files.commit_shuffle(id.writer, id.map, id.attempt, index)?;
         Ok(false)
     }
 
-    /// Keeps a block in memory, if there is room.
-    fn keep(self: &Arc<Self>, id: BlockId, bytes: u64, block: &Arc<InMemory>) -> bool {
+    /// Takes room in memory, if there is any.
+    fn reserve(&self, id: BlockId, bytes: u64) -> bool {
         let mut evicted = Vec::new();
         let mut state = self.state();
-        let largest = state.largest.entry(id.writer).or_default();
-        *largest = bytes.max(*largest);
-        if let Err(refusal) = state.memory.keep(id, bytes, &mut evicted) {
-            tracing::debug!(%refusal, "partition {} of {} goes to disk", id.map, id.writer);
+        if state.driven_out.contains(&(id.writer, id.map)) {
             return false;
         }
-        let leaving = state.take(&evicted);
-        state.blocks.insert(id, block.clone());
-        drop(state);
-        self.leave(leaving);
-        true
+        // What another attempt left was not accepted, or was taken for lost.
+        let others = state
+            .blocks
+            .keys()
+            .filter(|other| (other.writer, other.map) == (id.writer, id.map) && **other != id);
+        for other in others.copied().collect::<Vec<_>>() {
+            state.blocks.remove(&other);
+            state.memory.forget(other);
+        }
+        let kept = state.memory.keep(id, bytes, &mut evicted);
+        if let Err(refusal) = &kept {
+            tracing::debug!(%refusal, "partition {} of {} goes to disk", id.map, id.writer);
+        }
+        self.leave(state, &evicted);
+        kept.is_ok()
+    }
+
+    /// Reads an attempt's file into memory.
+    async fn load(
+        &self,
+        id: BlockId,
+        level: StorageLevel,
+        index: &ShuffleIndex,
+    ) -> io::Result<InMemory> {
+        let mut file = File::from(memory_file("kept block")?);
+        if let Some(staged) = self.files.open_staged(id, index)? {
+            copy(&staged, index.data_bytes, &mut file).await?;
+        }
+        // Slots that read it have the file, too, and could change what others read.
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
+        Ok(InMemory { file, index: Arc::new(index.clone()), level })
+    }
+
+    fn insert(&self, id: BlockId, block: InMemory) -> bool {
+        let mut state = self.state();
+        let has_room = state.memory.contains(id);
+        if has_room {
+            state.blocks.insert(id, Arc::new(block));
+        }
+        has_room
     }
 
     /// The block of a dataset, if it is in memory.
     pub(super) fn find(&self, id: BlockId) -> Option<Arc<InMemory>> {
         let mut state = self.state();
+        if let Some(leaving) = state.leaving.get(&id) {
+            return Some(leaving.clone());
+        }
         let block = state.blocks.get(&id)?.clone();
         state.memory.touch(id);
         Some(block)
     }
 
     /// Forgets a dataset, and what is on its way when it has come.
-    pub(super) fn drop_dataset(self: &Arc<Self>, writer: NodeId) {
+    pub(super) fn drop_dataset(&self, writer: NodeId) {
         self.files.drop_shuffle(writer);
         let mut state = self.state();
-        if let Some(work) = state.work.get_mut(&writer) {
-            work.dropped = true;
+        if state.work > 0 {
+            state.drops += 1;
+            let now = state.drops;
+            state.dropped.insert(writer, now);
         }
         let ids = state.blocks.keys().filter(|id| id.writer == writer).copied();
-        let ids = ids.collect::<Vec<_>>();
-        state.take(&ids);
-        for id in ids {
+        for id in ids.collect::<Vec<_>>() {
+            state.blocks.remove(&id);
             state.memory.forget(id);
         }
-        state.largest.remove(&writer);
+        state.leaving.retain(|id, _| id.writer != writer);
+        state.driven_out.retain(|(other, _)| *other != writer);
         self.settle(state);
     }
 
-    /// Blocks of a dataset are going to be copied to here or written to files.
-    pub(super) fn begin_work(&self, writer: NodeId) {
-        self.state().work.entry(writer).or_default().left += 1;
-    }
-
-    /// They are, or the dataset was dropped meanwhile: then what has come goes.
-    pub(super) fn end_work(self: &Arc<Self>, writer: NodeId) {
+    /// Forgets a block, wherever it is.
+    pub(super) fn forget(&self, id: BlockId) {
+        self.files.remove_block(id);
         let mut state = self.state();
-        let Some(work) = state.work.get_mut(&writer) else { return };
-        work.left -= 1;
-        if work.left > 0 {
-            return;
-        }
-        let dropped = work.dropped;
-        state.work.remove(&writer);
-        drop(state);
-        if dropped {
-            self.drop_dataset(writer);
+        state.blocks.remove(&id);
+        state.memory.forget(id);
+        self.settle(state);
+    }
+
+    /// Blocks are going to come or to be written to files.
+    pub(super) fn begin_work(&self) -> Ticket {
+        let mut state = self.state();
+        state.work += 1;
+        Ticket(state.drops)
+    }
+
+    /// They have.
+    pub(super) fn end_work(&self) {
+        let mut state = self.state();
+        state.work -= 1;
+        if state.work == 0 {
+            state.dropped.clear();
         }
     }
 
-    /// Whether a dataset was dropped while it is worked on.
-    pub(super) fn is_dropped(&self, writer: NodeId) -> bool {
-        self.state().work.get(&writer).is_some_and(|work| work.dropped)
+    /// Whether a dataset was dropped since some work on it began.
+    pub(super) fn is_dropped(&self, writer: NodeId, Ticket(began): Ticket) -> bool {
+        self.state().dropped.get(&writer).is_some_and(|when| *when > began)
     }
 
     /// Which datasets stages here read.
@@ -186,40 +250,37 @@ impl Kept {
     }
 
     /// What snapshots take of the memory now.
-    pub(super) fn set_snapshots(self: &Arc<Self>, bytes: u64) {
+    pub(super) fn set_snapshots(&self, bytes: u64) {
         let mut evicted = Vec::new();
         let mut state = self.state();
         state.memory.set_snapshots(bytes, &mut evicted);
-        let leaving = state.take(&evicted);
-        self.settle(state);
-        self.leave(leaving);
+        self.leave(state, &evicted);
+        self.settle(self.state());
     }
 
     /// Gives a slot so many bytes in all. Waits while others have them that will give them back.
-    pub(super) async fn lease(self: &Arc<Self>, slot: usize, bytes: u64) -> Lease {
+    pub(super) async fn lease(&self, slot: usize, bytes: u64) -> Lease {
         let waiting = {
             let mut evicted = Vec::new();
             let mut state = self.state();
             let lease = state.memory.lease(slot, bytes, &mut evicted);
-            let leaving = state.take(&evicted);
-            let waiting = (lease == Lease::Waits).then(|| {
-                let (sender, receiver) = oneshot::channel();
+            let (sender, waiting) = oneshot::channel();
+            if lease == Lease::Waits {
                 state.waiting.insert(slot, sender);
-                receiver
-            });
-            self.settle(state);
-            self.leave(leaving);
-            match waiting {
-                Some(waiting) => waiting,
-                None => return lease,
             }
+            self.leave(state, &evicted);
+            self.settle(self.state());
+            if lease != Lease::Waits {
+                return lease;
+            }
+            waiting
         };
         // Its slot is gone if nobody answers.
         waiting.await.unwrap_or(Lease::Waits)
     }
 
     /// A slot's task has ended, or its process has.
-    pub(super) fn give_back(self: &Arc<Self>, slot: usize) {
+    pub(super) fn give_back(&self, slot: usize) {
         let mut state = self.state();
         state.memory.give_back(slot, 0);
         state.waiting.remove(&slot);
@@ -227,7 +288,7 @@ impl Kept {
     }
 
     /// Memory may have become free: whoever waits for it and need not wait longer goes on.
-    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
         let mut evicted = Vec::new();
         while let Some((slot, lease)) = state.memory.decided(&mut evicted) {
             if let Some(waiting) = state.waiting.remove(&slot) {
@@ -235,9 +296,7 @@ impl Kept {
                 let _ = waiting.send(lease);
             }
         }
-        let leaving = state.take(&evicted);
-        drop(state);
-        self.leave(leaving);
+        self.leave(state, &evicted);
     }
 
     /// Tells the driver.
@@ -249,27 +308,51 @@ impl Kept {
     }
 
     /// Blocks that have made room are dropped, or go to files.
-    fn leave(self: &Arc<Self>, leaving: Vec<(BlockId, Arc<InMemory>)>) {
-        for (id, block) in leaving {
+    fn leave(&self, mut state: MutexGuard<'_, State>, evicted: &[BlockId]) {
+        for id in evicted {
+            // One that has not come yet goes to its file when it does.
+            let Some(block) = state.blocks.remove(id) else { continue };
             if block.level == StorageLevel::Memory {
-                self.tell(id, BlockState::Gone);
+                state.driven_out.insert((id.writer, id.map));
+                self.tell(*id, BlockState::Gone);
                 continue;
             }
-            self.begin_work(id.writer);
-            let kept = self.clone();
-            tokio::spawn(async move {
-                let written = write(&kept.files, id, &block).await;
-                let state = match written {
-                    Ok(()) => BlockState::OnDisk,
-                    Err(error) => {
-                        tracing::warn!(%error, "a kept block could not be written to disk");
-                        BlockState::Gone
-                    }
-                };
-                kept.tell(id, state);
-                kept.end_work(id.writer);
-            });
+            state.leaving.insert(*id, block.clone());
+            state.work += 1;
+            let ticket = Ticket(state.drops);
+            // Whoever writes lives as long as this.
+            let _ = self.leaving.send((*id, block, ticket));
         }
+    }
+
+    /// Writes a block that has made room to a file.
+    async fn write_out(&self, id: BlockId, block: &InMemory, ticket: Ticket) {
+        let written = if self.is_dropped(id.writer, ticket) {
+            Ok(())
+        } else {
+            self.write_file(id, block).await
+        };
+        let state = match written {
+            Ok(()) => BlockState::OnDisk,
+            Err(error) => {
+                tracing::warn!(%error, "a kept block could not be written to disk");
+                self.files.discard_staged(id);
+                BlockState::Gone
+            }
+        };
+        self.state().leaving.remove(&id);
+        if self.is_dropped(id.writer, ticket) {
+            self.files.remove_block(id);
+        } else {
+            self.tell(id, state);
+        }
+        self.end_work();
+    }
+
+    async fn write_file(&self, id: BlockId, block: &InMemory) -> io::Result<()> {
+        let mut sink = File::from(self.files.shuffle_sink(id.writer, id.map, id.attempt)?);
+        copy(&block.file, block.index.data_bytes, &mut sink).await?;
+        self.files.commit_shuffle(id.writer, id.map, id.attempt, &block.index)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -277,28 +360,34 @@ impl Kept {
     }
 }
 
-/// Writes a block to a file of the worker, in turns with whatever else is to be done.
-async fn write(files: &AppFiles, id: BlockId, block: &InMemory) -> io::Result<()> {
-    let BlockId { writer, map, attempt } = id;
-    let mut sink = File::from(files.shuffle_sink(writer, map, attempt)?);
-    let length = block.index.data_bytes;
+/// Copies the beginning of a file, in turns with whatever else is to be done.
+async fn copy(from: &File, length: u64, to: &mut File) -> io::Result<()> {
     let mut buffer = vec![0; PIECE_BYTES.min(length) as usize];
     let mut at = 0;
     while at < length {
         let count = PIECE_BYTES.min(length - at) as usize;
-        block.file.read_exact_at(&mut buffer[..count], at)?;
-        sink.write_all(&buffer[..count])?;
+        from.read_exact_at(&mut buffer[..count], at)?;
+        to.write_all(&buffer[..count])?;
         at += count as u64;
         yield_now().await;
     }
-    files.commit_shuffle(writer, map, attempt, &block.index)
+    Ok(())
 }
 
 // === impl State ===
 
 impl State {
-    fn take(&mut self, ids: &[BlockId]) -> Vec<(BlockId, Arc<InMemory>)> {
-        ids.iter().filter_map(|id| Some((*id, self.blocks.remove(id)?))).collect()
+    fn new(memory_bytes: u64) -> Self {
+        Self {
+            memory: Memory::new(memory_bytes),
+            blocks: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            driven_out: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            work: 0,
+            drops: 0,
+            dropped: BTreeMap::new(),
+        }
     }
 }
 
@@ -319,9 +408,9 @@ impl BlockSource for Kept {
             Some(block) => block.file.try_clone(),
             None => File::open(&path),
         };
-        match opened {
-            Ok(file) => Ok((file, path)),
-            Err(source) => Err(BlockError::Data { path, source }),
-        }
+        opened.map(|file| (file, path.clone())).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => BlockError::NotFound,
+            _ => BlockError::Data { path, source },
+        })
     }
 }

@@ -14,7 +14,6 @@ use super::files::{AppFiles, part_path};
 use super::kept::Kept;
 use crate::launch::ExecutorStart;
 use crate::memory::BlockId;
-use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::executor::KeptBlock;
 use offshoot_proto::grants::is_remote;
@@ -99,7 +98,7 @@ struct SlotTask {
     granted: BTreeMap<AttemptId, u64>,
     /// Those of them that have a file for spilled runs.
     spilling: BTreeSet<AttemptId>,
-    /// What attempts write that will be uploaded, or is to be kept in memory: files without a name.
+    /// What attempts write that will be uploaded: files without a name.
     staged: BTreeMap<AttemptId, File>,
     streams: BTreeMap<u32, ShuffleStream>,
     inputs: BTreeMap<u32, Input>,
@@ -153,33 +152,6 @@ async fn hearing<T>(
                 Some(command) => waiting.push(command),
             },
             done = &mut work => return Ok(done),
-        }
-    }
-}
-
-// === impl SlotContext ===
-
-impl SlotContext {
-    /// Keeps a block; whether in memory.
-    async fn keep(
-        &self,
-        id: BlockId,
-        level: StorageLevel,
-        index: &ShuffleIndex,
-        file: Option<File>,
-    ) -> io::Result<bool> {
-        let Self { kept, files, .. } = self;
-        if index.reducers.len() != 1 {
-            return Err(io::Error::other("the slot's index is not of one reducer"));
-        }
-        // A task that wrote nothing opened nothing.
-        let file = match file {
-            None if index.data_bytes == 0 => kept.sink(level, id.writer)?,
-            file => file,
-        };
-        match file {
-            Some(file) => kept.commit(id, level, file, index).await,
-            None => files.commit_shuffle(id.writer, id.map, id.attempt, index).map(|()| false),
         }
     }
 }
@@ -365,16 +337,17 @@ impl SlotTask {
         let mut accepted = Vec::new();
         for report in reports {
             let Some(report) = self.accept(report).await else { break };
-            // The driver answers for an upload only once it has heard of it.
-            let uploaded = matches!(
+            // The driver answers for an upload only once it has heard of it, and must hear of a kept
+            // block before it hears that it made room.
+            let urgent = matches!(
                 &report.outcome,
-                TaskOutcome::Done(TaskDone {
-                    staged: Some(StagedPart { upload: Some(_), .. }),
-                    ..
-                })
+                TaskOutcome::Done(
+                    TaskDone { staged: Some(StagedPart { upload: Some(_), .. }), .. }
+                        | TaskDone { in_memory: true, .. }
+                )
             );
             accepted.push(report);
-            if uploaded {
+            if urgent {
                 self.tell(SlotEvent::Reports(std::mem::take(&mut accepted)));
             }
         }
@@ -387,6 +360,7 @@ impl SlotTask {
     async fn accept(&mut self, report: SlotReport) -> Option<TaskReport> {
         let SlotReport { mut report, shuffle, staged, spilled_bytes, forks, .. } = report;
         let (stage, partition) = self.attempts.remove(&report.attempt)?;
+        let was_short = std::mem::take(&mut self.short_of_memory);
         self.context.files.disk().release(self.granted.remove(&report.attempt).unwrap_or(0));
         self.spilling.remove(&report.attempt);
         self.streams.clear();
@@ -409,7 +383,6 @@ impl SlotTask {
         }
         if let TaskOutcome::Failed(failure) = &mut report.outcome {
             // A slot cannot make its guest's failure somebody else's.
-            let was_short = std::mem::take(&mut self.short_of_memory);
             let made_up = match failure {
                 TaskFailure::ExecutorLost { .. } | TaskFailure::Killed => true,
                 TaskFailure::NoMemory { others, .. } => *others && !was_short,
@@ -450,8 +423,11 @@ impl SlotTask {
             }
             StageKind::Kept { level } => {
                 let index = shuffle.ok_or("the slot reported no index")?;
+                if index.reducers.len() != 1 {
+                    return Err("the slot's index is not of one reducer".to_owned());
+                }
                 let id = BlockId { writer: stage.node, map: partition, attempt };
-                let kept = self.context.keep(id, *level, &index, file).await;
+                let kept = self.context.kept.commit(id, *level, &index).await;
                 done.in_memory = kept.map_err(|error| format!("keeping a block: {error}"))?;
             }
             StageKind::Output { staging, prefix } => {

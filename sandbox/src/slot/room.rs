@@ -77,7 +77,7 @@ impl SlotState {
         Err(Ended.into())
     }
 
-    /// The memory that a task was given is for others, when its report has left.
+    /// The memory that a task was given is for others, when the slot says something next.
     pub(super) fn give_back_memory(&mut self) {
         if std::mem::take(&mut self.leased) > 0 {
             // If the link is gone, so is the lease.

@@ -123,12 +123,32 @@ fn a_slot_that_never_starts_ends_the_executor() {
 }
 
 #[test]
+fn every_task_of_a_dropped_stage_is_answered_for_when_its_slot_dies() {
+    let mut machine = Dispatch::new(1, &mut Vec::new());
+    step(&mut machine, Event::Stage { id: STAGE, snapshot: SNAPSHOT });
+    step(&mut machine, Event::SlotReady(0));
+    step(&mut machine, Event::SnapshotReady(SNAPSHOT));
+    step(&mut machine, Event::Run { stage: STAGE, tasks: tasks(0..1) });
+    step(&mut machine, Event::Reports { slot: 0, reports: vec![report(0, 1)] });
+    step(&mut machine, Event::Run { stage: STAGE, tasks: tasks(1..4) });
+    step(&mut machine, Event::DropStage(STAGE));
+    let actions = step(&mut machine, Event::SlotLost { slot: 0, how: "killed".to_owned() });
+    let Some(Action::Report(reports)) = actions.first() else { panic!("{actions:?}") };
+    let answered: Vec<_> = reports.iter().map(|report| report.attempt).collect();
+    assert_eq!(answered, [1, 2, 3].map(AttemptId));
+    assert_eq!(machine.tasks(), 0);
+}
+
+#[test]
 fn a_dropped_stage_leaves_the_queue_and_the_slots() {
     let mut machine = machine();
     step(&mut machine, Event::SnapshotReady(SNAPSHOT));
     step(&mut machine, Event::Run { stage: STAGE, tasks: tasks(0..5) });
     let expected = [0, 1].map(|slot| Action::DropStage { slot, stage: STAGE });
-    assert_eq!(step(&mut machine, Event::DropStage(STAGE)), expected);
+    let actions = step(&mut machine, Event::DropStage(STAGE));
+    assert_eq!(actions[1..], expected);
+    let killed = (2..5).map(AttemptId);
+    assert_eq!(actions[0], Action::Report(failed(killed, &TaskFailure::Killed)), "one answer each");
     assert_eq!(machine.tasks(), 2, "what runs, runs on");
     let late = step(&mut machine, Event::Run { stage: STAGE, tasks: tasks(9..10) });
     assert!(matches!(&late[..], [Action::Report(_)]), "{late:?}");

@@ -162,18 +162,11 @@ impl SlotTask {
         }
     }
 
-    fn shuffle_sink(&mut self, attempt: AttemptId) -> io::Result<OwnedFd> {
+    fn shuffle_sink(&self, attempt: AttemptId) -> io::Result<OwnedFd> {
         let (stage, partition) = self.attempt(attempt)?;
         match stage.kind {
-            StageKind::ShuffleWrite { .. } => {
+            StageKind::ShuffleWrite { .. } | StageKind::Kept { .. } => {
                 self.context.files.shuffle_sink(stage.node, partition, attempt)
-            }
-            StageKind::Kept { level } => {
-                let Some(file) = self.context.kept.sink(level, stage.node)? else {
-                    return self.context.files.shuffle_sink(stage.node, partition, attempt);
-                };
-                self.staged.insert(attempt, file.try_clone()?);
-                Ok(file.into())
             }
             _ => Err(io::Error::other("this stage writes no shuffle")),
         }
@@ -218,6 +211,9 @@ impl SlotTask {
         let (stage, partition) = self.attempt(attempt)?;
         match &stage.kind {
             StageKind::Output { staging, .. } if partition == claimed && is_remote(staging) => {
+                if self.staged.contains_key(&attempt) {
+                    return Err(io::Error::other("the attempt has its file for its output"));
+                }
                 let file = self.context.files.spill()?;
                 self.staged.insert(attempt, file.try_clone()?.into());
                 Ok(file)
