@@ -20,6 +20,7 @@ mod files;
 mod kept;
 mod receive;
 mod slot_task;
+mod writers;
 
 use crate::launch::ExecutorStart;
 use offshoot_net::{BindError, Endpoint, Network};

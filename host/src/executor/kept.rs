@@ -13,12 +13,14 @@
 
 use super::files::{AppFiles, check_index};
 use super::slot_task::SlotEvent;
+use super::writers::Writers;
 use crate::memory::{BlockId, Lease, Memory};
 use crate::shuffle_service::{BlockError, BlockKey, BlockSource};
 use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::executor::{BlockState, KeptBlock};
-use offshoot_proto::id::NodeId;
+use offshoot_proto::id::{NodeId, StageRunId};
+use offshoot_proto::stage::StageRun;
 use offshoot_sandbox::memory::memory_file;
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +53,7 @@ struct State {
     waiting: BTreeMap<usize, oneshot::Sender<Lease>>,
     /// Datasets of which blocks are on the way to here or to files.
     work: BTreeMap<NodeId, Work>,
+    writers: Writers,
 }
 
 /// How much of it, and whether the dataset was dropped meanwhile.
@@ -58,6 +61,12 @@ struct State {
 struct Work {
     left: u32,
     dropped: bool,
+}
+
+/// Ends work on a dataset when it goes, as an attempt that is killed does, too.
+struct Working<'a> {
+    kept: &'a Arc<Kept>,
+    writer: NodeId,
 }
 
 /// A block in memory.
@@ -76,8 +85,9 @@ impl Kept {
         files: AppFiles,
         events: mpsc::UnboundedSender<(usize, SlotEvent)>,
     ) -> Self {
-        let (blocks, largest, waiting, work) = Default::default();
-        let state = State { memory: Memory::new(memory_bytes), blocks, largest, waiting, work };
+        let memory = Memory::new(memory_bytes);
+        let (blocks, largest, waiting, work, writers) = Default::default();
+        let state = State { memory, blocks, largest, waiting, work, writers };
         Self { files, state: Mutex::new(state), events }
     }
 
@@ -108,6 +118,7 @@ impl Kept {
         if self.keep(id, bytes, &block) {
             return Ok(true);
         }
+        let _working = Working::new(self, id.writer);
         write(&self.files, id, &block).await?;
         Ok(false)
     }
@@ -137,8 +148,23 @@ impl Kept {
         Some(block)
     }
 
-    /// Forgets a dataset, and what is on its way when it has come.
+    /// Tasks of this stage may follow.
+    pub(super) fn note_writer(&self, stage: &Arc<StageRun>) {
+        self.state().writers.note(stage);
+    }
+
+    /// Whether what a stage writes was dropped since it began.
+    pub(super) fn is_unwanted(&self, run: StageRunId) -> bool {
+        self.state().writers.is_unwanted(run)
+    }
+
+    /// Forgets a shuffle or dataset, and what is on its way when it has come.
     pub(super) fn drop_dataset(self: &Arc<Self>, writer: NodeId) {
+        self.state().writers.drop_output(writer);
+        self.remove(writer);
+    }
+
+    fn remove(self: &Arc<Self>, writer: NodeId) {
         self.files.drop_shuffle(writer);
         let mut state = self.state();
         if let Some(work) = state.work.get_mut(&writer) {
@@ -171,7 +197,7 @@ impl Kept {
         state.work.remove(&writer);
         drop(state);
         if dropped {
-            self.drop_dataset(writer);
+            self.remove(writer);
         }
     }
 
@@ -292,6 +318,21 @@ async fn write(files: &AppFiles, id: BlockId, block: &InMemory) -> io::Result<()
         yield_now().await;
     }
     files.commit_shuffle(writer, map, attempt, &block.index)
+}
+
+// === impl Working ===
+
+impl<'a> Working<'a> {
+    fn new(kept: &'a Arc<Kept>, writer: NodeId) -> Self {
+        kept.begin_work(writer);
+        Self { kept, writer }
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.kept.end_work(self.writer);
+    }
 }
 
 // === impl State ===
