@@ -21,6 +21,7 @@ mod granted;
 mod kept;
 mod receive;
 mod slot_task;
+mod writers;
 
 use crate::launch::ExecutorStart;
 use offshoot_net::{BindError, Endpoint, Network};

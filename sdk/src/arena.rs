@@ -87,6 +87,28 @@ impl Arena {
     }
 }
 
+// === impl Span ===
+
+impl Span {
+    /// Bytes of the string.
+    pub(crate) fn len(self) -> usize {
+        self.length as usize
+    }
+
+    /// Position and length, little-endian: the last byte is the length's highest.
+    #[inline]
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        (u64::from(self.position) | u64::from(self.length) << 32).to_le_bytes()
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) was given.
+    #[inline]
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let word = u64::from_le_bytes(bytes);
+        Self { position: word as u32, length: (word >> 32) as u32 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Arena, BLOCK_BYTES};

@@ -29,6 +29,7 @@ pub(crate) mod joined;
 mod levels;
 pub(crate) mod runs;
 pub(crate) mod sorted;
+mod spilled;
 mod tournament;
 
 use crate::host;

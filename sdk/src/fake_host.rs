@@ -23,6 +23,8 @@ pub(crate) struct FakeHost {
     pub(crate) map_tasks: usize,
     /// How many runs were spilled, by all tasks.
     pub(crate) runs_spilled: usize,
+    /// How many bytes they have.
+    pub(crate) bytes_spilled: u64,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
     /// How many children each node has.
@@ -313,6 +315,7 @@ pub(crate) mod imports {
             if !host.current.runs.contains_key(&run.cast_unsigned()) {
                 host.runs_spilled += 1;
             }
+            host.bytes_spilled += bytes.len() as u64;
             let written = host.current.runs.entry(run.cast_unsigned());
             written.or_default().extend_from_slice(bytes);
         });

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!   slots   [ low half of the hash | entry + 1 ]   open addressing, linear probing
-//!   entries [ span of the key, value ]             in order of first appearance
-//!   arena   key bytes
+//!   entries [ key or its span, value ]             in order of first appearance
+//!   arena   bytes of longer keys
 //! ```
 //!
 //! Looking up a key that is there allocates nothing. The order of entries depends on the data
 //! only, so that every attempt of a task writes the same bytes.
 
+mod key;
+
 use crate::arena::{Arena, Span};
 use crate::bytes;
 use crate::hash::hash_bytes;
+use key::Key;
 
 /// Slots of the first table.
 const SLOTS_MIN: usize = 16;
@@ -28,7 +31,7 @@ pub(crate) struct KeyTable<V> {
 }
 
 struct Entry<V> {
-    key: Span,
+    key: Key,
     value: V,
 }
 
@@ -87,7 +90,7 @@ impl<V> KeyTable<V> {
     #[inline]
     pub(crate) fn at(&self, index: u32) -> (&[u8], &V) {
         let entry = &self.entries[index as usize];
-        (self.arena.at(entry.key), &entry.value)
+        (entry.key.bytes(&self.arena), &entry.value)
     }
 
     /// The numbers of all entries in order of (hash of the key, key).
@@ -105,7 +108,7 @@ impl<V> KeyTable<V> {
     /// Hands out every entry in order of first appearance and leaves the table empty.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(&[u8], V)) {
         for entry in self.entries.drain(..) {
-            each(self.arena.at(entry.key), entry.value);
+            each(entry.key.bytes(&self.arena), entry.value);
         }
         self.arena.clear();
         self.slots.fill(0);
@@ -120,6 +123,17 @@ impl<V> KeyTable<V> {
     /// The entry of a key, or the slot where it belongs.
     #[inline]
     fn find(&self, key: &[u8], hash: u64) -> Result<usize, usize> {
+        match Key::inline(key) {
+            Some(short) => self.probe(hash, |held| held == short),
+            None => self.probe(hash, |held| {
+                held.span().is_some_and(|span| bytes::equal(self.arena.at(span), key))
+            }),
+        }
+    }
+
+    /// The first entry of this hash whose key is the one looked for, or the slot where it belongs.
+    #[inline]
+    fn probe(&self, hash: u64, is_it: impl Fn(Key) -> bool) -> Result<usize, usize> {
         let tag = hash as u32;
         let mask = self.slots.len() - 1;
         let mut place = tag as usize & mask;
@@ -130,7 +144,7 @@ impl<V> KeyTable<V> {
             }
             if (slot >> 32) as u32 == tag {
                 let index = slot as u32 as usize - 1;
-                if bytes::equal(self.arena.at(self.entries[index].key), key) {
+                if is_it(self.entries[index].key) {
                     return Ok(index);
                 }
             }
@@ -141,8 +155,8 @@ impl<V> KeyTable<V> {
     #[cold]
     fn insert(&mut self, slot: usize, key: &[u8], hash: u64, value: V) -> usize {
         let index = self.entries.len();
-        let key_bytes = key.len();
-        let key = self.arena.add(key);
+        let key = Key::add(key, &mut self.arena);
+        let key_bytes = key.span().map_or(0, Span::len);
         self.entries.push(Entry { key, value });
         self.slots[slot] = hash << 32 | (index as u64 + 1);
         self.heap_bytes += key_bytes + size_of::<Entry<V>>() + SLOT_BYTES;
@@ -173,7 +187,7 @@ impl<V> IntoEntries<V> {
     /// The next entry, its key read by `read`.
     pub(crate) fn next_with<K>(&mut self, read: impl FnOnce(&[u8]) -> K) -> Option<(K, V)> {
         let entry = self.entries.next()?;
-        Some((read(self.arena.at(entry.key)), entry.value))
+        Some((read(entry.key.bytes(&self.arena)), entry.value))
     }
 }
 
@@ -194,11 +208,17 @@ mod tests {
         }
     }
 
+    /// Few distinct ones, of lengths that an entry holds and of others.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = proptest::collection::vec;
+        prop_oneof![bytes(0u8..4, 0..5), bytes(0u8..2, 6..10)]
+    }
+
     proptest! {
         /// Masked hashes collide in the tag, in the slot, or always.
         #[test]
         fn counts_like_a_map(
-            keys in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..5), 0..300),
+            keys in proptest::collection::vec(key(), 0..300),
             mask in prop_oneof![Just(u64::MAX), Just(0xf), Just(0xffff_ffff_ffff_0000), Just(0)],
         ) {
             let mut table = KeyTable::new();
@@ -231,8 +251,11 @@ mod tests {
     fn bytes_are_accounted() {
         let mut table = KeyTable::<Vec<u8>>::new();
         table.entry(b"key", hash_bytes(b"key"), Vec::new);
+        let short = table.heap_bytes();
+        assert!(short >= 8 + size_of::<Vec<u8>>());
+        table.entry(b"a long key", hash_bytes(b"a long key"), Vec::new);
         let before = table.heap_bytes();
-        assert!(before >= 3 + size_of::<Vec<u8>>());
+        assert_eq!(before, 2 * short + 10);
         table.account(0, 1000);
         table.account(400, 100);
         assert_eq!(table.heap_bytes(), before + 700);

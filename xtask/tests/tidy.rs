@@ -37,6 +37,23 @@ const IMPURE: [(&str, &str); 6] = [
 const UNSAFE: [&str; 4] =
     ["sandbox/", "sdk/src/raw.rs", "host/src/launch", "guest-examples/probe/src/lib.rs"];
 
+/// What the guide for authors of jobs tells of: operations, actions and where datasets come from.
+const OPERATIONS: [&str; 10] = [
+    "sdk/src/action",
+    "sdk/src/byte_pairs",
+    "sdk/src/context",
+    "sdk/src/dataset",
+    "sdk/src/formats/sink",
+    "sdk/src/lines",
+    "sdk/src/output",
+    "sdk/src/pairs",
+    "sdk/src/sorted_lines",
+    "sdk/src/external/spilled",
+];
+
+/// How the names of variants of operations end, which the guide tells of once.
+const VARIANTS: [&str; 2] = ["_with_partitions", "_with_partitioner"];
+
 /// Where every package may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
@@ -229,4 +246,27 @@ fn words_are_found_whole() {
     assert!(has_word("use tokio::sync;", "tokio"));
     assert!(!has_word("fn is_async_io()", "async"));
     assert!(!has_word("tokio_util", "tokio"));
+}
+
+#[test]
+fn the_guide_has_every_operation() {
+    let sources = Source::all();
+    let text = |path: &str| sources.iter().find(|source| source.path == path).unwrap().text.clone();
+    let guide = text("docs/job-authors.md") + &text("docs/formats.md");
+    let mut seen = 0;
+    let mut complaints = Vec::new();
+    for source in sources.iter().filter(|source| source.is_within(&OPERATIONS)) {
+        for (number, line) in source.code() {
+            let Some((_, rest)) = line.split_once("pub fn ") else { continue };
+            let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            seen += 1;
+            let told = VARIANTS.iter().any(|ending| name.ends_with(ending));
+            if !told && !has_word(&guide, name) {
+                let path = &source.path;
+                complaints.push(format!("{path}:{number}: {name} is not in docs/job-authors.md"));
+            }
+        }
+    }
+    assert!(seen > 100, "this is not the whole SDK: {seen} operations");
+    assert_tidy(&complaints);
 }

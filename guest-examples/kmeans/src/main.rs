@@ -5,10 +5,11 @@
 //! centres that were found and the mean square of the distances to them.
 #![forbid(unsafe_code)]
 
+use example::{mix, positive};
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kmeans POINTS CLUSTERS ITERATIONS PARTITIONS (at least as many points \
+const USAGE: &str = "kmeans POINTS CLUSTERS ITERATIONS PARTITIONS (at least as many points \
      as clusters to find, how often the centres move, over how many partitions; clusters and \
      partitions at least 1)";
 
@@ -24,42 +25,27 @@ type Point = (f64, f64);
 type Sums = Vec<(u64, Point)>;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let [_, points, clusters, iterations, partitions] = arguments.as_slice() else {
-        return usage();
-    };
-    let (Ok(points), Ok(clusters @ 1..), Ok(iterations), Ok(partitions @ 1..)) =
-        (points.parse(), clusters.parse(), iterations.parse(), partitions.parse())
-    else {
-        return usage();
-    };
-    if points < u64::from(clusters) {
-        return usage();
-    }
-    match run(points, clusters, iterations, partitions) {
-        Ok((centres, error)) => {
-            centres.iter().for_each(|(x, y)| println!("{x:.4}\t{y:.4}"));
-            println!("mean square of the distances {error:.4}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("kmeans: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    example::main(USAGE, parse, |job| -> Result<(), Error> {
+        let (centres, error) = run(job)?;
+        centres.iter().for_each(|(x, y)| println!("{x:.4}\t{y:.4}"));
+        println!("mean square of the distances {error:.4}");
+        Ok(())
+    })
 }
 
-fn usage() -> ExitCode {
-    eprintln!("{USAGE}");
-    ExitCode::from(2)
+/// Points, clusters, iterations and partitions.
+fn parse(arguments: &[String]) -> Option<(u64, u32, u32, u32)> {
+    let [_, points, clusters, iterations, partitions] = arguments else {
+        return None;
+    };
+    let (points, clusters) = (points.parse().ok()?, positive(clusters)?);
+    let enough = points >= u64::from(clusters);
+    enough.then_some((points, clusters, iterations.parse().ok()?, positive(partitions)?))
 }
 
 /// The centres in order, and how far the points are from them.
 fn run(
-    points: u64,
-    clusters: u32,
-    iterations: u32,
-    partitions: u32,
+    (points, clusters, iterations, partitions): (u64, u32, u32, u32),
 ) -> Result<(Vec<Point>, f64), Error> {
     let points = Context::new().range(0..points, partitions);
     let points = points.map(move |number| point(number, clusters)).cache();
@@ -119,17 +105,18 @@ fn point(number: u64, clusters: u32) -> Point {
     (cluster as f64 * DISTANCE + 2.0 * unit(random) - 1.0, 2.0 * unit(random >> 16) - 1.0)
 }
 
-/// A number that looks random (SplitMix64: Steele, Lea, Flood).
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{first_centres, nearest, point};
+    use super::{first_centres, nearest, parse, point};
+
+    #[test]
+    fn arguments() {
+        let parse = |text: &str| parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(parse("kmeans 9 9 0 1"), Some((9, 9, 0, 1)));
+        for wrong in ["kmeans 9 9 1", "kmeans 8 9 1 1", "kmeans 9 0 1 1", "kmeans 9 9 1 0"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn the_first_centres_are_in_different_clusters() {

@@ -6,10 +6,11 @@
 //! right about.
 #![forbid(unsafe_code)]
 
+use example::{mix, positive};
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: logistic-regression POINTS ITERATIONS PARTITIONS (how many points, how \
+const USAGE: &str = "logistic-regression POINTS ITERATIONS PARTITIONS (how many points, how \
      many steps to take, over how many partitions; points and partitions at least 1)";
 
 /// Numbers of a point.
@@ -27,31 +28,20 @@ const DEPTH: u32 = 2;
 type Vector = [f64; DIMENSIONS];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let [_, points, iterations, partitions] = arguments.as_slice() else {
-        return usage();
-    };
-    let (Ok(points @ 1..), Ok(iterations), Ok(partitions @ 1..)) =
-        (points.parse(), iterations.parse(), partitions.parse())
-    else {
-        return usage();
-    };
-    match run(points, iterations, partitions) {
-        Ok((direction, right)) => {
-            println!("direction\t{}", direction.map(|n| format!("{n:.3}")).join("\t"));
-            println!("right about {:.2} %", 100.0 * right as f64 / points as f64);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("logistic-regression: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    example::main(USAGE, parse, |(points, iterations, partitions)| -> Result<(), Error> {
+        let (direction, right) = run(points, iterations, partitions)?;
+        println!("direction\t{}", direction.map(|n| format!("{n:.3}")).join("\t"));
+        println!("right about {:.2} %", 100.0 * right as f64 / points as f64);
+        Ok(())
+    })
 }
 
-fn usage() -> ExitCode {
-    eprintln!("{USAGE}");
-    ExitCode::from(2)
+/// Points, iterations and partitions.
+fn parse(arguments: &[String]) -> Option<(u64, u32, u32)> {
+    let [_, points, iterations, partitions] = arguments else {
+        return None;
+    };
+    Some((positive(points)?, iterations.parse().ok()?, positive(partitions)?))
 }
 
 /// The direction learned, and how many points it is right about.
@@ -93,14 +83,6 @@ fn point(number: u64) -> (Vector, f64) {
     let unit = |index: usize| ((random >> (16 * index)) & 0xffff) as f64 / 32768.0 - 1.0;
     let point = std::array::from_fn(unit);
     (point, if dot(&PLANE, &point) > 0.0 { 1.0 } else { -1.0 })
-}
-
-/// A number that looks random (SplitMix64: Steele, Lea, Flood).
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

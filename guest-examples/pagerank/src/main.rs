@@ -7,11 +7,12 @@
 //! highest rank, and the sum of all ranks.
 #![forbid(unsafe_code)]
 
+use example::{mix, positive};
 use offshoot::prelude::*;
 use std::iter;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, \
+const USAGE: &str = "pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS (how many pages, \
      to how many each links, how often ranks flow, over how many partitions; all but the third \
      at least 1)";
 
@@ -26,24 +27,14 @@ const LINEAGE: u32 = 10;
 const PRINTED: usize = 5;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let Some(web) = Web::parse(&arguments) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    };
-    match web.rank() {
-        Ok((best, total)) => {
-            for (rank, page) in best {
-                println!("{page}\t{rank:.6}");
-            }
-            println!("total\t{total:.3}");
-            ExitCode::SUCCESS
+    example::main(USAGE, Web::parse, |web| -> Result<(), Error> {
+        let (best, total) = web.rank()?;
+        for (rank, page) in best {
+            println!("{page}\t{rank:.6}");
         }
-        Err(error) => {
-            eprintln!("pagerank: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        println!("total\t{total:.3}");
+        Ok(())
+    })
 }
 
 /// What is ranked.
@@ -62,13 +53,12 @@ impl Web {
         let [_, nodes, edges, iterations, partitions] = arguments else {
             return None;
         };
-        let web = Self {
-            nodes: nodes.parse().ok()?,
-            edges: edges.parse().ok()?,
+        Some(Self {
+            nodes: positive(nodes)?,
+            edges: positive(edges)?,
             iterations: iterations.parse().ok()?,
-            partitions: partitions.parse().ok()?,
-        };
-        (web.nodes > 0 && web.edges > 0 && web.partitions > 0).then_some(web)
+            partitions: positive(partitions)?,
+        })
     }
 
     /// The best pages with their ranks, and the sum of all ranks.
@@ -114,14 +104,6 @@ fn best_of(mut ranks: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
     ranks.sort_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
     ranks.truncate(PRINTED);
     ranks
-}
-
-/// A number that looks random (SplitMix64: Steele, Lea, Flood).
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

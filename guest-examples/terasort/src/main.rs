@@ -2,14 +2,15 @@
 //!
 //! A record has 100 bytes, of which the first 10 are its key. Nothing touches a file: the records
 //! are made by the tasks that partition them. A partition that does not fit a task's memory is
-//! sorted in runs on disk. Prints how many records there were and a checksum of them, which is the
-//! same before and after; exit code 1 if they are not in order.
+//! sorted in runs on disk. Prints how many records there were, a checksum of them, which is the
+//! same before and after, and how many bytes went to runs; exit code 1 if they are not in order.
 #![forbid(unsafe_code)]
 
+use example::{mix, positive};
 use offshoot::prelude::*;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: terasort BYTES [PARTITIONS] (how much to sort, 100 bytes a record; in \
+const USAGE: &str = "terasort BYTES [PARTITIONS] (how much to sort, 100 bytes a record; in \
      how many partitions, at least 1, as many as there are cores if none are given)";
 
 const KEY_BYTES: usize = 10;
@@ -23,47 +24,34 @@ type Row = (Key, [u8; VALUE_BYTES]);
 type Summary = (u64, u64, bool, Option<(Key, Key)>);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let (bytes, partitions) = match arguments.as_slice() {
-        [_, bytes] => (bytes.parse(), Ok(None)),
-        [_, bytes, partitions] => (bytes.parse(), partitions.parse().map(Some)),
-        _ => return usage(),
-    };
-    let (Ok(bytes), Ok(partitions @ (None | Some(1..)))) = (bytes, partitions) else {
-        return usage();
-    };
-    match run(bytes, partitions) {
-        Ok(Ok((records, checksum))) => {
-            println!("{records} records in order\tchecksum {checksum:016x}");
-            ExitCode::SUCCESS
-        }
-        Ok(Err(fault)) => {
-            eprintln!("terasort: {fault}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("terasort: {error}");
-            ExitCode::FAILURE
-        }
+    example::main(USAGE, parse, |(bytes, partitions)| run(bytes, partitions))
+}
+
+/// Bytes and partitions.
+fn parse(arguments: &[String]) -> Option<(u64, Option<u32>)> {
+    match arguments {
+        [_, bytes] => Some((bytes.parse().ok()?, None)),
+        [_, bytes, partitions] => Some((bytes.parse().ok()?, Some(positive(partitions)?))),
+        _ => None,
     }
 }
 
-fn usage() -> ExitCode {
-    eprintln!("{USAGE}");
-    ExitCode::from(2)
-}
-
-/// Records and checksum, or what is wrong with the result.
-fn run(bytes: u64, partitions: Option<u32>) -> Result<Result<(u64, u64), String>, Error> {
+/// Sorts, looks at the result, and says what there was.
+fn run(bytes: u64, partitions: Option<u32>) -> Result<(), Box<dyn std::error::Error>> {
     let context = Context::new();
     let partitions = partitions.unwrap_or(context.parallelism());
+    let spilled = context.spilled_bytes();
     let rows = context.range(0..bytes / RECORD_BYTES, partitions).map(row);
     let sorted = rows.sort_by_key_with_partitions(partitions);
     let after = sorted.map_partitions(|rows| [summarize(rows)]).collect()?;
     let before = rows.map_partitions(|rows| [summarize(rows)]).collect()?;
-    Ok(validate(&before, &after))
+    let (records, checksum) = validate(&before, &after)?;
+    println!("{records} records in order\tchecksum {checksum:016x}");
+    println!("{} bytes spilled", spilled.value()?);
+    Ok(())
 }
 
+/// Records and checksum, or what is wrong with the result.
 fn validate(before: &[Summary], after: &[Summary]) -> Result<(u64, u64), String> {
     let total = |parts: &[Summary]| {
         let add = |(records, sum): (u64, u64), part: &Summary| {
@@ -110,17 +98,19 @@ fn row(number: u64) -> Row {
     (key, value)
 }
 
-/// A number that looks random (SplitMix64: Steele, Lea, Flood).
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Row, row, summarize, validate};
+    use super::{Row, parse, row, summarize, validate};
+
+    #[test]
+    fn arguments() {
+        let parse = |text: &str| parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(parse("terasort 1000"), Some((1000, None)));
+        assert_eq!(parse("terasort 1000 7"), Some((1000, Some(7))));
+        for wrong in ["terasort", "terasort x", "terasort 1000 0", "terasort 1 2 3"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_wrong_is_found() {

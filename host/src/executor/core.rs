@@ -249,7 +249,9 @@ impl Core {
             }
             ToExecutor::Stage(stage) => {
                 let (id, snapshot) = (stage.id, stage.snapshot);
-                self.stages.insert(id, Arc::new(stage));
+                let stage = Arc::new(stage);
+                self.kept.note_writer(&stage);
+                self.stages.insert(id, stage);
                 self.note_readers();
                 self.handle(Event::Stage { id, snapshot });
             }

@@ -152,7 +152,13 @@ impl AppFiles {
             }
         };
         // It may never have been opened.
-        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(&path);
+        if let (StageKind::ShuffleWrite { .. } | StageKind::Kept { .. }, Some(of_all)) =
+            (kind, path.parent())
+        {
+            // Goes if nothing is in it: the shuffle may have been dropped.
+            let _ = fs::remove_dir(of_all);
+        }
     }
 
     /// Removes the output of a shuffle that nobody needs.

@@ -14,12 +14,14 @@
 
 use super::files::AppFiles;
 use super::slot_task::SlotEvent;
+use super::writers::Writers;
 use crate::memory::{BlockId, Lease, Memory};
 use crate::shuffle_service::{BlockError, BlockKey, BlockSource};
 use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::executor::{BlockState, KeptBlock};
-use offshoot_proto::id::{NodeId, Partition};
+use offshoot_proto::id::{NodeId, Partition, StageRunId};
+use offshoot_proto::stage::StageRun;
 use offshoot_sandbox::memory::memory_file;
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,11 +52,13 @@ struct State {
     blocks: BTreeMap<BlockId, Arc<InMemory>>,
     /// Those that are being written to files, and are read from memory until then.
     leaving: BTreeMap<BlockId, Arc<InMemory>>,
-    /// Partitions that made room and were dropped: they go to files the next time, or a dataset that
-    /// is larger than the memory would never be complete.
+    /// Partitions that made room and were dropped: they go to files the next time, or a dataset
+    /// that is larger than the memory would never be complete.
     driven_out: BTreeSet<(NodeId, Partition)>,
     /// Slots whose tasks wait for memory.
     waiting: BTreeMap<usize, oneshot::Sender<Lease>>,
+    /// Runs of stages that write what was dropped.
+    writers: Writers,
     work: u32,
     /// How often a dataset was dropped, and when each was last, while there is work.
     drops: u64,
@@ -64,6 +68,15 @@ struct State {
 /// When work on blocks began that are on the way to memory or files.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(u64);
+
+/// Work that ends when this goes, as an attempt that is killed does.
+struct Working<'a>(&'a Kept);
+
+/// Room for a block that may not come.
+struct Room<'a> {
+    kept: &'a Kept,
+    id: BlockId,
+}
 
 /// A block in memory.
 #[derive(Debug)]
@@ -102,11 +115,11 @@ impl Kept {
         index: &ShuffleIndex,
     ) -> io::Result<bool> {
         let ticket = self.begin_work();
+        let _working = Working(self);
         let committed = self.commit_block(id, level, index).await;
         if self.is_dropped(id.writer, ticket) {
             self.forget(id);
         }
-        self.end_work();
         committed
     }
 
@@ -117,19 +130,13 @@ impl Kept {
         index: &ShuffleIndex,
     ) -> io::Result<bool> {
         if level.uses_memory() && self.reserve(id, index.data_bytes) {
-            match self.load(id, level, index).await {
-                Ok(block) => {
-                    if self.insert(id, block) {
-                        self.files.discard_staged(id);
-                        return Ok(true);
-                    }
-                    // Somebody else has the room by now.
-                }
-                Err(error) => {
-                    self.forget(id);
-                    return Err(error);
-                }
+            let _room = Room { kept: self, id };
+            let block = self.load(id, level, index).await?;
+            if self.insert(id, block) {
+                self.files.discard_staged(id);
+                return Ok(true);
             }
+            // Somebody else has the room by now.
         }
         self.files.commit_shuffle(id.writer, id.map, id.attempt, index)?;
         Ok(false)
@@ -195,10 +202,21 @@ impl Kept {
         Some(block)
     }
 
-    /// Forgets a dataset, and what is on its way when it has come.
+    /// Tasks of this stage may follow.
+    pub(super) fn note_writer(&self, stage: &Arc<StageRun>) {
+        self.state().writers.note(stage);
+    }
+
+    /// Whether what a stage writes was dropped since it began.
+    pub(super) fn is_unwanted(&self, run: StageRunId) -> bool {
+        self.state().writers.is_unwanted(run)
+    }
+
+    /// Forgets a shuffle or dataset, and what is on its way when it has come.
     pub(super) fn drop_dataset(&self, writer: NodeId) {
         self.files.drop_shuffle(writer);
         let mut state = self.state();
+        state.writers.drop_output(writer);
         if state.work > 0 {
             state.drops += 1;
             let now = state.drops;
@@ -374,6 +392,22 @@ async fn copy(from: &File, length: u64, to: &mut File) -> io::Result<()> {
     Ok(())
 }
 
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.end_work();
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut state = self.kept.state();
+        if !state.blocks.contains_key(&self.id) {
+            state.memory.forget(self.id);
+            self.kept.settle(state);
+        }
+    }
+}
+
 // === impl State ===
 
 impl State {
@@ -384,6 +418,7 @@ impl State {
             leaving: BTreeMap::new(),
             driven_out: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            writers: Writers::default(),
             work: 0,
             drops: 0,
             dropped: BTreeMap::new(),

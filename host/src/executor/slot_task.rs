@@ -3,9 +3,11 @@
 //! What the slot says is checked here before anybody acts on it: attempts that it was given,
 //! indexes that fit their files, results within the limit.
 
+mod counters;
 mod guest_log;
 mod requests;
 
+pub(super) use counters::Counters;
 use guest_log::GuestLog;
 
 use super::core::HeldResults;
@@ -33,7 +35,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::mpsc;
 
 /// What all slots of an executor share.
@@ -50,17 +52,6 @@ pub(super) struct SlotContext {
     pub(super) kept: Arc<Kept>,
     pub(super) counters: Counters,
     pub(super) events: mpsc::UnboundedSender<(usize, SlotEvent)>,
-}
-
-/// What all slots have done: every attempt that came to an end in a slot was a fork of its own.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) forks: AtomicU64,
-    pub(super) attempts: AtomicU64,
-    /// Bytes of committed map outputs, compressed.
-    pub(super) shuffled: AtomicU64,
-    /// Bytes of spilled runs.
-    pub(super) spilled: AtomicU64,
 }
 
 /// What the core orders.
@@ -337,8 +328,8 @@ impl SlotTask {
         let mut accepted = Vec::new();
         for report in reports {
             let Some(report) = self.accept(report).await else { break };
-            // The driver answers for an upload only once it has heard of it, and must hear of a kept
-            // block before it hears that it made room.
+            // The driver answers for an upload only once it has heard of it, and must hear of a
+            // kept block before it hears that it made room.
             let urgent = matches!(
                 &report.outcome,
                 TaskOutcome::Done(
@@ -406,6 +397,9 @@ impl SlotTask {
         done: &mut TaskDone,
         (shuffle, staged, file, pieces): Written,
     ) -> Result<(), String> {
+        if self.context.kept.is_unwanted(stage.id) {
+            return Err("what this stage writes was dropped while it ran".to_owned());
+        }
         match &stage.kind {
             StageKind::Result => {}
             StageKind::ShuffleWrite { reducers } => {
@@ -468,3 +462,6 @@ impl SlotTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

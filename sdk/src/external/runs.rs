@@ -10,6 +10,7 @@
 //! The rank is the key's hash where any order will do, its first bytes where it must be theirs.
 
 use super::levels::Levels;
+use super::spilled;
 use super::tournament::Tournament;
 use crate::batch::{Batch, BatchReader, decode_or_fail};
 use crate::host::{self, InputStream};
@@ -152,7 +153,7 @@ impl RunWriter {
     }
 
     fn flush(&mut self) {
-        self.batch.take(|bytes| host::write_spill(self.number, bytes));
+        self.batch.take(|bytes| spilled::write(self.number, bytes));
     }
 
     /// Its number, unless it is empty.

@@ -2,10 +2,11 @@
 
 use super::levels::Levels;
 use super::runs::{BATCH_BYTES, next_run, open_run};
+use super::spilled;
 use super::tournament::Tournament;
 use crate::batch::{Batch, RecordReader};
 use crate::external::{self, Room};
-use crate::host::{self, InputStream};
+use crate::host::InputStream;
 use crate::record::Record;
 use crate::records::Records;
 
@@ -76,10 +77,10 @@ fn write_run<K: Record, V: Record>(pairs: impl Iterator<Item = (K, V)>) -> u32 {
     for pair in pairs {
         batch.add(|out| pair.encode(out));
         if batch.len() >= BATCH_BYTES {
-            batch.take(|bytes| host::write_spill(run, bytes));
+            batch.take(|bytes| spilled::write(run, bytes));
         }
     }
-    batch.take(|bytes| host::write_spill(run, bytes));
+    batch.take(|bytes| spilled::write(run, bytes));
     run
 }
 

@@ -8,6 +8,24 @@ fn runs_spilled() -> usize {
 }
 
 #[test]
+fn main_hears_how_much_was_spilled() {
+    run_within(2000, |context| {
+        let spilled = context.spilled_bytes();
+        let pairs = context.range(0..3000, 2).map(|n| (n * 7 % 1000, n));
+        assert_eq!(pairs.count(), Ok(3000));
+        assert_eq!(spilled.value(), Ok(0));
+        assert_eq!(pairs.sort_by_key().count(), Ok(3000));
+        let of_sort = fake_host::with(|host| host.bytes_spilled);
+        assert!(of_sort > 6000, "{of_sort}");
+        assert_eq!(spilled.value(), Ok(of_sort));
+        assert_eq!(pairs.group_by_key().count(), Ok(1000));
+        let of_both = fake_host::with(|host| host.bytes_spilled);
+        assert!(of_both > of_sort + 6000, "{of_both}");
+        assert_eq!(context.spilled_bytes().value(), Ok(of_both));
+    });
+}
+
+#[test]
 fn partial_results_are_written_when_they_are_too_many() {
     run_within(2000, |context| {
         let pairs = context.range(0..3000, 1).map(|n| (n % 500 % 120, 1u64));

@@ -1,0 +1,147 @@
+//! What becomes of an attempt's files when it ends.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::launch::test_support::{artifact, executor, start};
+use offshoot_net::{Accepts, Authority, ClusterName, Endpoint, Role, UdpNetwork, Validity};
+use offshoot_proto::id::{JobId, NodeId, SnapshotId};
+use offshoot_sandbox::slots::PortFuture;
+use offshoot_store::SystemStores;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use tempfile::TempDir;
+
+const WRITER: NodeId = NodeId(4);
+
+/// Slots that are never started.
+struct NoSlots;
+
+impl Slots for NoSlots {
+    fn start(&self, _: String) -> PortFuture<'_, io::Result<Box<dyn SlotConnection>>> {
+        Box::pin(async { Err(io::Error::other("there are none")) })
+    }
+}
+
+/// A slot's task whose slot is this test.
+struct TestSlot {
+    directory: TempDir,
+    task: SlotTask,
+}
+
+// === impl TestSlot ===
+
+impl TestSlot {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut start = start();
+        start.app_directory = directory.path().to_owned();
+        let start = Arc::new(start);
+        let files = AppFiles::create(&start).unwrap();
+        let (events, _) = mpsc::unbounded_channel();
+        let grants = &start.launch.app.grants;
+        let context = SlotContext {
+            code: artifact().code.into(),
+            description: artifact().description.into(),
+            slots: Arc::new(NoSlots),
+            broker: Broker::for_tasks(grants),
+            files: files.clone(),
+            remote: RemoteFiles::new(Arc::new(SystemStores), grants, Default::default()),
+            fetcher: Fetcher::new(Arc::new(endpoint().await)),
+            held: HeldResults::default(),
+            kept: Kept::start(1 << 20, files, events.clone()),
+            counters: Counters::default(),
+            events,
+            start,
+        };
+        Self { directory, task: SlotTask::new(0, Arc::new(context)) }
+    }
+
+    /// A run of the stage that writes the shuffle, and its one attempt with the slot, which has
+    /// written four bytes.
+    fn run(&mut self, run: u32) -> AttemptId {
+        let attempt = AttemptId(run.into());
+        let stage = Arc::new(StageRun {
+            id: StageRunId(run),
+            job: JobId(1),
+            snapshot: SnapshotId(1),
+            node: WRITER,
+            kind: StageKind::ShuffleWrite { reducers: 1 },
+            inputs: vec![],
+        });
+        self.task.context.kept.note_writer(&stage);
+        self.task.attempts.insert(attempt, (stage, Partition(0)));
+        self.write(attempt);
+        attempt
+    }
+
+    fn write(&self, attempt: AttemptId) {
+        let sink = self.task.context.files.shuffle_sink(WRITER, Partition(0), attempt);
+        File::from(sink.unwrap()).write_all(b"data").unwrap();
+    }
+
+    async fn end(&mut self, attempt: AttemptId) -> TaskOutcome {
+        let done = TaskDone {
+            digest: 0,
+            result: ResultPlace::Inline(vec![]),
+            staged: None,
+            shuffle_bytes: 4,
+            updates: vec![],
+            in_memory: false,
+        };
+        let report = SlotReport {
+            report: TaskReport { attempt, run_nanos: 1, outcome: TaskOutcome::Done(done) },
+            shuffle: Some(ShuffleIndex { reducers: vec![vec![]], data_bytes: 4 }),
+            staged: None,
+            spilled_bytes: 0,
+            pages_written: 1,
+            forks: 1,
+        };
+        self.task.accept(report).await.unwrap().outcome
+    }
+
+    /// Names of the shuffle's files; none if not even their directory is there.
+    fn files(&self) -> Option<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(self.directory.path().join(format!("shuffle/{WRITER}")));
+        let names = entries.ok()?.map(|entry| PathBuf::from(entry.unwrap().file_name()));
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        Some(names)
+    }
+}
+
+async fn endpoint() -> Endpoint {
+    let now = SystemTime::now();
+    let authority = Authority::generate(ClusterName::random(), now).unwrap();
+    let role = Role::Executor(executor(1, 0));
+    let credential = authority.mint(&role, Validity::of_node(now)).unwrap();
+    let any = (Ipv4Addr::LOCALHOST, 0).into();
+    Endpoint::bind(&UdpNetwork, any, credential, Accepts::Members).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_after_its_shuffle_was_dropped_leaves_nothing() {
+    let mut slot = TestSlot::new().await;
+    let [before, late, killed] = [1, 2, 3].map(|run| slot.run(run));
+    assert!(matches!(slot.end(before).await, TaskOutcome::Done(_)));
+    assert_eq!(slot.files().unwrap().len(), 4, "data and index, and two that are not committed");
+    slot.task.context.kept.drop_dataset(WRITER);
+    assert_eq!(slot.files(), None);
+    // The slot opens its file at its first byte, which may be after the drop.
+    slot.write(late);
+    slot.write(killed);
+    let outcome = slot.end(late).await;
+    assert!(
+        matches!(&outcome, TaskOutcome::Failed(TaskFailure::Host { message })
+            if message.contains("was dropped while it ran")),
+        "{outcome:?}"
+    );
+    slot.task.discard();
+    assert_eq!(slot.files(), None);
+
+    let again = slot.run(4);
+    assert!(matches!(slot.end(again).await, TaskOutcome::Done(_)));
+    let names = ["0-4.data", "0-4.index"].map(PathBuf::from);
+    assert_eq!(slot.files().unwrap(), names);
+}
