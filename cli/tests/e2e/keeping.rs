@@ -242,3 +242,46 @@ fn tasks_wait_for_memory_that_others_have_and_are_told_when_there_is_not_enough(
     let told = ["no room for 80 MiB in the executor's memory of 64 MiB", "--executor-memory"];
     assert!(told.iter().all(|text| said.err.contains(text)), "{said:?}");
 }
+
+/// The ranks of the web of `pagerank`, one page after the other.
+fn ranks(nodes: u64, edges: u64, iterations: u32) -> Vec<f64> {
+    let mix = |number: u64| {
+        let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let mut ranks = vec![1.0; nodes as usize];
+    for _ in 0..iterations {
+        let mut flowed = vec![0.0; nodes as usize];
+        for edge in 0..nodes * edges {
+            let place = mix(edge) % nodes;
+            flowed[(place * place / nodes) as usize] +=
+                ranks[(edge / edges) as usize] / edges as f64;
+        }
+        ranks = flowed.into_iter().map(|flowed| 0.15 + 0.85 * flowed).collect();
+    }
+    ranks
+}
+
+#[test]
+fn ranks_are_those_of_a_program_without_a_cluster() {
+    let cluster = Cluster::start(2, 1);
+    let (output, module) = (cluster.directory.path().join("ranks"), guest("pagerank"));
+    let (path, module) = (output.to_str().unwrap(), module.to_str().unwrap());
+    let granted = cluster.directory.path().to_str().unwrap();
+    let job = ["--allow-write", granted, module, "3000", "7", "12", "5", path];
+    cluster.submit(&job).ok();
+    let parts = fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path());
+    let parts = parts.filter(|path| path.to_str().unwrap().contains("/part-"));
+    let text: String = parts.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let expected = ranks(3000, 7, 12);
+    let mut found = 0;
+    for line in text.lines() {
+        let (page, rank) = line.split_once('\t').unwrap();
+        let (page, rank): (usize, f64) = (page.parse().unwrap(), rank.parse().unwrap());
+        assert!((rank / expected[page] - 1.0).abs() < 1e-9, "{line}, not {}", expected[page]);
+        found += 1;
+    }
+    assert_eq!(found, expected.len());
+}

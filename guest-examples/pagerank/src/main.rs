@@ -1,10 +1,10 @@
-//! Ranks the pages of a made-up web: `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS`.
+//! `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS [OUTPUT]`: ranks the pages of a made-up web.
 //!
 //! The links are partitioned by page and kept. Ranks and contributions have the same partitioner,
 //! so that an iteration is one shuffle: links and ranks are joined where they are, and the
 //! contributions move to the pages that they are for. Every few iterations the ranks forget how
 //! they came about, so that the shuffle files of these iterations go. Prints the pages of the
-//! highest rank, and the sum of all ranks.
+//! highest rank, and the sum of all ranks; saves all of them, where it is told a directory.
 #![forbid(unsafe_code)]
 
 use example::{mix, positive};
@@ -38,35 +38,44 @@ fn main() -> ExitCode {
 }
 
 /// What is ranked.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Web {
     nodes: u64,
     edges: u64,
     iterations: u32,
     partitions: u32,
+    /// A directory for all ranks.
+    output: Option<String>,
 }
 
 // === impl Web ===
 
 impl Web {
     fn parse(arguments: &[String]) -> Option<Self> {
-        let [_, nodes, edges, iterations, partitions] = arguments else {
+        let [_, nodes, edges, iterations, partitions, output @ ..] = arguments else {
             return None;
+        };
+        let output = match output {
+            [] => None,
+            [output] => Some(output.clone()),
+            _ => return None,
         };
         Some(Self {
             nodes: positive(nodes)?,
             edges: positive(edges)?,
             iterations: iterations.parse().ok()?,
             partitions: positive(partitions)?,
+            output,
         })
     }
 
     /// The best pages with their ranks, and the sum of all ranks.
-    fn rank(self) -> Result<(Vec<(f64, u64)>, f64), Error> {
+    fn rank(&self) -> Result<(Vec<(f64, u64)>, f64), Error> {
         let by_page = Partitioner::hash(self.partitions);
+        let (nodes, edges) = (self.nodes, self.edges);
         let links = Context::new()
-            .range(0..self.nodes, self.partitions)
-            .map(move |page| (page, self.links_of(page).collect::<Vec<u64>>()))
+            .range(0..nodes, self.partitions)
+            .map(move |page| (page, links_of(page, nodes, edges).collect::<Vec<u64>>()))
             .partition_by(&by_page)
             .cache();
         let mut ranks = links.map_values(|_| 1.0);
@@ -84,19 +93,22 @@ impl Web {
             }
         }
         let total = ranks.values().sum()?;
+        if let Some(output) = &self.output {
+            ranks.map(|(page, rank)| format!("{page}\t{rank}")).save_as_text_file(output)?;
+        }
         // Every partition sends its own best.
         let best =
             ranks.map_partitions(|ranks| best_of(ranks.map(|(page, rank)| (rank, page)).collect()));
         Ok((best_of(best.collect()?), total))
     }
+}
 
-    /// The pages that a page links to: low numbers are linked to far more often.
-    fn links_of(self, page: u64) -> impl Iterator<Item = u64> {
-        (0..self.edges).map(move |edge| {
-            let place = mix(page * self.edges + edge) % self.nodes;
-            place * place / self.nodes
-        })
-    }
+/// The pages that a page links to: low numbers are linked to far more often.
+fn links_of(page: u64, nodes: u64, edges: u64) -> impl Iterator<Item = u64> {
+    (0..edges).map(move |edge| {
+        let place = mix(page * edges + edge) % nodes;
+        place * place / nodes
+    })
 }
 
 /// The highest ranks first, of equal ones the lower number.
@@ -117,8 +129,10 @@ mod tests {
 
     #[test]
     fn arguments() {
-        let web = Web { nodes: 10, edges: 3, iterations: 0, partitions: 2 };
-        assert_eq!(parse("pagerank 10 3 0 2"), Some(web));
+        let web = Web { nodes: 10, edges: 3, iterations: 0, partitions: 2, output: None };
+        assert_eq!(parse("pagerank 10 3 0 2"), Some(web.clone()));
+        let saved = Web { output: Some("out".into()), ..web };
+        assert_eq!(parse("pagerank 10 3 0 2 out"), Some(saved));
         for wrong in ["pagerank", "pagerank 10 3 1", "pagerank 0 1 1 1", "pagerank 1 1 1 x"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
