@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Rules:
-//! - Applications are served first come, first served; `placement` says which worker gives what.
+//! - Applications are served first come, first served; [`crate::placement`] says which worker gives
+//!   what.
 //! - Cores and memory of an executor are free when its worker says that it is gone, or when the
 //!   worker itself is lost, and never before: two executors never share a core.
 //! - A connection may break and come back within the lease; only silence makes a peer lost.
@@ -33,6 +34,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+use crate::placement::Policy;
 use offshoot_proto::cluster::{AppSpec, AppState, WaitReason};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +70,7 @@ pub struct Leases {
 pub struct Cluster {
     origin: Origin,
     leases: Leases,
+    policy: Policy,
     /// The time of the step that is being taken.
     now: Duration,
     next_app: AppId,
@@ -163,11 +166,13 @@ impl Cluster {
     pub fn new(
         origin: Origin,
         leases: Leases,
+        policy: Policy,
         modules: impl IntoIterator<Item = ModuleHash>,
     ) -> Self {
         Self {
             origin,
             leases,
+            policy,
             now: Duration::ZERO,
             next_app: origin.first_app,
             workers: BTreeMap::new(),

@@ -3,6 +3,7 @@
 use super::outbox::{Outbox, Overflow};
 use crate::cluster::{Action, Cluster, Event, Leases, Origin, SessionId};
 use crate::modules::ModuleStore;
+use crate::placement::Policy;
 use crate::ports::{Clock, Ports};
 use crate::state::Counters;
 use offshoot_net::{Authority, AuthorityError, Role, Validity};
@@ -79,7 +80,7 @@ impl Core {
             unix_millis: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
         Self {
-            cluster: Cluster::new(origin, leases, modules.hashes()),
+            cluster: Cluster::new(origin, leases, Policy::default(), modules.hashes()),
             clock: LeaseClock::start(Instant::now()),
             outboxes: BTreeMap::new(),
             counters,

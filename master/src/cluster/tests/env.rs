@@ -1,6 +1,7 @@
 //! A cluster with a clock that tests move, and builders for what peers send.
 
 use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId};
+use crate::placement::Policy;
 use offshoot_proto::cluster::{
     AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
     ToClient, ToWorker, WorkerInfo,
@@ -24,7 +25,7 @@ impl Env {
     /// A cluster that knows [`MODULE`] and has no worker.
     pub(crate) fn new() -> Self {
         Self {
-            cluster: Cluster::new(origin(), Leases::default(), [MODULE]),
+            cluster: Cluster::new(origin(), Leases::default(), Policy::default(), [MODULE]),
             now: Duration::from_secs(100),
         }
     }

@@ -1,68 +1,7 @@
-//! Who gets what: Spark standalone's table, and what waiting applications hear.
+//! Who gets what of a cluster, and what waiting applications hear.
 
 use super::env::*;
-use crate::cluster::placement::{Grant, Offer, plan};
-use offshoot_proto::cluster::{ResourceRequest, ToClient, WaitReason};
-
-fn offers(workers: usize, cores: u32) -> Vec<Offer> {
-    let offer =
-        |index| Offer { worker: worker_id(&format!("w{index}")), cores, memory_bytes: 16 * GIB };
-    (0..workers).map(offer).collect()
-}
-
-fn request(executor_cores: Option<u32>, total_cores: Option<u32>) -> ResourceRequest {
-    ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores }
-}
-
-/// The cores of each executor, worker by worker.
-fn by_worker(grants: &[Grant]) -> Vec<Vec<u32>> {
-    let mut workers = std::collections::BTreeMap::<_, Vec<u32>>::new();
-    for grant in grants {
-        workers.entry(&grant.worker).or_default().push(grant.cores);
-    }
-    workers.into_values().collect()
-}
-
-#[test]
-fn executors_are_placed_as_spark_standalone_places_them() {
-    let (five, four) = (offers(5, 8), offers(4, 16));
-    let cases = [
-        (&five, None, None, vec![vec![8]; 5]),
-        (&five, Some(10), Some(10), vec![]),
-        (&five, Some(10), Some(50), vec![]),
-        (&five, Some(50), Some(50), vec![]),
-        (&five, Some(4), None, vec![vec![4, 4]; 5]),
-        (&five, Some(4), Some(8), vec![vec![4], vec![4]]),
-        (&five, Some(3), None, vec![vec![3, 3]; 5]),
-        (&five, Some(3), Some(10), vec![vec![3]; 3]),
-        (&five, None, Some(12), [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec()),
-        (&five, None, Some(2), vec![vec![1], vec![1]]),
-        (&four, Some(16), Some(48), vec![vec![16]; 3]),
-    ];
-    for (offers, cores, total, expected) in cases {
-        let grants = plan(&request(cores, total), 0, offers.clone());
-        assert_eq!(by_worker(&grants), expected, "{cores:?} / {total:?}");
-    }
-}
-
-#[test]
-fn what_a_small_worker_cannot_give_is_shared_by_the_rest() {
-    let mut uneven = offers(3, 8);
-    uneven[1].cores = 1;
-    let grants = plan(&request(None, Some(9)), 0, uneven);
-    assert_eq!(by_worker(&grants), [vec![4], vec![1], vec![4]]);
-}
-
-#[test]
-fn memory_and_what_is_held_already_count() {
-    let mut narrow = offers(2, 8);
-    narrow[0].memory_bytes = GIB;
-    narrow[1].memory_bytes = GIB - 1;
-    let grants = plan(&request(Some(2), None), 0, narrow);
-    assert_eq!(by_worker(&grants), [vec![2]]);
-    let grants = plan(&request(Some(2), Some(7)), 4, offers(2, 8));
-    assert_eq!(by_worker(&grants), [vec![2]]);
-}
+use offshoot_proto::cluster::{ToClient, WaitReason};
 
 #[test]
 fn an_application_gets_what_is_free_and_its_driver_hears_who_listens() {
