@@ -33,8 +33,11 @@ pub struct ResourceRequest {
     pub executor_cores: Option<u32>,
     /// Memory of one executor.
     pub executor_memory_bytes: u64,
-    /// Cores of the whole application; all that are free if unset.
+    /// Cores of the whole application; what the master's operator has set if unset, or all that
+    /// are free.
     pub total_cores: Option<u32>,
+    /// Executors that it has at most; as many as fit if unset.
+    pub executors_max: Option<u32>,
 }
 
 /// From a worker, on its control connection.

@@ -40,9 +40,12 @@ pub(crate) struct Arguments {
     /// Memory that main may have, at most 4 GiB.
     #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "4GiB")]
     driver_memory: u64,
-    /// Cores of the whole application (all that are free).
+    /// Cores of the whole application (the master's --default-cores, or all that are free).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     total_executor_cores: Option<u32>,
+    /// Executors that the application has at most (all that fit).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    num_executors: Option<u32>,
     /// A setting of the job (docs/settings.md).
     #[arg(long, value_name = "KEY=VALUE")]
     conf: Vec<String>,
@@ -144,6 +147,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             executor_cores: arguments.executor_cores,
             executor_memory_bytes: arguments.executor_memory,
             total_cores: arguments.total_executor_cores,
+            executors_max: arguments.num_executors,
         },
         store,
         driver_memory_bytes: arguments.driver_memory,

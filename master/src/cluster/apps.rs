@@ -78,7 +78,7 @@ impl Cluster {
         if let Some(id) = self.keys.get(&name).copied() {
             return self.on_register_again(id, registration, out);
         }
-        validate_app(&registration.spec).map_err(|error| error.to_string())?;
+        validate_app(&registration.spec, &self.policy).map_err(|error| error.to_string())?;
         if self.apps.len() >= APPS_LIVE_MAX {
             return Err(format!(
                 "{} applications are registered, which is the limit; try again when one has ended",

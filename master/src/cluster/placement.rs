@@ -38,13 +38,15 @@ impl Cluster {
 
     /// What an application may be given beyond what it holds.
     fn left_of(&self, id: AppId, asked: &ResourceRequest) -> Request {
-        let cores_held = self.executors_of(id).map(|(_, executor)| executor.cores).sum();
+        let held = || self.executors_of(id);
+        let cores_held = held().map(|(_, executor)| executor.cores).sum();
+        let executors_held = u32::try_from(held().count()).unwrap_or(u32::MAX);
         let total = asked.total_cores.or(self.policy.default_cores).unwrap_or(u32::MAX);
         Request {
             executor_cores: asked.executor_cores,
             executor_memory_bytes: asked.executor_memory_bytes,
             cores_left: total.saturating_sub(cores_held),
-            executors_left: u32::MAX,
+            executors_left: asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors_held),
         }
     }
 

@@ -184,6 +184,7 @@ fn app() -> AppSpec {
             executor_cores: Some(2),
             executor_memory_bytes: 1 << 30,
             total_cores: None,
+            executors_max: Some(3),
         },
         store: StoreOptions {
             access_key_id: Some("id".into()),

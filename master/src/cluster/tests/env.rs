@@ -30,6 +30,13 @@ impl Env {
         }
     }
 
+    /// The same under an operator's policy.
+    pub(crate) fn with_policy(policy: Policy) -> Self {
+        let mut env = Self::new();
+        env.cluster = Cluster::new(origin(), Leases::default(), policy, [MODULE]);
+        env
+    }
+
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         self.cluster.handle(self.now, event, &mut out);
@@ -147,7 +154,12 @@ pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppS
         arguments: vec!["word-count".to_owned()],
         grants: Grants::default(),
         settings: Settings::default(),
-        request: ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores },
+        request: ResourceRequest {
+            executor_cores,
+            executor_memory_bytes: GIB,
+            total_cores,
+            executors_max: None,
+        },
         store: Default::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! Who gets what of a cluster, and what waiting applications hear.
 
 use super::env::*;
+use crate::placement::{Policy, Rule, Sharing};
 use offshoot_proto::cluster::{ToClient, WaitReason};
 
 #[test]
@@ -98,4 +99,44 @@ fn nothing_is_launched_before_the_module_is_there() {
 
 fn finished(succeeded: bool) -> offshoot_proto::cluster::FromClient {
     offshoot_proto::cluster::FromClient::Finished { succeeded }
+}
+
+#[test]
+fn an_application_that_names_no_total_gets_the_operators() {
+    let policy = Policy { default_cores: Some(3), ..Policy::default() };
+    let mut env = Env::with_policy(policy);
+    env.register_worker(1, worker("w1", 8));
+    let spec = app(Some(1), None);
+    assert_eq!(env.register_app(2, 1, spec)[2..].len(), 3, "executors");
+    let spec = app(Some(1), Some(4));
+    assert_eq!(env.register_app(3, 2, spec)[2..].len(), 4, "executors");
+    let spec = app(Some(4), None);
+    let reason = "executor-cores 4 is more than the master's default-cores 3: name \
+         total-executor-cores, or lower executor-cores";
+    let refused = to_client(4, ToClient::Refused { reason: reason.to_owned() });
+    assert_eq!(env.register_app(4, 3, spec), [refused, close(4)]);
+}
+
+#[test]
+fn consolidation_leaves_a_worker_free() {
+    let rule = Rule { sharing: Sharing::Consolidate, ..Rule::default() };
+    let mut env = Env::with_policy(Policy { rule, ..Policy::default() });
+    env.register_worker(1, worker("w1", 4));
+    env.register_worker(2, worker("w2", 4));
+    let spec = app(Some(2), Some(4));
+    let launches = [executor(10, 0), executor(10, 1)].map(|id| launch(1, id, 2, &spec));
+    assert_eq!(env.register_app(3, 1, spec)[2..], launches);
+}
+
+#[test]
+fn the_limit_of_executors_counts_those_that_are_held() {
+    let mut env = Env::new();
+    env.register_worker(1, worker("w1", 2));
+    let mut spec = app(Some(2), None);
+    spec.request.executors_max = Some(2);
+    let (first, second) = (executor(10, 0), executor(10, 1));
+    assert_eq!(env.register_app(2, 1, spec.clone())[2..], [launch(1, first, 2, &spec)]);
+    let more = env.register_worker(3, worker("w2", 8));
+    assert_eq!(more[2..], [launch(3, second, 2, &spec)]);
+    assert_eq!(env.gone(3, "w2", second)[1..], [launch(3, executor(10, 2), 2, &spec)]);
 }
