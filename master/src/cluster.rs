@@ -23,6 +23,7 @@ mod event;
 pub mod limits;
 mod placement;
 mod rows;
+mod waiting;
 mod workers;
 
 pub use action::{Action, Note};
@@ -35,7 +36,7 @@ mod simulation;
 mod tests;
 
 use crate::placement::Policy;
-use offshoot_proto::cluster::{AppSpec, AppState, WaitReason};
+use offshoot_proto::cluster::{AppSpec, AppState};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -124,7 +125,7 @@ struct App {
     touched: BTreeSet<WorkerId>,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
-    told: Option<WaitReason>,
+    waiting: waiting::Waiting,
     /// What a driver without a connection must hear when it is back.
     unreported: Vec<(ExecutorId, String)>,
 }
@@ -214,10 +215,10 @@ impl Cluster {
         let workers = self.workers.values().filter_map(Worker::heard);
         let workers = workers.map(|heard| heard + self.leases.worker);
         let apps = self.apps.values().map(|app| app.heard + self.leases.driver);
-        workers.chain(apps).min()
+        workers.chain(apps).chain(self.next_told()).min()
     }
 
-    /// Ends the leases that have run out.
+    /// Ends the leases that have run out, and tells who has waited for long enough.
     pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.now = now;
         let Leases { worker, driver } = self.leases;
@@ -235,6 +236,7 @@ impl Cluster {
         if !(workers.is_empty() && apps.is_empty()) {
             self.place(out);
         }
+        self.tell_due(out);
         self.check();
     }
 

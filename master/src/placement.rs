@@ -26,6 +26,7 @@
 mod tests;
 
 use offshoot_proto::id::WorkerId;
+use offshoot_proto::waiting::{Shortage, Size};
 use std::cmp::Reverse;
 
 /// How a cluster places executors: what its operator sets.
@@ -123,6 +124,25 @@ pub fn plan(request: &Request, rule: Rule, offers: Vec<Offer>) -> Vec<Grant> {
     shares.flat_map(|(offer, units)| request.executors(offer.worker, units)).collect()
 }
 
+/// What none of these workers has enough of for one executor, and the most of each that one has;
+/// none if one of them could hold it.
+pub fn shortage(asked: Size, have: impl IntoIterator<Item = Size>) -> Option<(Shortage, Size)> {
+    let (mut most, mut fits) = (Size::default(), false);
+    for Size { cores, memory_bytes } in have {
+        fits |= cores >= asked.cores && memory_bytes >= asked.memory_bytes;
+        most.cores = most.cores.max(cores);
+        most.memory_bytes = most.memory_bytes.max(memory_bytes);
+    }
+    let short = match (most.cores < asked.cores, most.memory_bytes < asked.memory_bytes) {
+        _ if fits => return None,
+        (true, false) => Shortage::Cores,
+        (false, true) => Shortage::Memory,
+        (true, true) => Shortage::Both,
+        (false, false) => Shortage::Together,
+    };
+    Some((short, most))
+}
+
 /// One unit to each in turn, until `left` are dealt out or nobody has room: how many each has.
 fn spread(room: &[u32], left: u32) -> Vec<u32> {
     let below = |level: u32| -> u64 { room.iter().map(|room| u64::from(*room.min(&level))).sum() };
@@ -154,6 +174,15 @@ fn fill(room: &[u32], mut left: u32) -> Vec<u32> {
         units
     };
     room.iter().map(share).collect()
+}
+
+// === impl Offer ===
+
+impl Offer {
+    /// What is free.
+    pub fn size(&self) -> Size {
+        Size { cores: self.cores, memory_bytes: self.memory_bytes }
+    }
 }
 
 // === impl Request ===

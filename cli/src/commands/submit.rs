@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// Executors that the application has at most (all that fit).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     num_executors: Option<u32>,
+    /// Wait for a worker that is large enough, when none is, instead of ending.
+    #[arg(long)]
+    wait: bool,
     /// A setting of the job (docs/settings.md).
     #[arg(long, value_name = "KEY=VALUE")]
     conf: Vec<String>,
@@ -89,12 +92,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         if let Some(embedded) = embedded {
             embedded.shutdown().await;
         }
-        ended(result)
+        ended(result, arguments.cluster.master.is_some())
     })
 }
 
-fn ended(result: Result<End, DriverError>) -> Result<ExitCode, Failure> {
+/// The exit code. `can_wait` is whether the cluster could get other workers.
+fn ended(result: Result<End, DriverError>, can_wait: bool) -> Result<ExitCode, Failure> {
     match result {
+        Err(error @ DriverError::TooLarge(_)) if can_wait => {
+            let advice = "or wait for a larger worker with --wait";
+            Err(Failure::cluster(format!("{error}, {advice}")))
+        }
+        Err(error @ DriverError::TooLarge(_)) => Err(Failure::cluster(error)),
         // As a shell sees it: the low eight bits.
         Ok(End::Exit(code)) => Ok(ExitCode::from(code as u8)),
         Ok(End::Failed(failure)) => Err(Failure::local(format!("main {failure}"))),
@@ -149,6 +158,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             total_cores: arguments.total_executor_cores,
             executors_max: arguments.num_executors,
         },
+        wait: arguments.wait,
         store,
         driver_memory_bytes: arguments.driver_memory,
     })
@@ -173,6 +183,11 @@ async fn join(
         let credential = parse::credential(arguments.cluster.credential.as_deref())?;
         config.cluster = Some(Cluster { master, credential, idempotency_key });
         return Ok((config, None));
+    }
+    if arguments.wait {
+        return Err(Failure::usage(
+            "--wait: a cluster in this process gets no other workers; add --master ADDR:PORT",
+        ));
     }
     let embedded = Box::pin(Embedded::start(open_cache()?)).await?;
     config.cluster = Some(embedded.cluster(idempotency_key)?);

@@ -105,10 +105,15 @@ pub(crate) fn run_and_leave_nothing(mut command: Command, scratch: &Path) -> Sai
 impl Cluster {
     /// So many workers with so many cores each, all registered.
     pub(crate) fn start(workers: usize, cores: u32) -> Self {
+        Self::start_with(&[], workers, cores)
+    }
+
+    /// The same with flags of the master.
+    pub(crate) fn start_with(flags: &[&str], workers: usize, cores: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = offshoot(directory.path());
         command.args(["master", "--listen", "127.0.0.1:0", "--dir"]);
-        command.arg(directory.path().join("master"));
+        command.arg(directory.path().join("master")).args(flags);
         let (master, line) = Daemon::start(command, "listening on ");
         let address = line.split("listening on ").nth(1).unwrap().trim().to_owned();
         let mut cluster = Self { directory, address, master, workers: Vec::new() };

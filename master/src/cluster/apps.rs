@@ -101,7 +101,7 @@ impl Cluster {
             next_executor: ExecutorNumber(0),
             touched: BTreeSet::new(),
             failures: 0,
-            told: None,
+            waiting: Default::default(),
             unreported: Vec::new(),
         };
         out.push(Action::Certify {
@@ -131,7 +131,7 @@ impl Cluster {
         }
         let old = app.session.replace(session);
         app.heard = self.now;
-        app.told = None;
+        app.waiting = Default::default();
         let unreported = std::mem::take(&mut app.unreported);
         let wants_module = !self.modules.contains(&app.spec.module);
         if let Some(old) = old {

@@ -47,6 +47,20 @@ pub const APPS_ENDED_KEPT: usize = 200;
 /// Lost workers that `offshoot workers` still shows.
 pub const WORKERS_LOST_KEPT: usize = 200;
 
+/// How long an application waits for others before it is told who they are. A job in a shell is
+/// often shorter than this.
+pub const BUSY_AFTER: Duration = Duration::from_secs(2);
+
+/// How long an application that was told of others waits to hear that they are others now.
+pub const BUSY_AGAIN: Duration = Duration::from_secs(30);
+
+/// Applications that a waiting one is told of by name: they fit a line.
+pub const HOLDERS_MAX: usize = 3;
+
+/// How long after its start a restarted master calls nothing impossible: a worker takes 8 s to
+/// notice that the old one is gone, and dials every 4 s then.
+pub const RECOVERY: Duration = Duration::from_secs(15);
+
 /// Executors of one application that may fail, one after the other, before they listen. Spark's
 /// `spark.deploy.maxExecutorRetries`.
 pub const LAUNCH_FAILURES_MAX: u32 = 10;

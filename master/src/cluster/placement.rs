@@ -1,12 +1,12 @@
-//! Gives away what is free, and says what a waiting application is told.
+//! Gives away what is free.
 //!
-//! Which worker gives what is [`crate::placement`]'s; here are the books that it reads, the orders
-//! that come of its grants, and the reasons for there being none.
+//! Which worker gives what is [`crate::placement`]'s; here are the books that it reads and the
+//! orders that come of its grants.
 
 use super::limits::LAUNCH_FAILURES_MAX;
 use super::{Action, App, Cluster, Executor, Life};
 use crate::placement::{Grant, Offer, Request, plan};
-use offshoot_proto::cluster::{LaunchExecutor, ResourceRequest, ToClient, WaitReason};
+use offshoot_proto::cluster::{LaunchExecutor, ResourceRequest};
 use offshoot_proto::id::{AppId, ExecutorId};
 
 // === impl Cluster ===
@@ -51,11 +51,11 @@ impl Cluster {
     }
 
     /// A driver that is away could not use what it is given, and no executor starts without code.
-    fn may_launch(&self, app: &App) -> bool {
+    pub(super) fn may_launch(&self, app: &App) -> bool {
         app.session.is_some() && self.modules.contains(&app.spec.module)
     }
 
-    fn offers(&self) -> Vec<Offer> {
+    pub(super) fn offers(&self) -> Vec<Offer> {
         let connected = self.workers.iter().filter(|(_, worker)| worker.session().is_some());
         let offer = connected.map(|(id, worker)| Offer {
             worker: id.clone(),
@@ -89,42 +89,5 @@ impl Cluster {
         };
         self.take(executor, books);
         out.push(Action::Launch { session, order });
-    }
-
-    fn tell_waiting(&mut self, id: AppId, out: &mut Vec<Action>) {
-        let Some(app) = self.apps.get(&id) else {
-            return;
-        };
-        if !self.may_launch(app) {
-            return;
-        }
-        let served = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
-        let reason = (!served).then(|| self.wait_reason(&app.spec.request));
-        let Some(app) = self.apps.get_mut(&id) else {
-            return;
-        };
-        if let (Some(reason), Some(session)) = (&reason, app.session)
-            && app.told.as_ref() != Some(reason)
-        {
-            let message = ToClient::Waiting(reason.clone());
-            out.push(Action::ToClient { session, message });
-        }
-        app.told = reason;
-    }
-
-    /// Why an application with no executor has none.
-    fn wait_reason(&self, request: &ResourceRequest) -> WaitReason {
-        let cores = request.executor_cores.unwrap_or(1);
-        let memory = request.executor_memory_bytes;
-        let alive = || self.workers.values().filter(|worker| worker.is_alive());
-        let sizes = alive().map(|worker| (worker.cores, worker.memory_bytes));
-        let Some((cores_max, memory_bytes_max)) = sizes.max() else {
-            return WaitReason::NoWorkers;
-        };
-        if alive().any(|worker| worker.cores >= cores && worker.memory_bytes >= memory) {
-            let cores_free = self.offers().iter().map(|offer| offer.cores).sum();
-            return WaitReason::Busy { cores_free };
-        }
-        WaitReason::TooLarge { cores_max, memory_bytes_max }
     }
 }

@@ -155,6 +155,7 @@ async fn submit(
             total_cores: None,
             executors_max: None,
         },
+        wait: true,
         store: Default::default(),
         driver_memory_bytes: MEMORY_BYTES,
     };

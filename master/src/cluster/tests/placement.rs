@@ -2,7 +2,7 @@
 
 use super::env::*;
 use crate::placement::{Policy, Rule, Sharing};
-use offshoot_proto::cluster::{ToClient, WaitReason};
+use offshoot_proto::cluster::ToClient;
 
 #[test]
 fn an_application_gets_what_is_free_and_its_driver_hears_who_listens() {
@@ -47,40 +47,9 @@ fn the_first_application_is_served_first_and_the_second_when_it_has_ended() {
     env.register_worker(1, worker("w1", 4));
     let spec = app(None, None);
     env.register_app(2, 1, spec.clone());
-    let busy = |cores_free| ToClient::Waiting(WaitReason::Busy { cores_free });
-    assert_eq!(
-        env.register_app(3, 2, spec.clone()),
-        [certify(3, 11, false), app_note(11), to_client(3, busy(0))]
-    );
+    assert_eq!(env.register_app(3, 2, spec.clone()), [certify(3, 11, false), app_note(11)]);
     env.client_says(2, "ada", finished(true));
     assert_eq!(env.gone(1, "w1", executor(10, 0)), [launch(1, executor(11, 0), 4, &spec)]);
-}
-
-#[test]
-fn waiting_is_explained_once_and_again_when_it_changes() {
-    let mut env = Env::new();
-    let spec = app(Some(4), None);
-    let waiting = |reason| to_client(2, ToClient::Waiting(reason));
-    assert_eq!(
-        env.register_app(2, 1, spec.clone()),
-        [certify(2, 10, false), app_note(10), waiting(WaitReason::NoWorkers)]
-    );
-    let too_large =
-        |cores_max, memory_bytes_max| WaitReason::TooLarge { cores_max, memory_bytes_max };
-    assert_eq!(
-        env.register_worker(1, worker("w1", 2)),
-        [registered(1), worker_note("w1", 2), waiting(too_large(2, 2 * GIB))]
-    );
-    assert_eq!(env.register_worker(3, worker("w2", 1)), [registered(3), worker_note("w2", 1)]);
-    assert_eq!(
-        env.register_worker(4, worker("w3", 8)),
-        [
-            registered(4),
-            worker_note("w3", 8),
-            launch(4, executor(10, 0), 4, &spec),
-            launch(4, executor(10, 1), 4, &spec),
-        ]
-    );
 }
 
 #[test]
