@@ -1,4 +1,4 @@
-//! Who gets how much of a cluster that several use: Spark standalone's examples with real processes.
+//! Who gets how much of a cluster that several use: Spark standalone's examples as processes.
 
 use crate::support::{Cluster, Daemon, guest, offshoot, signal};
 use std::process::{Command, Stdio};
@@ -88,6 +88,27 @@ fn what_no_worker_can_hold_waits_for_one_that_can_if_that_is_asked_for() {
     let text = "asked for 2 cores per executor, but the largest worker has 1 core";
     assert!(line.contains(text), "{line}");
     let _larger = cluster.start_worker("larger", 2);
+    assert_eq!(submit.wait(), Some(0));
+}
+
+#[test]
+fn a_job_that_has_lost_the_only_worker_that_is_large_enough_waits_for_another() {
+    let mut cluster = Cluster::start(1, 1);
+    let larger = cluster.start_worker("larger", 2);
+    cluster.workers.push(larger);
+    let mut command = cluster.command();
+    command.args(["submit", "--executor-cores", "2"]).arg(guest("pi"));
+    command.args(["400000000", "16"]);
+    let mut submit = Daemon::spawn(command);
+    let slot = cluster.wait_for_process("offshoot slot app-1/0/1");
+    crate::support::wait_until_busy(slot);
+    cluster.workers[1].kill();
+    let line = submit.wait_for("offshoot: waiting: ");
+    assert!(
+        line.contains("asked for 2 cores per executor, but the largest worker has 1"),
+        "{line}"
+    );
+    let _another = cluster.start_worker("another", 2);
     assert_eq!(submit.wait(), Some(0));
 }
 

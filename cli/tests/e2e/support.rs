@@ -225,7 +225,14 @@ impl Cluster {
 
 impl Daemon {
     /// Starts a process and waits for a line of its standard error that contains `text`.
-    pub(crate) fn start(mut command: Command, text: &str) -> (Self, String) {
+    pub(crate) fn start(command: Command, text: &str) -> (Self, String) {
+        let daemon = Self::spawn(command);
+        let line = daemon.wait_for(text);
+        (daemon, line)
+    }
+
+    /// Starts a process.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, receiver) = mpsc::channel();
@@ -235,9 +242,7 @@ impl Daemon {
                 let _ = sender.send(line);
             }
         });
-        let daemon = Self { child, lines: receiver };
-        let line = daemon.wait_for(text);
-        (daemon, line)
+        Self { child, lines: receiver }
     }
 
     /// Waits for a further line of its standard error that contains `text`.

@@ -196,3 +196,27 @@ fn a_restarted_master_calls_nothing_impossible_before_workers_can_be_back() {
     let actions = env.register_app(2, 1, app(Some(4), None));
     assert_eq!(actions[2..], [waiting(2, reason)], "the first life has nobody to wait for");
 }
+
+#[test]
+fn who_holds_the_short_resource_of_large_enough_workers_comes_first() {
+    let mut env = Env::new();
+    env.register_worker(1, worker("w1", 8));
+    // A worker that the waiting application would not fit on, whoever holds it.
+    env.register_worker(2, holding(worker("w2", 2), &[(executor(9, 0), 2)]));
+    let asks = |cores, gib| {
+        let mut spec = app(Some(cores), Some(cores));
+        spec.request.executor_memory_bytes = gib * GIB;
+        spec
+    };
+    env.register_app(3, 1, asks(5, 1));
+    env.register_app(4, 2, asks(1, 6));
+    env.register_app(5, 3, asks(1, 4));
+    let busy = Busy {
+        short: Shortage::Memory,
+        asked: size(1, 4),
+        free: size(2, 1),
+        holders: vec![holder(11, Some("ada"), size(1, 6)), holder(10, Some("ada"), size(5, 1))],
+        others: 0,
+    };
+    assert_eq!(env.pass(BUSY_AFTER), [waiting(5, WaitReason::Busy(busy))]);
+}
