@@ -36,7 +36,7 @@ impl Embedded {
         let state = State::open(&directory.path().join("master"), &SystemClock);
         let state = state.map_err(Failure::local)?;
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let config = Config { listen, leases: Default::default() };
+        let config = Config { listen, leases: Default::default(), policy: Default::default() };
         let served = server::serve(state, config, Ports::system()).await;
         let master = served.map_err(Failure::local)?;
         let role = Role::Worker(WorkerId("worker-local".to_owned()));

@@ -4,9 +4,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use offshoot_driver::Observer;
 use offshoot_driver::dag::ProgressState;
 use offshoot_driver::scheduler::StageProgress;
-use offshoot_proto::cluster::WaitReason;
 use offshoot_proto::id::{AppId, StageRunId};
-use offshoot_proto::settings::format_size;
+use offshoot_proto::waiting::WaitReason;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
@@ -67,18 +66,8 @@ impl Observer for Terminal {
     }
 
     fn waiting(&mut self, reason: &WaitReason) {
-        let text = match reason {
-            WaitReason::NoWorkers => "waiting: the cluster has no workers yet".to_owned(),
-            WaitReason::Busy { cores_free } => {
-                format!("waiting: other applications use the cluster ({cores_free} cores free)")
-            }
-            WaitReason::TooLarge { cores_max, memory_bytes_max } => format!(
-                "waiting: no worker can hold one executor; the largest has {cores_max} cores and \
-                 {} (lower --executor-cores or --executor-memory)",
-                format_size(*memory_bytes_max)
-            ),
-        };
-        self.say(&format!("offshoot: {text}"));
+        let text = offshoot_driver::one_line(&reason.to_string());
+        self.say(&format!("offshoot: waiting: {text}"));
     }
 
     fn progress(&mut self, progress: &StageProgress) {

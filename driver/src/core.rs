@@ -21,6 +21,7 @@ use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::settings::Settings;
+use offshoot_proto::waiting::WaitReason;
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::memory::memory_file;
@@ -72,6 +73,9 @@ pub(crate) struct Core {
     /// Why a node was not registered. The guest does not wait for an answer; the next job has it.
     graph_error: Option<String>,
     waiting: Option<Waiting>,
+    /// An application that asks for too much waits if it was told to, or has had executors: the
+    /// worker that had them may come back.
+    may_wait: bool,
     outputs: u32,
     storing: storing::Storing,
     dropped: dropped::Dropped,
@@ -196,6 +200,7 @@ impl Core {
             next_job: 0,
             graph_error: None,
             waiting: None,
+            may_wait: config.wait,
             outputs: 0,
             storing: storing::Storing::new(remote, owner),
             dropped: dropped::Dropped::default(),
@@ -306,6 +311,7 @@ impl Core {
         };
         match frame {
             ToClient::ExecutorAdded(info) => {
+                self.may_wait = true;
                 if let Some(cluster) = &self.cluster
                     && !self.executors.contains_key(&info.id)
                 {
@@ -316,7 +322,7 @@ impl Core {
                 }
             }
             ToClient::ExecutorGone { executor, reason } => self.lose(executor, &reason),
-            ToClient::Waiting(reason) => self.observer.waiting(&reason),
+            ToClient::Waiting(reason) => return self.on_waiting(reason),
             ToClient::Apps(rows) => {
                 let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
                 let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
@@ -326,6 +332,19 @@ impl Core {
             ToClient::Registered { .. } | ToClient::Heartbeat | ToClient::Workers(_) => {}
         }
         Ok(())
+    }
+
+    /// The application has no executor; the end of it, where none can ever come.
+    fn on_waiting(&mut self, reason: WaitReason) -> Result<(), DriverError> {
+        match reason {
+            WaitReason::TooLarge(too_large) if !self.may_wait => {
+                Err(DriverError::TooLarge(too_large))
+            }
+            reason => {
+                self.observer.waiting(&reason);
+                Ok(())
+            }
+        }
     }
 
     /// Sends an executor a snapshot that it is to run tasks of, and on the way to it every other

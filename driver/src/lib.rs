@@ -23,12 +23,13 @@ pub mod tasks;
 mod updates;
 
 use offshoot_net::{Credential, Network};
-use offshoot_proto::cluster::{ResourceRequest, WaitReason};
+use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, ModuleHash};
 use offshoot_proto::outcome::TaskFailure;
 use offshoot_proto::settings::Settings;
 use offshoot_proto::store::StoreOptions;
+use offshoot_proto::waiting::{TooLarge, WaitReason};
 use offshoot_sandbox::compile::Artifact;
 use offshoot_sandbox::slots::Slots;
 use offshoot_store::Stores;
@@ -60,6 +61,8 @@ pub struct Config {
     pub settings: Settings,
     /// What it asks of the cluster.
     pub request: ResourceRequest,
+    /// Whether it waits for a worker that is large enough, when none is.
+    pub wait: bool,
     /// How it reaches object stores.
     pub store: StoreOptions,
     /// Bytes that `main`'s memory may have.
@@ -127,6 +130,9 @@ pub enum DriverError {
     /// The master will not take the application.
     #[error("the master refused the application: {0}")]
     Refused(String),
+    /// No worker of the cluster can ever serve the request.
+    #[error("{0}")]
+    TooLarge(TooLarge),
     /// This machine cannot run `main`.
     #[error("running main: {0}")]
     Slot(String),

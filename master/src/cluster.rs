@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Rules:
-//! - Applications are served first come, first served; `placement` says which worker gives what.
+//! - Applications are served first come, first served; [`crate::placement`] says which worker gives
+//!   what.
 //! - Cores and memory of an executor are free when its worker says that it is gone, or when the
 //!   worker itself is lost, and never before: two executors never share a core.
 //! - A connection may break and come back within the lease; only silence makes a peer lost.
@@ -22,6 +23,7 @@ mod event;
 pub mod limits;
 mod placement;
 mod rows;
+mod waiting;
 mod workers;
 
 pub use action::{Action, Note};
@@ -33,7 +35,8 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use offshoot_proto::cluster::{AppSpec, AppState, WaitReason};
+use crate::placement::Policy;
+use offshoot_proto::cluster::{AppSpec, AppState};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -68,6 +71,7 @@ pub struct Leases {
 pub struct Cluster {
     origin: Origin,
     leases: Leases,
+    policy: Policy,
     /// The time of the step that is being taken.
     now: Duration,
     next_app: AppId,
@@ -121,7 +125,7 @@ struct App {
     touched: BTreeSet<WorkerId>,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
-    told: Option<WaitReason>,
+    waiting: waiting::Waiting,
     /// What a driver without a connection must hear when it is back.
     unreported: Vec<(ExecutorId, String)>,
 }
@@ -163,11 +167,13 @@ impl Cluster {
     pub fn new(
         origin: Origin,
         leases: Leases,
+        policy: Policy,
         modules: impl IntoIterator<Item = ModuleHash>,
     ) -> Self {
         Self {
             origin,
             leases,
+            policy,
             now: Duration::ZERO,
             next_app: origin.first_app,
             workers: BTreeMap::new(),
@@ -209,10 +215,10 @@ impl Cluster {
         let workers = self.workers.values().filter_map(Worker::heard);
         let workers = workers.map(|heard| heard + self.leases.worker);
         let apps = self.apps.values().map(|app| app.heard + self.leases.driver);
-        workers.chain(apps).min()
+        workers.chain(apps).chain(self.next_told()).min()
     }
 
-    /// Ends the leases that have run out.
+    /// Ends the leases that have run out, and tells who has waited for long enough.
     pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.now = now;
         let Leases { worker, driver } = self.leases;
@@ -230,6 +236,7 @@ impl Cluster {
         if !(workers.is_empty() && apps.is_empty()) {
             self.place(out);
         }
+        self.tell_due(out);
         self.check();
     }
 

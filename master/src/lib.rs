@@ -9,12 +9,14 @@
 //!                 └─────────────────────────────────────┘
 //! ```
 //!
-//! [`cluster`] decides and does nothing; [`server`] does and decides nothing; [`state`] is what
-//! survives a restart. A master never sees a task: running applications go on without it.
+//! [`cluster`] decides and does nothing, and asks [`placement`] which worker gives what; [`server`]
+//! does and decides nothing; [`state`] is what survives a restart. A master never sees a task:
+//! running applications go on without it.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
 pub mod modules;
+pub mod placement;
 pub mod ports;
 pub mod server;
 pub mod state;

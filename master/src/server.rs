@@ -19,6 +19,7 @@ use self::core::{Core, Input};
 use self::joining::Registrar;
 use crate::cluster::{Leases, SessionId};
 use crate::modules::ModuleStore;
+use crate::placement::Policy;
 use crate::ports::Ports;
 use crate::state::State;
 use offshoot_net::{
@@ -51,6 +52,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// After how much silence peers are lost.
     pub leases: Leases,
+    /// How applications are placed.
+    pub policy: Policy,
 }
 
 /// A running master. Dropping it stops the master.
@@ -99,8 +102,8 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
     let address = endpoint.local_address()?;
     let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
     let parts = state.into_parts();
-    let (counters, modules, leases) = (parts.counters, parts.modules, config.leases);
-    let core = Core::new(counters, &modules, authority.clone(), leases, &ports, receiver);
+    let modules = parts.modules;
+    let core = Core::new(parts.counters, &modules, authority.clone(), &config, &ports, receiver);
     let server = Arc::new(Server {
         endpoint,
         authority: authority.clone(),

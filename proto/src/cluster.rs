@@ -4,6 +4,7 @@ use crate::grants::Grants;
 use crate::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
 use crate::settings::Settings;
 use crate::store::StoreOptions;
+use crate::waiting::WaitReason;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -33,8 +34,11 @@ pub struct ResourceRequest {
     pub executor_cores: Option<u32>,
     /// Memory of one executor.
     pub executor_memory_bytes: u64,
-    /// Cores of the whole application; all that are free if unset.
+    /// Cores of the whole application; what the master's operator has set if unset, or all that
+    /// are free.
     pub total_cores: Option<u32>,
+    /// Executors that it has at most; as many as fit if unset.
+    pub executors_max: Option<u32>,
 }
 
 /// From a worker, on its control connection.
@@ -210,25 +214,6 @@ pub struct ExecutorInfo {
     pub worker: WorkerId,
     /// Where its worker serves shuffle blocks.
     pub worker_address: SocketAddr,
-}
-
-/// Why an application has no executor yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WaitReason {
-    /// No worker is registered.
-    NoWorkers,
-    /// Others use what it asks for.
-    Busy {
-        /// Cores that are free somewhere.
-        cores_free: u32,
-    },
-    /// No worker is large enough.
-    TooLarge {
-        /// Cores of the largest worker.
-        cores_max: u32,
-        /// Memory of the largest worker.
-        memory_bytes_max: u64,
-    },
 }
 
 /// A row of `offshoot workers`.

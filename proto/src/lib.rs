@@ -25,3 +25,4 @@ pub mod settings;
 pub mod snapshot;
 pub mod stage;
 pub mod store;
+pub mod waiting;

@@ -12,12 +12,13 @@ const LINES_MAX: usize = 500;
 const COLUMNS_MAX: usize = 100;
 
 /// How the paths of the pure state machines begin: what decides, and does nothing.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "driver/src/dag",
     "driver/src/tasks",
     "driver/src/scheduler",
     "driver/src/master_watch",
     "master/src/cluster",
+    "master/src/placement",
     "host/src/executor/dispatch",
     "host/src/worker/node",
 ];

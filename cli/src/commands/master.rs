@@ -3,7 +3,9 @@
 use crate::failure::Failure;
 use crate::parse;
 use crate::signals::Stop;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use offshoot_master::cluster::limits::TOTAL_CORES_MAX;
+use offshoot_master::placement::{Policy, Rule, Selection, Sharing};
 use offshoot_master::ports::{Ports, SystemClock};
 use offshoot_master::server::{self, Config};
 use offshoot_master::state::State;
@@ -20,14 +22,39 @@ pub(crate) struct Arguments {
     /// The cluster's key, modules and state. Made at the first start; keep it private.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+    /// Cores of an application that names no --total-executor-cores (all that are free).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CORES))]
+    default_cores: Option<u32>,
+    /// Place an application on as many workers as can be; the default.
+    #[arg(long, conflicts_with = "consolidate")]
+    spread: bool,
+    /// Place an application on as few workers as can be.
+    #[arg(long)]
+    consolidate: bool,
+    /// Which workers come first.
+    #[arg(long, value_name = "POLICY", default_value = "cores-free-desc")]
+    worker_selection_policy: SelectionPolicy,
 }
+
+/// The names of Spark's `spark.deploy.workerSelectionPolicy`, as a flag writes them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SelectionPolicy {
+    CoresFreeDesc,
+    CoresFreeAsc,
+    MemoryFreeDesc,
+    MemoryFreeAsc,
+    WorkerId,
+}
+
+const CORES: i64 = TOTAL_CORES_MAX as i64;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let state = State::open(&arguments.dir, &SystemClock).map_err(Failure::usage)?;
     let credential = state.admin_credential();
     crate::runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
-        let config = Config { listen: arguments.listen, leases: Default::default() };
+        let policy = arguments.policy();
+        let config = Config { listen: arguments.listen, leases: Default::default(), policy };
         let served = server::serve(state, config, Ports::system()).await;
         let mut master = served.map_err(Failure::usage)?;
         eprintln!("listening on {}", master.local_address());
@@ -39,4 +66,29 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn policy(&self) -> Policy {
+        // `--spread` says what holds without it.
+        let sharing = if self.consolidate { Sharing::Consolidate } else { Sharing::Spread };
+        let selection = self.worker_selection_policy.into();
+        Policy { rule: Rule { sharing, selection }, default_cores: self.default_cores }
+    }
+}
+
+// === impl SelectionPolicy ===
+
+impl From<SelectionPolicy> for Selection {
+    fn from(policy: SelectionPolicy) -> Self {
+        match policy {
+            SelectionPolicy::CoresFreeDesc => Self::CoresFreeDesc,
+            SelectionPolicy::CoresFreeAsc => Self::CoresFreeAsc,
+            SelectionPolicy::MemoryFreeDesc => Self::MemoryFreeDesc,
+            SelectionPolicy::MemoryFreeAsc => Self::MemoryFreeAsc,
+            SelectionPolicy::WorkerId => Self::WorkerId,
+        }
+    }
 }

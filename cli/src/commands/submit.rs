@@ -40,9 +40,15 @@ pub(crate) struct Arguments {
     /// Memory that main may have, at most 4 GiB.
     #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "4GiB")]
     driver_memory: u64,
-    /// Cores of the whole application (all that are free).
+    /// Cores of the whole application (the master's --default-cores, or all that are free).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     total_executor_cores: Option<u32>,
+    /// Executors that the application has at most (all that fit).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    num_executors: Option<u32>,
+    /// Wait for a worker that is large enough, when none is, instead of ending.
+    #[arg(long)]
+    wait: bool,
     /// A setting of the job (docs/settings.md).
     #[arg(long, value_name = "KEY=VALUE")]
     conf: Vec<String>,
@@ -86,12 +92,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         if let Some(embedded) = embedded {
             embedded.shutdown().await;
         }
-        ended(result)
+        ended(result, arguments.cluster.master.is_some())
     })
 }
 
-fn ended(result: Result<End, DriverError>) -> Result<ExitCode, Failure> {
+/// The exit code. `can_wait` is whether the cluster could get other workers.
+fn ended(result: Result<End, DriverError>, can_wait: bool) -> Result<ExitCode, Failure> {
     match result {
+        Err(error @ DriverError::TooLarge(_)) if can_wait => {
+            let advice = "or wait for a larger worker with --wait";
+            Err(Failure::cluster(format!("{error}, {advice}")))
+        }
+        Err(error @ DriverError::TooLarge(_)) => Err(Failure::cluster(error)),
         // As a shell sees it: the low eight bits.
         Ok(End::Exit(code)) => Ok(ExitCode::from(code as u8)),
         Ok(End::Failed(failure)) => Err(Failure::local(format!("main {failure}"))),
@@ -144,7 +156,9 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             executor_cores: arguments.executor_cores,
             executor_memory_bytes: arguments.executor_memory,
             total_cores: arguments.total_executor_cores,
+            executors_max: arguments.num_executors,
         },
+        wait: arguments.wait,
         store,
         driver_memory_bytes: arguments.driver_memory,
     })
@@ -169,6 +183,11 @@ async fn join(
         let credential = parse::credential(arguments.cluster.credential.as_deref())?;
         config.cluster = Some(Cluster { master, credential, idempotency_key });
         return Ok((config, None));
+    }
+    if arguments.wait {
+        return Err(Failure::usage(
+            "--wait: a cluster in this process gets no other workers; add --master ADDR:PORT",
+        ));
     }
     let embedded = Box::pin(Embedded::start(open_cache()?)).await?;
     config.cluster = Some(embedded.cluster(idempotency_key)?);

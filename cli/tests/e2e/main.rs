@@ -7,6 +7,7 @@ mod jobs;
 mod keeping;
 mod losses;
 mod memory;
+mod placement;
 mod stores;
 mod support;
 mod text;

@@ -105,10 +105,15 @@ pub(crate) fn run_and_leave_nothing(mut command: Command, scratch: &Path) -> Sai
 impl Cluster {
     /// So many workers with so many cores each, all registered.
     pub(crate) fn start(workers: usize, cores: u32) -> Self {
+        Self::start_with(&[], workers, cores)
+    }
+
+    /// The same with flags of the master.
+    pub(crate) fn start_with(flags: &[&str], workers: usize, cores: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = offshoot(directory.path());
         command.args(["master", "--listen", "127.0.0.1:0", "--dir"]);
-        command.arg(directory.path().join("master"));
+        command.arg(directory.path().join("master")).args(flags);
         let (master, line) = Daemon::start(command, "listening on ");
         let address = line.split("listening on ").nth(1).unwrap().trim().to_owned();
         let mut cluster = Self { directory, address, master, workers: Vec::new() };
@@ -220,7 +225,14 @@ impl Cluster {
 
 impl Daemon {
     /// Starts a process and waits for a line of its standard error that contains `text`.
-    pub(crate) fn start(mut command: Command, text: &str) -> (Self, String) {
+    pub(crate) fn start(command: Command, text: &str) -> (Self, String) {
+        let daemon = Self::spawn(command);
+        let line = daemon.wait_for(text);
+        (daemon, line)
+    }
+
+    /// Starts a process.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, receiver) = mpsc::channel();
@@ -230,9 +242,7 @@ impl Daemon {
                 let _ = sender.send(line);
             }
         });
-        let daemon = Self { child, lines: receiver };
-        let line = daemon.wait_for(text);
-        (daemon, line)
+        Self { child, lines: receiver }
     }
 
     /// Waits for a further line of its standard error that contains `text`.

@@ -1,6 +1,6 @@
-//! `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS [OUTPUT]`: ranks the pages of a made-up web.
+//! Ranks pages: `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS [OUTPUT]`.
 //!
-//! The links are partitioned by page and kept. Ranks and contributions have the same partitioner,
+//! The web is made up. The links are partitioned by page and kept. Ranks and contributions have the same partitioner,
 //! so that an iteration is one shuffle: links and ranks are joined where they are, and the
 //! contributions move to the pages that they are for. Every few iterations the ranks forget how
 //! they came about, so that the shuffle files of these iterations go. Prints the pages of the

@@ -30,6 +30,7 @@ pub(crate) fn order(executor: ExecutorId, module: u8) -> LaunchExecutor {
             executor_cores: Some(1),
             executor_memory_bytes: memory_bytes,
             total_cores: None,
+            executors_max: None,
         },
         store: Default::default(),
     };

@@ -78,7 +78,7 @@ impl Cluster {
         if let Some(id) = self.keys.get(&name).copied() {
             return self.on_register_again(id, registration, out);
         }
-        validate_app(&registration.spec).map_err(|error| error.to_string())?;
+        validate_app(&registration.spec, &self.policy).map_err(|error| error.to_string())?;
         if self.apps.len() >= APPS_LIVE_MAX {
             return Err(format!(
                 "{} applications are registered, which is the limit; try again when one has ended",
@@ -101,7 +101,7 @@ impl Cluster {
             next_executor: ExecutorNumber(0),
             touched: BTreeSet::new(),
             failures: 0,
-            told: None,
+            waiting: Default::default(),
             unreported: Vec::new(),
         };
         out.push(Action::Certify {
@@ -131,7 +131,7 @@ impl Cluster {
         }
         let old = app.session.replace(session);
         app.heard = self.now;
-        app.told = None;
+        app.waiting = Default::default();
         let unreported = std::mem::take(&mut app.unreported);
         let wants_module = !self.modules.contains(&app.spec.module);
         if let Some(old) = old {

@@ -1,6 +1,7 @@
 //! What a worker or an application may claim, and the sentence that refuses the rest.
 
-use offshoot_proto::cluster::{AppSpec, WorkerInfo};
+use crate::placement::Policy;
+use offshoot_proto::cluster::{AppSpec, ResourceRequest, WorkerInfo};
 use offshoot_proto::grants::Grants;
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::limits::{ARGUMENTS_BYTES_MAX, PARTITIONS_MAX};
@@ -25,6 +26,9 @@ pub const MEMORY_BYTES_MAX: u64 = 1 << 50;
 /// Cores of one application: those of 10,000 of the largest workers.
 pub const TOTAL_CORES_MAX: u32 = CORES_MAX * 10_000;
 
+/// Executors of one application: as many as it may have cores.
+pub const EXECUTORS_MAX: u32 = TOTAL_CORES_MAX;
+
 /// Bytes of an application's name; it is a column of a table.
 pub const APP_NAME_BYTES_MAX: usize = 256;
 
@@ -42,6 +46,20 @@ pub const APPS_ENDED_KEPT: usize = 200;
 
 /// Lost workers that `offshoot workers` still shows.
 pub const WORKERS_LOST_KEPT: usize = 200;
+
+/// How long an application waits for others before it is told who they are. A job in a shell is
+/// often shorter than this.
+pub const BUSY_AFTER: Duration = Duration::from_secs(2);
+
+/// How long an application that was told of others waits to hear that they are others now.
+pub const BUSY_AGAIN: Duration = Duration::from_secs(30);
+
+/// Applications that a waiting one is told of by name: they fit a line.
+pub const HOLDERS_MAX: usize = 3;
+
+/// How long after its start a restarted master calls nothing impossible: a worker takes 8 s to
+/// notice that the old one is gone, and dials every 4 s then.
+pub const RECOVERY: Duration = Duration::from_secs(15);
 
 /// Executors of one application that may fail, one after the other, before they listen. Spark's
 /// `spark.deploy.maxExecutorRetries`.
@@ -139,8 +157,8 @@ pub fn validate_worker(identity: &WorkerId, info: &WorkerInfo) -> Result<(), Req
     Ok(())
 }
 
-/// Whether an application may be registered, whatever the cluster has.
-pub fn validate_app(app: &AppSpec) -> Result<(), RequestError> {
+/// Whether an application may be registered, whatever workers the cluster has.
+pub fn validate_app(app: &AppSpec, policy: &Policy) -> Result<(), RequestError> {
     let name = app.name.len();
     at_most("name of the application", name, APP_NAME_BYTES_MAX, "bytes")?;
     if app.name.trim().is_empty() {
@@ -166,16 +184,27 @@ pub fn validate_app(app: &AppSpec) -> Result<(), RequestError> {
     if let Some(value) = request.total_cores {
         cores("total-executor-cores", value, TOTAL_CORES_MAX)?;
     }
-    match (request.executor_cores, request.total_cores) {
-        (Some(one), Some(total)) if one > total => Err(over(
-            "executor-cores",
-            "total-executor-cores",
-            (one.to_string(), total.to_string()),
-            "raise the total",
-        )),
+    if let Some(value) = request.executors_max {
+        cores("num-executors", value, EXECUTORS_MAX)?;
+    }
+    validate_total(request, policy)
+}
+
+/// Whether the application's total holds an executor at all.
+fn validate_total(request: &ResourceRequest, policy: &Policy) -> Result<(), RequestError> {
+    let (total, name, advice) = match request.total_cores {
+        Some(total) => (Some(total), "total-executor-cores", "raise the total"),
+        None => (policy.default_cores, "the master's default-cores", NAME_TOTAL),
+    };
+    match (request.executor_cores, total) {
+        (Some(one), Some(total)) if one > total => {
+            Err(over("executor-cores", name, (one.to_string(), total.to_string()), advice))
+        }
         _ => Ok(()),
     }
 }
+
+const NAME_TOTAL: &str = "name total-executor-cores, or lower executor-cores";
 
 const STOP_EXECUTORS: &str = "stop executors first";
 

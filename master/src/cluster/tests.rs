@@ -7,3 +7,4 @@ mod leases;
 mod limits;
 mod placement;
 mod rows;
+mod waiting;

@@ -1,7 +1,8 @@
 //! The one task that owns the state machine: an event in, actions out, never waiting for a peer.
 
+use super::Config;
 use super::outbox::{Outbox, Overflow};
-use crate::cluster::{Action, Cluster, Event, Leases, Origin, SessionId};
+use crate::cluster::{Action, Cluster, Event, Origin, SessionId};
 use crate::modules::ModuleStore;
 use crate::ports::{Clock, Ports};
 use crate::state::Counters;
@@ -68,7 +69,7 @@ impl Core {
         counters: Counters,
         modules: &ModuleStore,
         authority: Arc<Authority>,
-        leases: Leases,
+        config: &Config,
         ports: &Ports,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
@@ -79,7 +80,7 @@ impl Core {
             unix_millis: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
         Self {
-            cluster: Cluster::new(origin, leases, modules.hashes()),
+            cluster: Cluster::new(origin, config.leases, config.policy, modules.hashes()),
             clock: LeaseClock::start(Instant::now()),
             outboxes: BTreeMap::new(),
             counters,

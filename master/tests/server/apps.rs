@@ -4,7 +4,7 @@ use crate::support::*;
 use offshoot_master::cluster::Leases;
 use offshoot_net::{Credential, NewKey, Role};
 use offshoot_proto::cluster::{
-    AppRow, AppState, FromClient, FromWorker, ToClient, ToWorker, WaitReason, WorkerState,
+    AppRow, AppState, FromClient, FromWorker, ToClient, ToWorker, WorkerState,
 };
 use offshoot_proto::frame;
 use offshoot_proto::id::AppId;
@@ -104,7 +104,10 @@ async fn a_waiting_driver_hears_what_it_waits_for() {
     let mut driver = ada.control().await;
     let (_, wants_module) = driver.register(1, app(MODULE)).await;
     assert!(!wants_module);
-    assert_eq!(driver.recv::<ToClient>().await, ToClient::Waiting(WaitReason::NoWorkers));
+    assert_eq!(
+        driver.recv::<ToClient>().await,
+        ToClient::Waiting(offshoot_proto::waiting::WaitReason::NoWorkers)
+    );
     let (_worker, mut worker) = master.worker("w1").await;
     worker.launch().await;
 }

@@ -1,6 +1,7 @@
 //! A master in a directory of its own, and peers to talk to it.
 
 use offshoot_master::cluster::Leases;
+use offshoot_master::placement::Policy;
 use offshoot_master::ports::{Ports, SystemClock};
 use offshoot_master::server::{Config, Master, serve};
 use offshoot_master::state::State;
@@ -52,7 +53,10 @@ pub(crate) fn loopback() -> SocketAddr {
 pub(crate) async fn start_in(directory: TempDir, leases: Leases) -> TestMaster {
     let state = State::open(directory.path(), &SystemClock).unwrap();
     let listen = loopback();
-    let master = serve(state, Config { listen, leases }, Ports::system()).await.unwrap();
+    let master =
+        serve(state, Config { listen, leases, policy: Policy::default() }, Ports::system())
+            .await
+            .unwrap();
     TestMaster { directory, master }
 }
 
@@ -203,6 +207,7 @@ pub(crate) fn app(module: &[u8]) -> AppSpec {
             executor_cores: None,
             executor_memory_bytes: GIB,
             total_cores: None,
+            executors_max: None,
         },
         store: Default::default(),
     }

@@ -4,12 +4,13 @@ use super::{Sample, samples, variants};
 use offshoot_proto::cluster::{
     AppRow, AppSpec, AppState, ExecutorInfo, ExecutorRow, ExecutorState, FromClient, FromWorker,
     HeldExecutor, LaunchExecutor, ModuleReply, ModuleRequest, ResourceRequest, ToClient, ToWorker,
-    WaitReason, WorkerInfo, WorkerRow, WorkerState,
+    WorkerInfo, WorkerRow, WorkerState,
 };
 use offshoot_proto::grants::{Grants, PathGrant};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::store::StoreOptions;
+use offshoot_proto::waiting::{Busy, Holder, Shortage, Size, TooLarge, WaitReason};
 use std::net::SocketAddr;
 
 variants!(FromWorker: Register, Heartbeat, ExecutorReady, ExecutorGone, Renew);
@@ -18,7 +19,7 @@ variants!(FromClient: Register, Heartbeat, Finished, ListWorkers, ListApps);
 variants!(
     ToClient: Registered, Refused, Heartbeat, ExecutorAdded, ExecutorGone, Waiting, Workers, Apps
 );
-variants!(WaitReason: NoWorkers, Busy, TooLarge);
+variants!(WaitReason: NoWorkers, Recovering, TooLarge, Busy, OutOfReach);
 variants!(WorkerState: Alive, Lost);
 variants!(AppState: Waiting, Running, Finished, Failed, Lost);
 variants!(ExecutorState: Launching, Running, Stopping);
@@ -145,11 +146,33 @@ fn app_row() -> AppRow {
 }
 
 fn wait_reasons() -> Vec<WaitReason> {
-    vec![
+    let (asked, largest) = (size(10, 1), size(8, 16));
+    let holder = |tenant: Option<&str>| Holder {
+        app: AppId(6),
+        tenant: tenant.map(Into::into),
+        held: size(7, 3),
+    };
+    let busy = Busy {
+        short: Shortage::Memory,
+        asked,
+        free: size(1, 2),
+        holders: vec![holder(Some("ada")), holder(None)],
+        others: 4,
+    };
+    let shortages = [Shortage::Cores, Shortage::Memory, Shortage::Both, Shortage::Together];
+    let too_large = |short| WaitReason::TooLarge(TooLarge { short, asked, largest });
+    let mut reasons = vec![
         WaitReason::NoWorkers,
-        WaitReason::Busy { cores_free: 1 },
-        WaitReason::TooLarge { cores_max: 8, memory_bytes_max: 16 << 30 },
-    ]
+        WaitReason::Recovering,
+        WaitReason::Busy(busy),
+        WaitReason::OutOfReach,
+    ];
+    reasons.extend(shortages.map(too_large));
+    reasons
+}
+
+fn size(cores: u32, gib: u64) -> Size {
+    Size { cores, memory_bytes: gib << 30 }
 }
 
 fn app_states() -> Vec<AppState> {
@@ -184,6 +207,7 @@ fn app() -> AppSpec {
             executor_cores: Some(2),
             executor_memory_bytes: 1 << 30,
             total_cores: None,
+            executors_max: Some(3),
         },
         store: StoreOptions {
             access_key_id: Some("id".into()),

@@ -2,8 +2,8 @@
 
 use offshoot_driver::Observer;
 use offshoot_driver::dag::{ProgressState, StageProgress};
-use offshoot_proto::cluster::WaitReason;
 use offshoot_proto::id::AppId;
+use offshoot_proto::waiting::WaitReason;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 

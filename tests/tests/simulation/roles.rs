@@ -32,7 +32,11 @@ pub(crate) async fn run_master(context: Context, state: State) -> turmoil::Resul
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(context.plan.seed)),
     };
-    let config = server::Config { listen: anywhere(PORT), leases: Leases::default() };
+    let config = server::Config {
+        listen: anywhere(PORT),
+        leases: Leases::default(),
+        policy: Default::default(),
+    };
     let master = server::serve(state, config, ports).await?;
     context.reached(Stage::MasterEnds).await;
     master.shutdown().await;
@@ -149,7 +153,9 @@ async fn submit(
             executor_cores: None,
             executor_memory_bytes: MEMORY_BYTES,
             total_cores: None,
+            executors_max: None,
         },
+        wait: true,
         store: Default::default(),
         driver_memory_bytes: MEMORY_BYTES,
     };

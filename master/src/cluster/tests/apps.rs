@@ -87,10 +87,7 @@ fn the_end_stops_executors_and_frees_their_cores_only_when_they_are_gone() {
     );
     let spec = app(Some(2), None);
     let actions = env.register_app(3, 2, spec.clone());
-    assert!(matches!(
-        actions.last(),
-        Some(crate::cluster::Action::ToClient { message: ToClient::Waiting(_), .. })
-    ));
+    assert_eq!(actions, [certify(3, 11, false), app_note(11)], "it waits");
     assert_eq!(env.gone(1, "w1", id), [launch(1, executor(11, 0), 2, &spec)]);
     assert_eq!(
         env.register_app(4, 1, spec),

@@ -1,6 +1,7 @@
 //! A cluster with a clock that tests move, and builders for what peers send.
 
 use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId};
+use crate::placement::Policy;
 use offshoot_proto::cluster::{
     AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
     ToClient, ToWorker, WorkerInfo,
@@ -24,9 +25,16 @@ impl Env {
     /// A cluster that knows [`MODULE`] and has no worker.
     pub(crate) fn new() -> Self {
         Self {
-            cluster: Cluster::new(origin(), Leases::default(), [MODULE]),
+            cluster: Cluster::new(origin(), Leases::default(), Policy::default(), [MODULE]),
             now: Duration::from_secs(100),
         }
+    }
+
+    /// The same under an operator's policy.
+    pub(crate) fn with_policy(policy: Policy) -> Self {
+        let mut env = Self::new();
+        env.cluster = Cluster::new(origin(), Leases::default(), policy, [MODULE]);
+        env
     }
 
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
@@ -146,7 +154,12 @@ pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppS
         arguments: vec!["word-count".to_owned()],
         grants: Grants::default(),
         settings: Settings::default(),
-        request: ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores },
+        request: ResourceRequest {
+            executor_cores,
+            executor_memory_bytes: GIB,
+            total_cores,
+            executors_max: None,
+        },
         store: Default::default(),
     }
 }

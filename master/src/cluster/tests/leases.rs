@@ -3,7 +3,7 @@
 use super::env::*;
 use crate::cluster::limits::{DRIVER_LEASE, WORKER_LEASE};
 use crate::cluster::{Action, Note};
-use offshoot_proto::cluster::{AppState, FromClient, FromWorker, ToClient, ToWorker, WaitReason};
+use offshoot_proto::cluster::{AppState, FromClient, FromWorker, ToClient, ToWorker};
 use offshoot_proto::id::AppId;
 use std::time::Duration;
 
@@ -140,15 +140,9 @@ fn a_lost_worker_that_comes_back_stops_what_was_given_up() {
     env.now += Duration::from_secs(6);
     env.client_says(2, "ada", FromClient::Heartbeat);
     env.run_timeout();
-    let waiting = ToClient::Waiting(WaitReason::Busy { cores_free: 0 });
     assert_eq!(
         env.register_worker(3, holding(worker("w1", 2), &[(old, 2)])),
-        [
-            registered(3),
-            to_worker(3, ToWorker::Kill(old)),
-            worker_note("w1", 2),
-            to_client(2, waiting),
-        ]
+        [registered(3), to_worker(3, ToWorker::Kill(old)), worker_note("w1", 2)]
     );
     assert_eq!(env.gone(3, "w1", old), [launch(3, executor(10, 1), 2, &spec)]);
 }
@@ -191,8 +185,7 @@ fn nothing_is_given_to_a_driver_or_by_a_worker_that_is_away() {
     env.register_worker(1, worker("w1", 1));
     env.closed(1);
     let actions = env.register_app(2, 1, app(None, None));
-    let waiting = ToClient::Waiting(WaitReason::Busy { cores_free: 0 });
-    assert_eq!(actions[2..], [to_client(2, waiting)]);
+    assert_eq!(actions[2..], [], "nothing is given, and nothing is told at once");
     env.closed(2);
     assert_eq!(env.register_worker(3, worker("w1", 1)), [registered(3), worker_note("w1", 1)]);
 }

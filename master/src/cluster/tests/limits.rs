@@ -2,6 +2,7 @@
 
 use super::env::*;
 use crate::cluster::limits::{APPS_LIVE_MAX, validate_app, validate_worker};
+use crate::placement::Policy;
 use expect_test::expect;
 use offshoot_proto::cluster::{AppSpec, FromClient, ToClient, ToWorker, WorkerInfo};
 
@@ -14,7 +15,7 @@ fn worker_errors(change: impl Fn(&mut WorkerInfo)) -> String {
 fn app_errors(change: impl Fn(&mut AppSpec)) -> String {
     let mut spec = app(None, None);
     change(&mut spec);
-    validate_app(&spec).unwrap_err().to_string()
+    validate_app(&spec, &Policy::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -57,6 +58,7 @@ fn applications_are_refused_with_field_value_and_range() {
         app_errors(|app| app.request.executor_cores = Some(0)),
         app_errors(|app| app.request.executor_cores = Some(5000)),
         app_errors(|app| app.request.total_cores = Some(0)),
+        app_errors(|app| app.request.executors_max = Some(0)),
         app_errors(|app| {
             app.request.executor_cores = Some(8);
             app.request.total_cores = Some(7);
@@ -73,6 +75,7 @@ fn applications_are_refused_with_field_value_and_range() {
         executor-cores is 0; it must be from 1 to 4096
         executor-cores is 5000; it must be from 1 to 4096
         total-executor-cores is 0; it must be from 1 to 40960000
+        num-executors is 0; it must be from 1 to 40960000
         executor-cores 8 is more than total-executor-cores 7: raise the total
         task-memory is 0; it must be from 1048576 to 4294967296
         shuffle-partitions is 1000000000; it must be from 0 to 1048576

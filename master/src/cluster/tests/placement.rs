@@ -1,68 +1,8 @@
-//! Who gets what: Spark standalone's table, and what waiting applications hear.
+//! Who gets what of a cluster, and what waiting applications hear.
 
 use super::env::*;
-use crate::cluster::placement::{Grant, Offer, plan};
-use offshoot_proto::cluster::{ResourceRequest, ToClient, WaitReason};
-
-fn offers(workers: usize, cores: u32) -> Vec<Offer> {
-    let offer =
-        |index| Offer { worker: worker_id(&format!("w{index}")), cores, memory_bytes: 16 * GIB };
-    (0..workers).map(offer).collect()
-}
-
-fn request(executor_cores: Option<u32>, total_cores: Option<u32>) -> ResourceRequest {
-    ResourceRequest { executor_cores, executor_memory_bytes: GIB, total_cores }
-}
-
-/// The cores of each executor, worker by worker.
-fn by_worker(grants: &[Grant]) -> Vec<Vec<u32>> {
-    let mut workers = std::collections::BTreeMap::<_, Vec<u32>>::new();
-    for grant in grants {
-        workers.entry(&grant.worker).or_default().push(grant.cores);
-    }
-    workers.into_values().collect()
-}
-
-#[test]
-fn executors_are_placed_as_spark_standalone_places_them() {
-    let (five, four) = (offers(5, 8), offers(4, 16));
-    let cases = [
-        (&five, None, None, vec![vec![8]; 5]),
-        (&five, Some(10), Some(10), vec![]),
-        (&five, Some(10), Some(50), vec![]),
-        (&five, Some(50), Some(50), vec![]),
-        (&five, Some(4), None, vec![vec![4, 4]; 5]),
-        (&five, Some(4), Some(8), vec![vec![4], vec![4]]),
-        (&five, Some(3), None, vec![vec![3, 3]; 5]),
-        (&five, Some(3), Some(10), vec![vec![3]; 3]),
-        (&five, None, Some(12), [3, 3, 2, 2, 2].map(|cores| vec![cores]).to_vec()),
-        (&five, None, Some(2), vec![vec![1], vec![1]]),
-        (&four, Some(16), Some(48), vec![vec![16]; 3]),
-    ];
-    for (offers, cores, total, expected) in cases {
-        let grants = plan(&request(cores, total), 0, offers.clone());
-        assert_eq!(by_worker(&grants), expected, "{cores:?} / {total:?}");
-    }
-}
-
-#[test]
-fn what_a_small_worker_cannot_give_is_shared_by_the_rest() {
-    let mut uneven = offers(3, 8);
-    uneven[1].cores = 1;
-    let grants = plan(&request(None, Some(9)), 0, uneven);
-    assert_eq!(by_worker(&grants), [vec![4], vec![1], vec![4]]);
-}
-
-#[test]
-fn memory_and_what_is_held_already_count() {
-    let mut narrow = offers(2, 8);
-    narrow[0].memory_bytes = GIB;
-    narrow[1].memory_bytes = GIB - 1;
-    let grants = plan(&request(Some(2), None), 0, narrow);
-    assert_eq!(by_worker(&grants), [vec![2]]);
-    let grants = plan(&request(Some(2), Some(7)), 4, offers(2, 8));
-    assert_eq!(by_worker(&grants), [vec![2]]);
-}
+use crate::placement::{Policy, Rule, Sharing};
+use offshoot_proto::cluster::ToClient;
 
 #[test]
 fn an_application_gets_what_is_free_and_its_driver_hears_who_listens() {
@@ -107,40 +47,9 @@ fn the_first_application_is_served_first_and_the_second_when_it_has_ended() {
     env.register_worker(1, worker("w1", 4));
     let spec = app(None, None);
     env.register_app(2, 1, spec.clone());
-    let busy = |cores_free| ToClient::Waiting(WaitReason::Busy { cores_free });
-    assert_eq!(
-        env.register_app(3, 2, spec.clone()),
-        [certify(3, 11, false), app_note(11), to_client(3, busy(0))]
-    );
+    assert_eq!(env.register_app(3, 2, spec.clone()), [certify(3, 11, false), app_note(11)]);
     env.client_says(2, "ada", finished(true));
     assert_eq!(env.gone(1, "w1", executor(10, 0)), [launch(1, executor(11, 0), 4, &spec)]);
-}
-
-#[test]
-fn waiting_is_explained_once_and_again_when_it_changes() {
-    let mut env = Env::new();
-    let spec = app(Some(4), None);
-    let waiting = |reason| to_client(2, ToClient::Waiting(reason));
-    assert_eq!(
-        env.register_app(2, 1, spec.clone()),
-        [certify(2, 10, false), app_note(10), waiting(WaitReason::NoWorkers)]
-    );
-    let too_large =
-        |cores_max, memory_bytes_max| WaitReason::TooLarge { cores_max, memory_bytes_max };
-    assert_eq!(
-        env.register_worker(1, worker("w1", 2)),
-        [registered(1), worker_note("w1", 2), waiting(too_large(2, 2 * GIB))]
-    );
-    assert_eq!(env.register_worker(3, worker("w2", 1)), [registered(3), worker_note("w2", 1)]);
-    assert_eq!(
-        env.register_worker(4, worker("w3", 8)),
-        [
-            registered(4),
-            worker_note("w3", 8),
-            launch(4, executor(10, 0), 4, &spec),
-            launch(4, executor(10, 1), 4, &spec),
-        ]
-    );
 }
 
 #[test]
@@ -159,4 +68,44 @@ fn nothing_is_launched_before_the_module_is_there() {
 
 fn finished(succeeded: bool) -> offshoot_proto::cluster::FromClient {
     offshoot_proto::cluster::FromClient::Finished { succeeded }
+}
+
+#[test]
+fn an_application_that_names_no_total_gets_the_operators() {
+    let policy = Policy { default_cores: Some(3), ..Policy::default() };
+    let mut env = Env::with_policy(policy);
+    env.register_worker(1, worker("w1", 8));
+    let spec = app(Some(1), None);
+    assert_eq!(env.register_app(2, 1, spec)[2..].len(), 3, "executors");
+    let spec = app(Some(1), Some(4));
+    assert_eq!(env.register_app(3, 2, spec)[2..].len(), 4, "executors");
+    let spec = app(Some(4), None);
+    let reason = "executor-cores 4 is more than the master's default-cores 3: name \
+         total-executor-cores, or lower executor-cores";
+    let refused = to_client(4, ToClient::Refused { reason: reason.to_owned() });
+    assert_eq!(env.register_app(4, 3, spec), [refused, close(4)]);
+}
+
+#[test]
+fn consolidation_leaves_a_worker_free() {
+    let rule = Rule { sharing: Sharing::Consolidate, ..Rule::default() };
+    let mut env = Env::with_policy(Policy { rule, ..Policy::default() });
+    env.register_worker(1, worker("w1", 4));
+    env.register_worker(2, worker("w2", 4));
+    let spec = app(Some(2), Some(4));
+    let launches = [executor(10, 0), executor(10, 1)].map(|id| launch(1, id, 2, &spec));
+    assert_eq!(env.register_app(3, 1, spec)[2..], launches);
+}
+
+#[test]
+fn the_limit_of_executors_counts_those_that_are_held() {
+    let mut env = Env::new();
+    env.register_worker(1, worker("w1", 2));
+    let mut spec = app(Some(2), None);
+    spec.request.executors_max = Some(2);
+    let (first, second) = (executor(10, 0), executor(10, 1));
+    assert_eq!(env.register_app(2, 1, spec.clone())[2..], [launch(1, first, 2, &spec)]);
+    let more = env.register_worker(3, worker("w2", 8));
+    assert_eq!(more[2..], [launch(3, second, 2, &spec)]);
+    assert_eq!(env.gone(3, "w2", second)[1..], [launch(3, executor(10, 2), 2, &spec)]);
 }
