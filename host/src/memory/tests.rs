@@ -32,6 +32,23 @@ fn what_was_not_used_for_longest_makes_room_for_another_dataset() {
 }
 
 #[test]
+fn blocks_that_are_read_go_in_the_order_of_their_last_use() {
+    let mut memory = Memory::new(100);
+    for map in 0..4 {
+        kept(&mut memory, block(1, map), 20);
+    }
+    for map in [2, 0, 3, 0] {
+        memory.touch(block(1, map));
+    }
+    assert_eq!(kept(&mut memory, block(2, 0), 20), Some(vec![]));
+    let mut evicted = Vec::new();
+    memory.set_snapshots(100, &mut evicted);
+    let order = [block(1, 1), block(1, 2), block(1, 3), block(1, 0), block(2, 0)];
+    assert_eq!(evicted, order);
+    assert_eq!(memory.kept(), 0);
+}
+
+#[test]
 fn a_dataset_does_not_drive_out_its_own_blocks_nor_those_that_are_read() {
     let mut memory = Memory::new(100);
     kept(&mut memory, block(1, 0), 60);

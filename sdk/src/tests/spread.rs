@@ -123,3 +123,22 @@ fn hot_partitions_are_divided() {
         assert_eq!(counts.filter(|(page, _)| *page == 7).values().collect(), Ok(vec![9000]));
     });
 }
+
+#[test]
+fn partitions_are_hot_by_bytes() {
+    run(|context| {
+        // Each page is visited as often; the visits of one take a thousand times as much.
+        let visits = context.range(0..1000, 20).map(|n| {
+            let page = n % 50;
+            (page, vec![1u8; if page == 7 { 10_000 } else { 10 }])
+        });
+        let pages = context.range(0..50, 3).map(|page| (page, ()));
+        let largest = |joined: Dataset<(u64, ((), Vec<u8>))>| {
+            let stats = joined.partition_stats().unwrap();
+            stats.iter().map(|stats| stats.bytes).max().unwrap()
+        };
+        assert!(largest(pages.join_with_partitions(&visits, 10)) >= 200_000);
+        let spread = largest(pages.join_spread_with_partitions(&visits, 10));
+        assert!(spread < 60_000, "{spread}");
+    });
+}
