@@ -1,10 +1,10 @@
 //! Ranks pages: `pagerank NODES EDGES_PER_NODE ITERATIONS PARTITIONS [OUTPUT]`.
 //!
-//! The web is made up. The links are partitioned by page and kept. Ranks and contributions have the same partitioner,
-//! so that an iteration is one shuffle: links and ranks are joined where they are, and the
-//! contributions move to the pages that they are for. Every few iterations the ranks forget how
-//! they came about, so that the shuffle files of these iterations go. Prints the pages of the
-//! highest rank, and the sum of all ranks; saves all of them, where it is told a directory.
+//! The web is made up. Its links are partitioned by page and kept. Ranks and contributions have the
+//! same partitioner, so that an iteration is one shuffle: links and ranks are joined where they
+//! are, and the contributions move to the pages that they are for. Every few iterations the ranks
+//! forget how they came about, so that the shuffle files of these iterations go. Prints the pages
+//! of the highest rank, and the sum of all ranks; saves all of them, where it is told a directory.
 #![forbid(unsafe_code)]
 
 use example::{mix, positive};
