@@ -210,7 +210,12 @@ impl InPlaceSlot {
                 // It belongs to a task after those that have reported.
                 FromSlot::ResultPiece(_) => self.deliver_reports(),
                 FromSlot::Request(ref request) => {
-                    asks = !matches!(request, Request::CloseShuffle { .. });
+                    asks = !matches!(
+                        request,
+                        Request::CloseShuffle { .. }
+                            | Request::CloseInput { .. }
+                            | Request::GiveBackMemory
+                    );
                 }
                 _ => {}
             }
