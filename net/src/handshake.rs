@@ -12,7 +12,7 @@ use crate::admission::{Caps, Permit};
 use crate::certificate::Identity;
 use crate::connection::{CloseCode, Connection, FrameStream, Held, Shared, StreamGuard, close};
 use crate::error::{ConnectError, HandshakeError, StreamError, peer_text};
-use crate::role::{ClusterName, Role};
+use crate::role::{ClusterName, Role, RoleKind};
 use crate::stream::ended_early;
 use crate::transport::{self, Mark};
 use crate::windows::{WindowBudget, WindowLease, WindowSize};
@@ -101,7 +101,10 @@ impl Listener {
             }
         };
         stream.sender.send(&Welcome::Accepted).await.map_err(failed)?;
-        let window = transport::connection_window(Mark::For(purpose), self.size);
+        let window = match held.lease {
+            None if purpose == Purpose::Data => transport::REQUESTS_WINDOW,
+            _ => transport::connection_window(Mark::For(purpose), self.size),
+        };
         quinn.set_receive_window(window);
         let held = Held { address: Some(self.address), ..held };
         let shared = Shared::new(quinn, identity, purpose, held);
@@ -131,6 +134,8 @@ impl Listener {
         authorise(role, hello.purpose)?;
         let lease = match hello.purpose {
             Purpose::Control => None,
+            // Executors come to fetch: what they send is requests.
+            Purpose::Data if role.kind() == RoleKind::Executor => None,
             Purpose::Data => Some(self.budget.lease(self.size).ok_or_else(|| {
                 let total = self.budget.total();
                 format!("all of its {total} bytes of receive windows are in use")

@@ -28,6 +28,10 @@ pub const DATA_STREAMS_BY_ACCEPTOR: u32 = 3;
 const _: () =
     assert!((DATA_STREAMS_BY_DIALLER + DATA_STREAMS_BY_ACCEPTOR) as u64 == STREAMS_PER_WINDOW - 1);
 
+/// Of a data connection whose dialler only asks: nothing of the budget, so that a process may serve
+/// as many as come.
+pub(crate) const REQUESTS_WINDOW: VarInt = VarInt::from_u32(256 << 10);
+
 /// Heartbeats, tasks and reports: what does not fit waits in the sender, which then knows.
 const CONTROL_STREAM_WINDOW_BYTES: u32 = 256 << 10;
 

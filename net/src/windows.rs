@@ -1,7 +1,8 @@
 //! The budget of receive windows that bounds what unread bulk data can make a process hold.
 //!
-//! A connection's window is memory that a peer may fill at will. Every data connection takes a
-//! lease; a lease is at most an eighth of what is left, so the first few connections are wide and
+//! A connection's window is memory that a peer may fill at will. Every data connection that brings
+//! bulk takes a lease; one by which an executor asks for blocks brings none to the side that serves
+//! it. A lease is at most an eighth of what is left, so the first few connections are wide and
 //! later ones narrower, but all keep the same shape: the connection's window is
 //! [`STREAMS_PER_WINDOW`] stream windows, and one stream fewer is ever open, so streams whose
 //! readers have stopped never use up the connection's window.

@@ -8,6 +8,7 @@ use offshoot_net::{
 };
 use offshoot_proto::frame::FrameError;
 use offshoot_proto::hello::{Hello, PROTOCOL_VERSION, Purpose, Welcome};
+use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
 use offshoot_proto::limits::CONTROL_FRAME_BYTES_MAX;
 use std::future::Future;
 use std::pin::pin;
@@ -276,6 +277,28 @@ async fn data_connections_end_where_the_budget_of_windows_ends() {
     held.pop();
     let again = dialler.connect(listener.address, Role::Master, Purpose::Data).await;
     assert!(!matches!(again, Err(ConnectError::WindowsExhausted { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn executors_that_come_to_ask_take_nothing_of_the_budget() {
+    let authority = authority();
+    let mut listener = listen(&authority, worker("w1")).await;
+    let mut held = Vec::new();
+    for number in 0..4 {
+        let app = AppId(1);
+        let executor = ExecutorId { app, number: ExecutorNumber(number) };
+        // Each has a budget of its own, for what it is going to receive.
+        let dialler = dialler(&authority, Role::Executor(executor)).await;
+        for _ in 0..20 {
+            let dialled = dialler.connect(listener.address, worker("w1"), Purpose::Data).await;
+            held.push((dialled.unwrap(), listener.next().await.unwrap()));
+        }
+    }
+    let (dialled, accepted) = held.last().unwrap();
+    let mut request = dialled.open().await.unwrap();
+    request.sender.send(&vec![7u8; 1 << 10]).await.unwrap();
+    let mut asked = accepted.accept().await.unwrap();
+    assert_eq!(asked.receiver.recv::<Vec<u8>>().await, Ok(Some(vec![7u8; 1 << 10])));
 }
 
 #[tokio::test]
