@@ -18,6 +18,7 @@
 mod tests;
 
 use core::fmt;
+use core::ops::RangeInclusive;
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::settings::format_size;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,6 +89,16 @@ pub struct Refusal {
     pub blocks: u64,
 }
 
+// === impl BlockId ===
+
+impl BlockId {
+    /// Of every attempt at these partitions of a dataset.
+    pub fn range(writer: NodeId, maps: RangeInclusive<u32>) -> RangeInclusive<Self> {
+        let id = |map, attempt| Self { writer, map: Partition(map), attempt: AttemptId(attempt) };
+        id(*maps.start(), 0)..=id(*maps.end(), u64::MAX)
+    }
+}
+
 // === impl Memory ===
 
 impl Memory {
@@ -139,15 +150,17 @@ impl Memory {
     ) -> Result<(), Refusal> {
         self.forget(id);
         let lacking = bytes.saturating_sub(self.free());
-        let readers = self.readers.clone();
-        let may_go =
-            |other: &BlockId| other.writer != id.writer && !readers.contains(&other.writer);
-        let movable = self.blocks.iter().filter(|(other, _)| may_go(other));
-        let movable = movable.map(|(_, block)| block.bytes).sum::<u64>();
-        if lacking > movable {
-            return Err(self.refusal(bytes, 0, self.kept - movable));
+        if lacking > 0 {
+            let readers = self.readers.clone();
+            let may_go =
+                |other: &BlockId| other.writer != id.writer && !readers.contains(&other.writer);
+            let movable = self.blocks.iter().filter(|(other, _)| may_go(other));
+            let movable = movable.map(|(_, block)| block.bytes).sum::<u64>();
+            if lacking > movable {
+                return Err(self.refusal(bytes, 0, self.kept - movable));
+            }
+            self.evict(lacking, may_go, evicted);
         }
-        self.evict(lacking, may_go, evicted);
         let used = self.next_use;
         self.next_use += 1;
         self.blocks.insert(id, Block { bytes, used });

@@ -93,6 +93,15 @@ impl AppDisk {
         Ok(())
     }
 
+    /// A map output that was committed is gone, or was not written after all.
+    pub(super) fn uncommit(&mut self, writer: NodeId, bytes: u64) {
+        if let Some(committed) = self.committed.get_mut(&writer) {
+            let gone = bytes.min(*committed);
+            *committed -= gone;
+            self.committed_bytes -= gone;
+        }
+    }
+
     /// The shuffle's files are gone.
     pub(super) fn drop_shuffle(&mut self, writer: NodeId) {
         self.committed_bytes -= self.committed.remove(&writer).unwrap_or(0);
@@ -116,7 +125,10 @@ mod tests {
         assert_eq!(disk.commit(two, 50 * KIB), Ok(()));
         assert_eq!(disk.commit(two, 20 * KIB), Ok(()));
         assert_eq!(disk.commit(one, 1), over(limit + 1));
+        disk.uncommit(two, 20 * KIB);
+        assert_eq!(disk.used(), 80 * KIB);
         disk.drop_shuffle(two);
+        disk.uncommit(two, 1);
         disk.drop_shuffle(two);
         assert_eq!(disk.grant(70 * KIB), Ok(70));
         disk.drop_shuffle(one);

@@ -104,12 +104,8 @@ impl ShuffleStream {
     ) -> Self {
         let (next_map, end_map) = (maps.start, maps.end);
         let ShuffleInput { writer, maps: outputs, .. } = &stage.inputs[input];
-        let in_memory = maps.filter_map(|map| {
-            let (_, attempt) = *outputs.get(map)?;
-            let id = BlockId { writer: *writer, map: Partition(map as u32), attempt };
-            Some((map, kept.find(id)?))
-        });
-        let in_memory = in_memory.collect();
+        let outputs = maps.filter_map(|map| Some((map, outputs.get(map)?.1)));
+        let in_memory = kept.find_all(*writer, outputs);
         Self { here, stage, input, reducer, next_map, end_map, in_memory, remote: None }
     }
 

@@ -89,10 +89,14 @@ impl AppFiles {
 
     /// Removes a block of a dataset that was dropped while it was written.
     pub(super) fn remove_block(&self, id: BlockId) {
-        let path = self.map_path(id.writer, id.map, id.attempt);
-        for extension in ["index", "data"] {
-            // It may be in memory.
-            let _ = fs::remove_file(path.with_added_extension(extension));
+        // It may be in memory, or its whole directory gone.
+        let _ = fs::remove_file(
+            self.map_path(id.writer, id.map, id.attempt).with_added_extension("index"),
+        );
+        let data = self.data_path(id);
+        let length = fs::metadata(&data).map_or(0, |data| data.len());
+        if fs::remove_file(data).is_ok() {
+            self.disk().uncommit(id.writer, length);
         }
     }
 
@@ -126,10 +130,13 @@ impl AppFiles {
         }
         check_index(output, fs::metadata(&staged)?.len())?;
         self.disk().commit(writer, output.data_bytes).map_err(io::Error::other)?;
-        fs::rename(&staged, path.with_added_extension("data"))?;
-        let index_new = path.with_added_extension(format!("index.{}", self.staged));
-        index::write_index(&index_new, output).map_err(io::Error::other)?;
-        fs::rename(index_new, path.with_added_extension("index"))
+        let named = || {
+            fs::rename(&staged, path.with_added_extension("data"))?;
+            let index_new = path.with_added_extension(format!("index.{}", self.staged));
+            index::write_index(&index_new, output).map_err(io::Error::other)?;
+            fs::rename(index_new, path.with_added_extension("index"))
+        };
+        named().inspect_err(|_| self.disk().uncommit(writer, output.data_bytes))
     }
 
     /// Removes what an attempt that failed has staged.

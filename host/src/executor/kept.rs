@@ -20,7 +20,7 @@ use crate::shuffle_service::{BlockError, BlockKey, BlockSource};
 use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::block::ShuffleIndex;
 use offshoot_proto::executor::{BlockState, KeptBlock};
-use offshoot_proto::id::{NodeId, Partition, StageRunId};
+use offshoot_proto::id::{AttemptId, NodeId, Partition, StageRunId};
 use offshoot_proto::stage::StageRun;
 use offshoot_sandbox::memory::memory_file;
 use rustix::fs::{SealFlags, fcntl_add_seals};
@@ -150,11 +150,9 @@ impl Kept {
             return false;
         }
         // What another attempt left was not accepted, or was taken for lost.
-        let others = state
-            .blocks
-            .keys()
-            .filter(|other| (other.writer, other.map) == (id.writer, id.map) && **other != id);
-        for other in others.copied().collect::<Vec<_>>() {
+        let attempts = BlockId::range(id.writer, id.map.0..=id.map.0);
+        let others = state.blocks.range(attempts).map(|(other, _)| *other);
+        for other in others.filter(|other| *other != id).collect::<Vec<_>>() {
             state.blocks.remove(&other);
             state.memory.forget(other);
         }
@@ -193,13 +191,27 @@ impl Kept {
 
     /// The block of a dataset, if it is in memory.
     pub(super) fn find(&self, id: BlockId) -> Option<Arc<InMemory>> {
+        self.state().find(id)
+    }
+
+    /// Those of these outputs that are in memory, by map partition: of a shuffle, none, which costs
+    /// the same for a million.
+    pub(super) fn find_all(
+        &self,
+        writer: NodeId,
+        outputs: impl Iterator<Item = (usize, AttemptId)>,
+    ) -> BTreeMap<usize, Arc<InMemory>> {
         let mut state = self.state();
-        if let Some(leaving) = state.leaving.get(&id) {
-            return Some(leaving.clone());
+        let all = BlockId::range(writer, 0..=u32::MAX);
+        let is_here = state.blocks.range(all.clone()).next().is_some();
+        if !is_here && state.leaving.range(all).next().is_none() {
+            return BTreeMap::new();
         }
-        let block = state.blocks.get(&id)?.clone();
-        state.memory.touch(id);
-        Some(block)
+        let found = outputs.filter_map(|(map, attempt)| {
+            let id = BlockId { writer, map: Partition(map as u32), attempt };
+            Some((map, state.find(id)?))
+        });
+        found.collect()
     }
 
     /// Tasks of this stage may follow.
@@ -222,7 +234,7 @@ impl Kept {
             let now = state.drops;
             state.dropped.insert(writer, now);
         }
-        let ids = state.blocks.keys().filter(|id| id.writer == writer).copied();
+        let ids = state.blocks.range(BlockId::range(writer, 0..=u32::MAX)).map(|(id, _)| *id);
         for id in ids.collect::<Vec<_>>() {
             state.blocks.remove(&id);
             state.memory.forget(id);
@@ -423,6 +435,15 @@ impl State {
             drops: 0,
             dropped: BTreeMap::new(),
         }
+    }
+
+    fn find(&mut self, id: BlockId) -> Option<Arc<InMemory>> {
+        if let Some(leaving) = self.leaving.get(&id) {
+            return Some(leaving.clone());
+        }
+        let block = self.blocks.get(&id)?.clone();
+        self.memory.touch(id);
+        Some(block)
     }
 }
 
