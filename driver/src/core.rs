@@ -329,7 +329,7 @@ impl Core {
                 self.on_cores(cores);
             }
             ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
-            ToClient::Registered { .. } | ToClient::Heartbeat | ToClient::Workers(_) => {}
+            _ => {}
         }
         Ok(())
     }

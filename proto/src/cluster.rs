@@ -1,9 +1,11 @@
 //! Between the master and everybody else: workers, drivers and people's tools.
 
+use crate::explain::{Explanation, StageWait};
 use crate::grants::Grants;
 use crate::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
 use crate::settings::Settings;
 use crate::store::StoreOptions;
+use crate::tenant::{TenantOrder, TenantRow};
 use crate::waiting::WaitReason;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -39,6 +41,9 @@ pub struct ResourceRequest {
     pub total_cores: Option<u32>,
     /// Executors that it has at most; as many as fit if unset.
     pub executors_max: Option<u32>,
+    /// Executors that it wants until it says otherwise ([`FromClient::Target`]); as many as it may
+    /// have if unset.
+    pub executors_wanted: Option<u32>,
 }
 
 /// From a worker, on its control connection.
@@ -159,10 +164,33 @@ pub enum FromClient {
         /// Whether `main` ended with 0.
         succeeded: bool,
     },
+    /// The application wants so many executors from now on, those that it has included. Nothing is
+    /// taken from it when it wants fewer: what it is done with it releases.
+    Target {
+        /// All that it wants.
+        executors: u32,
+    },
+    /// The driver sends these executors nothing more: stop them. Nothing of the application is
+    /// lost by that but what they keep in memory.
+    Release {
+        /// Which.
+        executors: Vec<ExecutorId>,
+    },
+    /// The answer to [`ToClient::Explain`].
+    Explained {
+        /// The question's number.
+        query: u64,
+        /// The stages that are not complete.
+        stages: Vec<StageWait>,
+    },
     /// List workers.
     ListWorkers,
     /// List applications.
     ListApps,
+    /// Say what an application waits for.
+    Explain(AppId),
+    /// For tenant `admin` only.
+    Tenants(TenantOrder),
 }
 
 /// To a driver or a person's tool.
@@ -195,6 +223,30 @@ pub enum ToClient {
     },
     /// What the application waits for; sent again when it changes.
     Waiting(WaitReason),
+    /// The application has more than its share, or a worker is to leave: these executors are to be
+    /// given back when the tasks that run on them have ended. The list replaces the one before;
+    /// empty, nothing is to be given back. The driver may release others of the same size instead.
+    GiveBack {
+        /// Which.
+        executors: Vec<ExecutorId>,
+    },
+    /// What do your tasks wait for? Answered by [`FromClient::Explained`].
+    Explain {
+        /// Names the question in its answer.
+        query: u64,
+    },
+    /// The answer to [`FromClient::Explain`].
+    Explanation(Box<Explanation>),
+    /// The answer to [`TenantOrder::List`].
+    Tenants(Vec<TenantRow>),
+    /// The answer to [`TenantOrder::Add`]: the tenant's credential (`offshoot-net`'s `Credential`,
+    /// postcard). Nobody keeps a copy.
+    TenantAdded {
+        /// With its private key.
+        credential: Vec<u8>,
+    },
+    /// An order was carried out.
+    Done,
     /// The answer to [`FromClient::ListWorkers`].
     Workers(Vec<WorkerRow>),
     /// The answer to [`FromClient::ListApps`].

@@ -20,6 +20,48 @@ pub enum WaitReason {
     /// The workers that could hold an executor have no connection at the moment, or still stop
     /// executors of this application.
     OutOfReach,
+    /// The tenant has all that its quota allows.
+    Quota(Quota),
+    /// The tenant's applications have their share, and other tenants are owed what is free.
+    Share(Share),
+    /// The driver is away, or the module has not come yet.
+    Unready,
+}
+
+/// A quota of a tenant that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quota {
+    /// Cores.
+    Cores {
+        /// Cores that it has.
+        used: u32,
+        /// Cores that it may have.
+        max: u32,
+    },
+    /// Memory.
+    Memory {
+        /// Memory that it has.
+        used_bytes: u64,
+        /// Memory that it may have.
+        max_bytes: u64,
+    },
+    /// Applications with executors.
+    Running {
+        /// Applications that it may have running at once; it has as many.
+        max: u32,
+    },
+}
+
+/// Where a tenant stands that has what it is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Cores that the application has.
+    pub held_cores: u32,
+    /// Cores that are its share now.
+    pub share_cores: u32,
+    /// Tenants that are owed more.
+    pub owed: u32,
 }
 
 /// What one executor asks for, or what a worker has.
@@ -83,6 +125,16 @@ pub struct Holder {
 
 // === impl WaitReason ===
 
+impl WaitReason {
+    /// Whether the wait ends by itself when others give back: most such waits are short.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::OutOfReach | Self::Quota(_) | Self::Share(_) => true,
+            Self::NoWorkers | Self::Recovering | Self::TooLarge(_) | Self::Unready => false,
+        }
+    }
+}
+
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,7 +151,42 @@ impl fmt::Display for WaitReason {
                 "the workers that could hold an executor are out of reach at the moment, or still \
                  stop executors of this application",
             ),
+            Self::Quota(quota) => quota.fmt(f),
+            Self::Share(share) => share.fmt(f),
+            Self::Unready => f.write_str("the driver is away, or its module has not come yet"),
         }
+    }
+}
+
+// === impl Quota ===
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Cores { used, max } => {
+                format!("{} of the {} in its quota", cores(*used), cores(*max))
+            }
+            Self::Memory { used_bytes, max_bytes } => {
+                let (used, max) = (format_size(*used_bytes), format_size(*max_bytes));
+                format!("{used} of the {max} in its quota")
+            }
+            Self::Running { max } => format!("the {max} running applications of its quota"),
+        };
+        write!(f, "the tenant has {what}; wait for one of its applications, or ask the operator")
+    }
+}
+
+// === impl Share ===
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { held_cores, share_cores, owed } = self;
+        let (held, plural) = (cores(*held_cores), if *owed == 1 { "" } else { "s" });
+        write!(
+            f,
+            "the application has {held} of its share of {share_cores}; {owed} other tenant{plural} \
+             are owed more"
+        )
     }
 }
 

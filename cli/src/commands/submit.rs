@@ -157,6 +157,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             executor_memory_bytes: arguments.executor_memory,
             total_cores: arguments.total_executor_cores,
             executors_max: arguments.num_executors,
+            executors_wanted: None,
         },
         wait: arguments.wait,
         store,

@@ -31,6 +31,7 @@ pub(crate) fn order(executor: ExecutorId, module: u8) -> LaunchExecutor {
             executor_memory_bytes: memory_bytes,
             total_cores: None,
             executors_max: None,
+            executors_wanted: None,
         },
         store: Default::default(),
     };

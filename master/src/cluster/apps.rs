@@ -38,6 +38,14 @@ impl Cluster {
             (FromClient::ListApps, _) => answer(ToClient::Apps(self.app_rows(&tenant))),
             (FromClient::Heartbeat, Some(_)) => answer(ToClient::Heartbeat),
             (FromClient::Heartbeat, None) => self.rejected += 1,
+            (
+                FromClient::Target { .. }
+                | FromClient::Release { .. }
+                | FromClient::Explained { .. }
+                | FromClient::Explain(_)
+                | FromClient::Tenants(_),
+                _,
+            ) => self.rejected += 1,
             (FromClient::Finished { succeeded }, Some(app)) => {
                 let states = [AppState::Failed, AppState::Finished];
                 self.end_app(app, states[usize::from(succeeded)], out);

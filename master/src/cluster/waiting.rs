@@ -133,8 +133,8 @@ impl Waiting {
         }
         match reason {
             None => self.due = None,
-            Some(WaitReason::Busy(_) | WaitReason::OutOfReach) => {
-                let again = matches!(self.told, Some(WaitReason::Busy(_) | WaitReason::OutOfReach));
+            Some(reason) if reason.passes() => {
+                let again = self.told.as_ref().is_some_and(WaitReason::passes);
                 let pause = if again { BUSY_AGAIN } else { BUSY_AFTER };
                 if now < *self.due.get_or_insert(now + pause) {
                     return false;
@@ -142,7 +142,7 @@ impl Waiting {
                 self.due = None;
             }
             Some(WaitReason::Recovering) => self.due = Some(RECOVERY),
-            Some(WaitReason::NoWorkers | WaitReason::TooLarge(_)) => self.due = None,
+            Some(_) => self.due = None,
         }
         self.told.clone_from(reason);
         reason.is_some()

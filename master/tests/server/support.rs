@@ -208,6 +208,7 @@ pub(crate) fn app(module: &[u8]) -> AppSpec {
             executor_memory_bytes: GIB,
             total_cores: None,
             executors_max: None,
+            executors_wanted: None,
         },
         store: Default::default(),
     }

@@ -19,6 +19,8 @@ pub mod hello;
 pub mod link;
 #[path = "outcome.rs"]
 pub mod outcome;
+#[path = "sharing.rs"]
+pub mod sharing;
 
 /// A message that was encoded and found to decode to itself.
 pub struct Sample {

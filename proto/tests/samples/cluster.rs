@@ -1,6 +1,6 @@
 //! Messages of the master.
 
-use super::{Sample, samples, variants};
+use super::{Sample, samples, sharing, variants};
 use offshoot_proto::cluster::{
     AppRow, AppSpec, AppState, ExecutorInfo, ExecutorRow, ExecutorState, FromClient, FromWorker,
     HeldExecutor, LaunchExecutor, ModuleReply, ModuleRequest, ResourceRequest, ToClient, ToWorker,
@@ -15,11 +15,17 @@ use std::net::SocketAddr;
 
 variants!(FromWorker: Register, Heartbeat, ExecutorReady, ExecutorGone, Renew);
 variants!(ToWorker: Registered, Heartbeat, Launch, Kill, Forget, Refused, Renewed);
-variants!(FromClient: Register, Heartbeat, Finished, ListWorkers, ListApps);
 variants!(
-    ToClient: Registered, Refused, Heartbeat, ExecutorAdded, ExecutorGone, Waiting, Workers, Apps
+    FromClient: Register, Heartbeat, Finished, Target, Release, Explained, ListWorkers, ListApps,
+    Explain, Tenants
 );
-variants!(WaitReason: NoWorkers, Recovering, TooLarge, Busy, OutOfReach);
+variants!(
+    ToClient: Registered, Refused, Heartbeat, ExecutorAdded, ExecutorGone, Waiting, GiveBack,
+    Explain, Explanation, Tenants, TenantAdded, Done, Workers, Apps
+);
+variants!(
+    WaitReason: NoWorkers, Recovering, TooLarge, Busy, OutOfReach, Quota, Share, Unready
+);
 variants!(WorkerState: Alive, Lost);
 variants!(AppState: Waiting, Running, Finished, Failed, Lost);
 variants!(ExecutorState: Launching, Running, Stopping);
@@ -34,6 +40,7 @@ pub fn all() -> Vec<Sample> {
     all.extend(samples("FromClient", &from_client()));
     all.extend(samples("ToClient", &to_client()));
     all.extend(samples("WaitReason", &wait_reasons()));
+    all.extend(sharing::all());
     all.extend(samples("WorkerState", &states));
     all.extend(samples("AppState", &app_states()));
     all.extend(samples("ExecutorState", &executor_states()));
@@ -83,7 +90,8 @@ pub fn to_worker() -> Vec<ToWorker> {
 
 /// Of drivers and tools.
 pub fn from_client() -> Vec<FromClient> {
-    vec![
+    let mut messages = sharing::from_client();
+    messages.extend([
         FromClient::Register {
             idempotency_key: 1 << 100,
             app: Box::new(app()),
@@ -94,7 +102,8 @@ pub fn from_client() -> Vec<FromClient> {
         FromClient::Finished { succeeded: false },
         FromClient::ListWorkers,
         FromClient::ListApps,
-    ]
+    ]);
+    messages
 }
 
 /// To drivers and tools.
@@ -116,6 +125,7 @@ pub fn to_client() -> Vec<ToClient> {
         ToClient::Apps(vec![app_row()]),
     ];
     messages.extend(wait_reasons().into_iter().map(ToClient::Waiting));
+    messages.extend(sharing::to_client());
     messages
 }
 
@@ -168,6 +178,7 @@ fn wait_reasons() -> Vec<WaitReason> {
         WaitReason::OutOfReach,
     ];
     reasons.extend(shortages.map(too_large));
+    reasons.extend(sharing::wait_reasons());
     reasons
 }
 
@@ -208,6 +219,7 @@ fn app() -> AppSpec {
             executor_memory_bytes: 1 << 30,
             total_cores: None,
             executors_max: Some(3),
+            executors_wanted: Some(2),
         },
         store: StoreOptions {
             access_key_id: Some("id".into()),

@@ -154,6 +154,7 @@ async fn submit(
             executor_memory_bytes: MEMORY_BYTES,
             total_cores: None,
             executors_max: None,
+            executors_wanted: None,
         },
         wait: true,
         store: Default::default(),

@@ -159,6 +159,7 @@ pub(crate) fn app(executor_cores: Option<u32>, total_cores: Option<u32>) -> AppS
             executor_memory_bytes: GIB,
             total_cores,
             executors_max: None,
+            executors_wanted: None,
         },
         store: Default::default(),
     }
