@@ -6,6 +6,7 @@ pub(crate) mod hidden;
 pub(crate) mod master;
 pub(crate) mod new;
 pub(crate) mod submit;
+pub(crate) mod tenant;
 pub(crate) mod token;
 pub(crate) mod worker;
 pub(crate) mod workers;

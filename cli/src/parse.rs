@@ -5,10 +5,28 @@ use offshoot_net::{Credential, Role};
 use offshoot_proto::settings::parse_size;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A size as `512MiB`, `4g` or a number of bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|error| error.to_string())
+}
+
+/// A time as `100ms`, `1s`, `5min`, `2h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let hint = "write it as 100ms, 1s, 5min or 2h";
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| hint)?;
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = millis.and_then(|unit| number.checked_mul(unit)).ok_or(hint)?;
+    Ok(Duration::from_millis(millis))
 }
 
 /// `HOST:PORT`, resolved once.

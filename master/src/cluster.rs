@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Rules:
-//! - Applications are served first come, first served; [`crate::placement`] says which worker gives
-//!   what.
+//! - [`crate::share`] says whose turn it is, [`crate::placement`] which worker gives what. Who has
+//!   more than its share is asked to give some back when another is owed.
 //! - Cores and memory of an executor are free when its worker says that it is gone, or when the
 //!   worker itself is lost, and never before: two executors never share a core.
 //! - A connection may break and come back within the lease; only silence makes a peer lost.
@@ -19,25 +19,34 @@
 
 mod action;
 mod apps;
+mod check;
 mod event;
+mod explain;
+mod give_back;
+mod leases;
 pub mod limits;
 mod placement;
 mod rows;
+mod tenants;
 mod waiting;
 mod workers;
 
 pub use action::{Action, Note};
 pub use event::Event;
 pub use rows::ADMIN;
+pub use tenants::Tenants;
 
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
+use crate::free::Free;
 use crate::placement::Policy;
+use crate::share::{Shares, minus, plus};
 use offshoot_proto::cluster::{AppSpec, AppState};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
+use offshoot_proto::waiting::Size;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -83,6 +92,20 @@ pub struct Cluster {
     ended: VecDeque<EndedApp>,
     sessions: BTreeMap<SessionId, Peer>,
     modules: BTreeSet<ModuleHash>,
+    tenants: Tenants,
+    /// Who has and wants what.
+    shares: Shares,
+    /// What connected workers have free.
+    free: Free,
+    /// The size of the largest worker, each of cores and memory for itself.
+    largest: Size,
+    /// What is asked back.
+    give_back: give_back::GiveBack,
+    /// Before this no lease can have run out.
+    lease_due: Option<Duration>,
+    questions: explain::Questions,
+    /// Applications of which it may be new that they wait, or that they do not.
+    unjudged: BTreeSet<AppId>,
     rejected: u64,
 }
 
@@ -99,6 +122,8 @@ struct Worker {
     memory_bytes: u64,
     cores_used: u32,
     memory_used_bytes: u64,
+    /// What executors hold that have been told to stop.
+    stopping: Size,
     link: Link,
     /// Applications that it was told to forget, and when; see [`Worker::hear`].
     forgets: BTreeMap<AppId, Duration>,
@@ -125,6 +150,10 @@ struct App {
     touched: BTreeSet<WorkerId>,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
+    /// Executors that it wants, launching ones included; as many as it may have if unset.
+    wanted: Option<u32>,
+    /// Since when it has wanted more than it has.
+    hungry: Option<Duration>,
     waiting: waiting::Waiting,
     /// What a driver without a connection must hear when it is back.
     unreported: Vec<(ExecutorId, String)>,
@@ -169,7 +198,12 @@ impl Cluster {
         leases: Leases,
         policy: Policy,
         modules: impl IntoIterator<Item = ModuleHash>,
+        tenants: Tenants,
     ) -> Self {
+        let mut shares = Shares::default();
+        for (name, rules) in tenants.rules() {
+            shares.set_rules(name, rules.clone());
+        }
         Self {
             origin,
             leases,
@@ -183,6 +217,14 @@ impl Cluster {
             ended: VecDeque::new(),
             sessions: BTreeMap::new(),
             modules: modules.into_iter().collect(),
+            tenants,
+            shares,
+            free: Free::new(policy.rule.selection),
+            largest: Size::default(),
+            give_back: Default::default(),
+            lease_due: None,
+            questions: Default::default(),
+            unjudged: BTreeSet::new(),
             rejected: 0,
         }
     }
@@ -200,43 +242,15 @@ impl Cluster {
             Event::Closed { session } => self.on_closed(session),
             Event::ModuleStored { hash } => {
                 self.modules.insert(hash);
+                self.refresh_all();
                 self.place(out);
             }
+            Event::TenantsUnsaved { tenants } => self.set_tenants(tenants),
             Event::LaunchFailed { executor, reason } => self.on_gone(executor, &reason, out),
             Event::CertificateRefused { session, app, reason } => {
                 self.on_certificate_refused(session, app, reason, out)
             }
         }
-        self.check();
-    }
-
-    /// When [`Self::handle_timeout`] must be called at the latest.
-    pub fn next_timeout(&self) -> Option<Duration> {
-        let workers = self.workers.values().filter_map(Worker::heard);
-        let workers = workers.map(|heard| heard + self.leases.worker);
-        let apps = self.apps.values().map(|app| app.heard + self.leases.driver);
-        workers.chain(apps).chain(self.next_told()).min()
-    }
-
-    /// Ends the leases that have run out, and tells who has waited for long enough.
-    pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<Action>) {
-        self.now = now;
-        let Leases { worker, driver } = self.leases;
-        let lost = |heard: Duration| heard + worker <= now;
-        let workers = self.workers.iter().filter(|(_, worker)| worker.heard().is_some_and(lost));
-        let workers: Vec<_> = workers.map(|(id, _)| id.clone()).collect();
-        let apps = self.apps.iter().filter(|(_, app)| app.heard + driver <= now);
-        let apps: Vec<_> = apps.map(|(id, _)| *id).collect();
-        for worker in &workers {
-            self.lose_worker(worker, out);
-        }
-        for app in &apps {
-            self.lose_driver(*app, out);
-        }
-        if !(workers.is_empty() && apps.is_empty()) {
-            self.place(out);
-        }
-        self.tell_due(out);
         self.check();
     }
 
@@ -246,16 +260,19 @@ impl Cluster {
     }
 
     fn on_closed(&mut self, session: SessionId) {
+        self.questions.forget(session);
         match self.sessions.remove(&session) {
             Some(Peer::Worker(id)) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.disconnect();
                 }
+                self.recount_free(&id);
             }
             Some(Peer::Driver(id)) => {
                 if let Some(app) = self.apps.get_mut(&id) {
                     app.session = None;
                 }
+                self.refresh(id);
             }
             None => {}
         }
@@ -280,47 +297,77 @@ impl Cluster {
 
     /// Enters an executor into the books.
     fn take(&mut self, id: ExecutorId, executor: Executor) {
+        let size = executor.size();
         if let Some(worker) = self.workers.get_mut(&executor.worker) {
-            worker.cores_used += executor.cores;
-            worker.memory_used_bytes += executor.memory_bytes;
+            worker.cores_used += size.cores;
+            worker.memory_used_bytes += size.memory_bytes;
+        }
+        self.recount_free(&executor.worker);
+        self.shares.hold(id.app, size);
+        if executor.life == Life::Stopping {
+            self.count_stopping(id, &executor);
         }
         self.executors.insert(id, executor);
+        self.refresh(id.app);
     }
 
     /// Strikes an executor from the books: its cores and memory are free.
     fn free(&mut self, id: ExecutorId) -> Option<Executor> {
         let executor = self.executors.remove(&id)?;
+        let size = executor.size();
         if let Some(worker) = self.workers.get_mut(&executor.worker) {
-            worker.cores_used -= executor.cores;
-            worker.memory_used_bytes -= executor.memory_bytes;
+            worker.cores_used -= size.cores;
+            worker.memory_used_bytes -= size.memory_bytes;
         }
+        if executor.life == Life::Stopping
+            && let Some(worker) = self.workers.get_mut(&executor.worker)
+        {
+            worker.stopping = minus(worker.stopping, size);
+        }
+        self.recount_free(&executor.worker);
+        self.give_back.forget(id);
+        self.shares.let_go(id.app, size, executor.life == Life::Stopping);
+        self.refresh(id.app);
         Some(executor)
     }
 
-    /// In debug builds, after each step: the books agree with each other.
-    fn check(&self) {
-        if !cfg!(debug_assertions) {
-            return;
+    /// An executor stops from now on.
+    fn count_stopping(&mut self, id: ExecutorId, executor: &Executor) {
+        let size = executor.size();
+        if let Some(worker) = self.workers.get_mut(&executor.worker) {
+            worker.stopping = plus(worker.stopping, size);
         }
-        let mut used: BTreeMap<&WorkerId, (u32, u64)> = BTreeMap::new();
-        for executor in self.executors.values() {
-            let sums = used.entry(&executor.worker).or_default();
-            *sums = (sums.0 + executor.cores, sums.1 + executor.memory_bytes);
-        }
-        for (id, worker) in &self.workers {
-            let sums = used.remove(id).unwrap_or_default();
-            assert_eq!(sums, (worker.cores_used, worker.memory_used_bytes), "{id}");
-            assert!(worker.cores_used <= worker.cores, "cores of {id}");
-            assert!(worker.memory_used_bytes <= worker.memory_bytes, "memory of {id}");
-        }
-        assert!(used.is_empty(), "executors without a worker: {used:?}");
-        for (session, peer) in &self.sessions {
-            let held = match peer {
-                Peer::Worker(id) => self.workers.get(id).and_then(Worker::session),
-                Peer::Driver(id) => self.apps.get(id).and_then(|app| app.session),
+        self.shares.stop(id.app, size);
+    }
+
+    /// What a worker has free is another amount.
+    fn recount_free(&mut self, id: &WorkerId) {
+        let worker = self.workers.get(id).filter(|worker| worker.session().is_some());
+        self.free.set(id, worker.map(Worker::free));
+    }
+
+    /// The cluster has another worker, or one less.
+    fn recount_total(&mut self) {
+        let alive = self.workers.values().filter(|worker| worker.is_alive());
+        let sizes = alive.map(Worker::size);
+        let (total, largest) = sizes.fold(<(Size, Size)>::default(), |(total, largest), size| {
+            let largest = Size {
+                cores: largest.cores.max(size.cores),
+                memory_bytes: largest.memory_bytes.max(size.memory_bytes),
             };
-            assert_eq!(held, Some(*session), "session of {peer:?}");
-        }
+            (plus(total, size), largest)
+        });
+        self.largest = largest;
+        self.shares.set_total(total);
+        self.refresh_all();
+    }
+}
+
+// === impl Executor ===
+
+impl Executor {
+    fn size(&self) -> Size {
+        Size { cores: self.cores, memory_bytes: self.memory_bytes }
     }
 }
 

@@ -15,8 +15,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod free;
 pub mod modules;
 pub mod placement;
 pub mod ports;
 pub mod server;
+pub mod share;
 pub mod state;

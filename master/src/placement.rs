@@ -27,16 +27,21 @@ mod tests;
 
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::waiting::{Shortage, Size};
-use std::cmp::Reverse;
+use std::time::Duration;
 
 /// How a cluster places executors: what its operator sets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How workers share an application.
     pub rule: Rule,
     /// Cores of an application that names no total of its own: Spark's
     /// `spark.deploy.defaultCores`. All that are free if unset.
     pub default_cores: Option<u32>,
+    /// How long an application that has at least half of what it is owed waits until others are
+    /// asked to give back: most waits end before. One that has less does not wait.
+    pub share_release_timeout: Duration,
+    /// After how long what was asked back is taken in the middle of a task; never if unset.
+    pub preemption: Option<Duration>,
 }
 
 /// How workers share an application.
@@ -109,14 +114,21 @@ pub struct Grant {
 
 /// Chooses executors for one application: worker by worker, in the order of the rule.
 pub fn plan(request: &Request, rule: Rule, offers: Vec<Offer>) -> Vec<Grant> {
-    let mut usable = offers;
-    usable.retain(|offer| request.units_of(offer) > 0);
-    rule.selection.sort(&mut usable);
-    if request.executor_cores.is_none() {
-        usable.truncate(usize::try_from(request.executors_left).unwrap_or(usize::MAX));
-    }
+    let mut offers = offers;
+    rule.selection.sort(&mut offers);
+    plan_in_order(request, rule.sharing, offers)
+}
+
+/// The same from offers that stand in the order of the rule. It looks at no more of them than it
+/// takes, and at those on the way that are of no use.
+pub fn plan_in_order(
+    request: &Request,
+    sharing: Sharing,
+    offers: impl IntoIterator<Item = Offer>,
+) -> Vec<Grant> {
+    let usable = request.usable(sharing, offers);
     let room: Vec<u32> = usable.iter().map(|offer| request.units_of(offer)).collect();
-    let units = match rule.sharing {
+    let units = match sharing {
         Sharing::Spread => spread(&room, request.units_left()),
         Sharing::Consolidate => fill(&room, request.units_left()),
     };
@@ -176,6 +188,19 @@ fn fill(room: &[u32], mut left: u32) -> Vec<u32> {
     room.iter().map(share).collect()
 }
 
+// === impl Policy ===
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            rule: Rule::default(),
+            default_cores: None,
+            share_release_timeout: Duration::from_secs(1),
+            preemption: None,
+        }
+    }
+}
+
 // === impl Offer ===
 
 impl Offer {
@@ -188,6 +213,14 @@ impl Offer {
 // === impl Request ===
 
 impl Request {
+    /// Units that it takes if it may have `cores_most` in one executor of any size.
+    pub(crate) fn units(&self, cores_most: u32) -> u32 {
+        match self.executor_cores {
+            Some(_) => self.units_left(),
+            None => self.cores_left.min(self.executors_left.saturating_mul(cores_most)),
+        }
+    }
+
     /// Units that a worker has room for.
     fn units_of(&self, offer: &Offer) -> u32 {
         let executors = offer.memory_bytes / self.executor_memory_bytes.max(1);
@@ -197,6 +230,33 @@ impl Request {
             None if executors > 0 => offer.cores,
             None => 0,
         }
+    }
+
+    /// The workers that units may go to: no more than can matter.
+    fn usable(&self, sharing: Sharing, offers: impl IntoIterator<Item = Offer>) -> Vec<Offer> {
+        let most = match self.executor_cores {
+            Some(_) => u32::MAX,
+            None => self.executors_left,
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let left = u64::from(self.units_left());
+        let (mut usable, mut room) = (Vec::new(), 0_u64);
+        for offer in offers {
+            if usable.len() >= most || room >= left {
+                break;
+            }
+            let units = self.units_of(&offer);
+            if units == 0 {
+                continue;
+            }
+            // In turn, the first unit of each comes before anybody's second.
+            room += match sharing {
+                Sharing::Spread => 1,
+                Sharing::Consolidate => u64::from(units),
+            };
+            usable.push(offer);
+        }
+        usable
     }
 
     /// Units that the application may still be given.
@@ -221,15 +281,21 @@ impl Request {
 // === impl Selection ===
 
 impl Selection {
-    fn sort(self, offers: &mut [Offer]) {
-        // By id first: the sort by size is stable, so equal ones stay in that order.
-        offers.sort_by(|a, b| a.worker.cmp(&b.worker));
+    /// What orders workers before their id does.
+    pub(crate) fn key(self, free: Size) -> u64 {
         match self {
-            Self::CoresFreeDesc => offers.sort_by_key(|offer| Reverse(offer.cores)),
-            Self::CoresFreeAsc => offers.sort_by_key(|offer| offer.cores),
-            Self::MemoryFreeDesc => offers.sort_by_key(|offer| Reverse(offer.memory_bytes)),
-            Self::MemoryFreeAsc => offers.sort_by_key(|offer| offer.memory_bytes),
-            Self::WorkerId => {}
+            Self::CoresFreeDesc => u64::MAX - u64::from(free.cores),
+            Self::CoresFreeAsc => free.cores.into(),
+            Self::MemoryFreeDesc => u64::MAX - free.memory_bytes,
+            Self::MemoryFreeAsc => free.memory_bytes,
+            Self::WorkerId => 0,
         }
+    }
+
+    fn sort(self, offers: &mut [Offer]) {
+        offers.sort_by(|a, b| {
+            let keys = self.key(a.size()).cmp(&self.key(b.size()));
+            keys.then_with(|| a.worker.cmp(&b.worker))
+        });
     }
 }

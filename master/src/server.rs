@@ -11,11 +11,13 @@
 
 mod bulk;
 mod core;
+mod guests;
 mod joining;
 mod outbox;
 mod session;
 
-use self::core::{Core, Input};
+use self::core::{Core, Input, Known};
+use self::guests::Guests;
 use self::joining::Registrar;
 use crate::cluster::{Leases, SessionId};
 use crate::modules::ModuleStore;
@@ -86,6 +88,7 @@ struct Server {
     ports: Ports,
     modules: ModuleStore,
     registrar: Registrar,
+    guests: Guests,
     inputs: mpsc::Sender<Input>,
     complaints: Complaints,
     /// Keeps the state directory locked.
@@ -103,10 +106,19 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
     let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
     let parts = state.into_parts();
     let modules = parts.modules;
-    let core = Core::new(parts.counters, &modules, authority.clone(), &config, &ports, receiver);
+    let guests = Guests::default();
+    guests.set(&parts.tenants.1);
+    let known = Known {
+        counters: parts.counters,
+        modules: &modules,
+        tenants: parts.tenants,
+        guests: guests.clone(),
+    };
+    let core = Core::new(known, authority.clone(), &config, &ports, receiver);
     let server = Arc::new(Server {
         endpoint,
         authority: authority.clone(),
+        guests,
         registrar: Registrar::new(parts.redeemed, ports.entropy.clone()),
         ports,
         modules,
@@ -130,8 +142,13 @@ fn own_credential(authority: &Authority, ports: &Ports) -> Result<Credential, Au
 }
 
 /// Whether a peer may have a connection at all; the error is what it is told.
-fn authorise(role: &Role, _purpose: Purpose) -> Result<(), String> {
+fn authorise(guests: &Guests, role: &Role) -> Result<(), String> {
     match role {
+        Role::Tenant(name) if !guests.knows(name) => Err(format!(
+            "permission denied: tenant {} is not let in; it was removed, or this credential is of \
+             another life of the cluster: ask the operator for a new one",
+            name.escape_debug()
+        )),
         Role::Worker(_) | Role::Tenant(_) => Ok(()),
         Role::Master | Role::Driver(_) | Role::Executor(_) => {
             let kind = role.kind();
@@ -176,7 +193,7 @@ async fn run(server: Arc<Server>, core: Core, mut stopped: oneshot::Receiver<()>
 }
 
 async fn serve_member(server: Arc<Server>, incoming: Incoming, session: SessionId) {
-    let connection = match incoming.handshake(authorise).await {
+    let connection = match incoming.handshake(|role, _| authorise(&server.guests, role)).await {
         Ok(connection) => connection,
         Err(error) => return server.complaints.warn(format_args!("{error}")),
     };

@@ -7,6 +7,7 @@
 //!     admin.credential    what lets a person in as tenant `admin`
 //!     counters            format, cluster, epoch, next application
 //!     redeemed            join tokens that have been used
+//!     tenants             who shares the cluster, and by what rules
 //!     modules/HASH        modules as they were uploaded
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod counters;
 mod redeemed;
+mod tenants;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,9 @@ mod tests;
 pub(crate) use counters::Counters;
 pub use counters::FORMAT_VERSION;
 pub(crate) use redeemed::{Redeemed, Redemption, from_hex, hex};
+pub(crate) use tenants::TenantsFile;
 
-use crate::cluster::ADMIN;
+use crate::cluster::{ADMIN, Tenants};
 use crate::modules::{ModuleError, ModuleStore};
 use crate::ports::Clock;
 use offshoot_net::{Authority, AuthorityError, Credential, CredentialError, Role, Validity};
@@ -49,6 +52,7 @@ pub struct State {
     counters: Counters,
     redeemed: Redeemed,
     modules: ModuleStore,
+    tenants: (TenantsFile, Tenants),
     /// Released when it is closed.
     lock: File,
 }
@@ -58,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) counters: Counters,
     pub(crate) redeemed: Redeemed,
     pub(crate) modules: ModuleStore,
+    pub(crate) tenants: (TenantsFile, Tenants),
     /// Keeps the directory locked.
     pub(crate) lock: File,
 }
@@ -153,12 +158,14 @@ impl State {
         counters.begin_epoch()?;
         let redeemed = Redeemed::open(directory, now)?;
         let modules = ModuleStore::open(&directory.join("modules"))?;
+        let tenants = TenantsFile::open(directory)?;
         let state = Self {
             directory: directory.to_owned(),
             authority: Arc::new(authority),
             counters,
             redeemed,
             modules,
+            tenants,
             lock,
         };
         state.keep_admin_credential(now)?;
@@ -180,6 +187,7 @@ impl State {
             counters: self.counters,
             redeemed: self.redeemed,
             modules: self.modules,
+            tenants: self.tenants,
             lock: self.lock,
         }
     }

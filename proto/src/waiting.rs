@@ -22,7 +22,7 @@ pub enum WaitReason {
     OutOfReach,
     /// The tenant has all that its quota allows.
     Quota(Quota),
-    /// The tenant's applications have their share, and other tenants are owed what is free.
+    /// What is free is kept for others, who are owed it.
     Share(Share),
     /// The driver is away, or the module has not come yet.
     Unready,
@@ -53,14 +53,12 @@ pub enum Quota {
     },
 }
 
-/// Where a tenant stands that has what it is owed.
+/// What is free goes to others first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// Cores that the application has.
     pub held_cores: u32,
-    /// Cores that are its share now.
-    pub share_cores: u32,
-    /// Tenants that are owed more.
+    /// Other tenants that want more.
     pub owed: u32,
 }
 
@@ -180,12 +178,13 @@ impl fmt::Display for Quota {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { held_cores, share_cores, owed } = self;
-        let (held, plural) = (cores(*held_cores), if *owed == 1 { "" } else { "s" });
+        let (held, plural) =
+            (cores(self.held_cores), if self.owed == 1 { " has" } else { "s have" });
         write!(
             f,
-            "the application has {held} of its share of {share_cores}; {owed} other tenant{plural} \
-             are owed more"
+            "the application has {held}; what is free is kept for others: {} tenant{plural} less \
+             for their weight",
+            self.owed
         )
     }
 }

@@ -12,6 +12,7 @@ use offshoot_master::state::State;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Flags of `offshoot master`.
 #[derive(Debug, Args)]
@@ -34,6 +35,19 @@ pub(crate) struct Arguments {
     /// Which workers come first.
     #[arg(long, value_name = "POLICY", default_value = "cores-free-desc")]
     worker_selection_policy: SelectionPolicy,
+    /// How long an application that has half of what it is owed waits until others are asked for
+    /// the rest.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, default_value = "1s")]
+    share_release_timeout: Duration,
+    /// Take what was asked back and not given back, in the middle of a task.
+    #[arg(long)]
+    preemption: bool,
+    /// After how long; needs --preemption.
+    #[arg(
+        long, value_name = "DURATION", value_parser = parse::duration, default_value = "10s",
+        requires = "preemption"
+    )]
+    preemption_timeout: Duration,
 }
 
 /// The names of Spark's `spark.deploy.workerSelectionPolicy`, as a flag writes them.
@@ -75,7 +89,12 @@ impl Arguments {
         // `--spread` says what holds without it.
         let sharing = if self.consolidate { Sharing::Consolidate } else { Sharing::Spread };
         let selection = self.worker_selection_policy.into();
-        Policy { rule: Rule { sharing, selection }, default_cores: self.default_cores }
+        Policy {
+            rule: Rule { sharing, selection },
+            default_cores: self.default_cores,
+            share_release_timeout: self.share_release_timeout,
+            preemption: self.preemption.then_some(self.preemption_timeout),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the state machine wants done.
 
-use super::SessionId;
+use super::{SessionId, Tenants};
 use offshoot_proto::cluster::{AppState, LaunchExecutor, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, WorkerId};
 use offshoot_proto::settings::format_size;
@@ -49,6 +49,18 @@ pub enum Action {
         worker: WorkerId,
         /// DER certificate signing request, as it came.
         signing_request: Vec<u8>,
+    },
+    /// Write the tenants down, then answer.
+    SaveTenants {
+        /// Who asked.
+        session: SessionId,
+        /// All of them.
+        tenants: Tenants,
+        /// Those before, for [`super::Event::TenantsUnsaved`].
+        before: Tenants,
+        /// A new one, for which a credential is to be made and answered
+        /// [`ToClient::TenantAdded`]; otherwise the answer is [`ToClient::Done`].
+        added: Option<String>,
     },
     /// Close the connection after the frames that were sent to it.
     Close {

@@ -1,6 +1,8 @@
 //! Applications: registration, the driver's lease, and the end.
 
 use super::limits::{APPS_ENDED_KEPT, APPS_LIVE_MAX, validate_app};
+use super::placement::unit_of;
+use super::tenants::unknown_tenant;
 use super::workers::to_worker;
 use super::{Action, App, Cluster, EndedApp, Life, Note, Peer, SessionId};
 use offshoot_proto::cluster::{AppSpec, AppState, FromClient, ToClient, ToWorker};
@@ -32,20 +34,30 @@ impl Cluster {
         if let Some(app) = registered.and_then(|id| self.apps.get_mut(&id)) {
             app.heard = self.now;
         }
+        if registered.is_none() && self.shares.rules(&tenant).is_none() {
+            return self.refuse_client(session, unknown_tenant(&tenant), out);
+        }
         let mut answer = |message| out.push(Action::ToClient { session, message });
         match (message, registered) {
             (FromClient::ListWorkers, _) => answer(ToClient::Workers(self.worker_rows())),
             (FromClient::ListApps, _) => answer(ToClient::Apps(self.app_rows(&tenant))),
             (FromClient::Heartbeat, Some(_)) => answer(ToClient::Heartbeat),
             (FromClient::Heartbeat, None) => self.rejected += 1,
-            (
-                FromClient::Target { .. }
-                | FromClient::Release { .. }
-                | FromClient::Explained { .. }
-                | FromClient::Explain(_)
-                | FromClient::Tenants(_),
-                _,
-            ) => self.rejected += 1,
+            (FromClient::Target { executors }, Some(id)) => {
+                if let Some(app) = self.apps.get_mut(&id) {
+                    app.wanted = Some(executors);
+                }
+                self.refresh(id);
+                self.place(out);
+            }
+            (FromClient::Release { executors }, Some(app)) => self.on_release(app, executors, out),
+            (FromClient::Explained { query, stages }, Some(app)) => {
+                self.on_explained(app, query, stages, out)
+            }
+            (FromClient::Target { .. } | FromClient::Release { .. }, None)
+            | (FromClient::Explained { .. }, None) => self.rejected += 1,
+            (FromClient::Explain(app), _) => self.on_explain(session, &tenant, app, out),
+            (FromClient::Tenants(order), _) => self.on_tenant_order(session, &tenant, order, out),
             (FromClient::Finished { succeeded }, Some(app)) => {
                 let states = [AppState::Failed, AppState::Finished];
                 self.end_app(app, states[usize::from(succeeded)], out);
@@ -87,6 +99,7 @@ impl Cluster {
             return self.on_register_again(id, registration, out);
         }
         validate_app(&registration.spec, &self.policy).map_err(|error| error.to_string())?;
+        self.admit(&registration.tenant)?;
         if self.apps.len() >= APPS_LIVE_MAX {
             return Err(format!(
                 "{} applications are registered, which is the limit; try again when one has ended",
@@ -99,9 +112,12 @@ impl Cluster {
         self.sessions.insert(registration.session, Peer::Driver(id));
         let tenant = registration.tenant;
         let note = Note::AppRegistered { app: id, tenant: tenant.clone() };
+        self.shares.add_app(id, &tenant, unit_of(&registration.spec.request));
         let app = App {
             tenant,
             key: registration.key,
+            wanted: registration.spec.request.executors_wanted,
+            hungry: None,
             spec: registration.spec,
             submitted: self.now,
             session: Some(registration.session),
@@ -120,6 +136,8 @@ impl Cluster {
         });
         out.push(Action::Note(note));
         self.apps.insert(id, app);
+        self.lease(self.leases.driver);
+        self.refresh(id);
         self.place(out);
         Ok(())
     }
@@ -161,6 +179,10 @@ impl Cluster {
             let message = ToClient::ExecutorAdded(info);
             out.push(Action::ToClient { session, message });
         }
+        if !self.give_back.list(id).is_empty() {
+            self.tell_give_back(id, out);
+        }
+        self.refresh(id);
         self.place(out);
         Ok(())
     }
@@ -199,8 +221,10 @@ impl Cluster {
             self.sessions.remove(&session);
         }
         out.push(Action::Note(Note::AppEnded { app: id, state }));
+        self.shares.remove_app(id);
         let executors: Vec<_> = self.executors_of(id).map(|(executor, _)| executor).collect();
         for executor in executors {
+            self.give_back.forget(executor);
             self.stop(executor, out);
         }
         for worker in &app.touched {
@@ -221,7 +245,7 @@ impl Cluster {
         }
     }
 
-    fn stop(&mut self, id: ExecutorId, out: &mut Vec<Action>) {
+    pub(super) fn stop(&mut self, id: ExecutorId, out: &mut Vec<Action>) {
         let Some(executor) = self.executors.get_mut(&id) else {
             return;
         };
@@ -229,6 +253,9 @@ impl Cluster {
             return;
         }
         executor.life = Life::Stopping;
+        let executor = executor.clone();
+        self.count_stopping(id, &executor);
+        self.refresh(id.app);
         let worker = self.workers.get(&executor.worker);
         if let Some(session) = worker.and_then(|worker| worker.session()) {
             to_worker(session, ToWorker::Kill(id), out);

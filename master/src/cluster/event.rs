@@ -1,6 +1,6 @@
 //! What the state machine is told.
 
-use super::SessionId;
+use super::{SessionId, Tenants};
 use offshoot_proto::cluster::{FromClient, FromWorker};
 use offshoot_proto::id::{AppId, ExecutorId, ModuleHash, WorkerId};
 
@@ -34,6 +34,11 @@ pub enum Event {
     ModuleStored {
         /// Its hash.
         hash: ModuleHash,
+    },
+    /// The tenants could not be written down: these hold.
+    TenantsUnsaved {
+        /// Those of before.
+        tenants: Tenants,
     },
     /// An executor was not launched: its order could not be completed or delivered.
     LaunchFailed {

@@ -6,6 +6,7 @@ use offshoot_proto::grants::Grants;
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::limits::{ARGUMENTS_BYTES_MAX, PARTITIONS_MAX};
 use offshoot_proto::settings::{Settings, TASK_DISK_BYTES, format_size};
+use offshoot_proto::tenant::TenantRules;
 use std::time::Duration;
 
 /// Silence after which a worker is lost, unless set otherwise; it beats each second.
@@ -41,6 +42,15 @@ pub const GRANTS_BYTES_MAX: usize = 256 << 10;
 /// Applications that may be alive at once; every change of the cluster looks at each of them.
 pub const APPS_LIVE_MAX: usize = 1000;
 
+/// Tenants of a cluster.
+pub const TENANTS_MAX: usize = 1000;
+
+/// Bytes of a tenant's name; it is a column of a table and the name of a file.
+pub const TENANT_NAME_BYTES_MAX: usize = 64;
+
+/// The weight of a tenant at most.
+pub const WEIGHT_MAX: u32 = 1000;
+
 /// Ended applications that `offshoot apps` still shows.
 pub const APPS_ENDED_KEPT: usize = 200;
 
@@ -68,6 +78,15 @@ pub const LAUNCH_FAILURES_MAX: u32 = 10;
 /// A claim that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
+    /// Not a name of a tenant.
+    #[error(
+        "tenant {name}: a name starts with a small letter or a digit and holds no more than those, \
+         -, _ and ."
+    )]
+    TenantName {
+        /// The name.
+        name: String,
+    },
     /// A number is out of its range.
     #[error("{field} is {value}; it must be from {min} to {max}")]
     OutOfRange {
@@ -205,6 +224,37 @@ fn validate_total(request: &ResourceRequest, policy: &Policy) -> Result<(), Requ
 }
 
 const NAME_TOTAL: &str = "name total-executor-cores, or lower executor-cores";
+
+/// Whether a tenant may have this name.
+pub fn validate_tenant(name: &str) -> Result<(), RequestError> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    at_most("name of the tenant", name.len(), TENANT_NAME_BYTES_MAX, "bytes")?;
+    if starts && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(RequestError::TenantName { name: name.escape_debug().to_string() })
+}
+
+/// Whether a tenant can be served by these rules.
+pub fn validate_rules(rules: &TenantRules) -> Result<(), RequestError> {
+    let text = |number: u64| number.to_string();
+    in_range("weight", rules.weight.into(), 1, WEIGHT_MAX.into(), text)?;
+    if let Some(value) = rules.cores_max {
+        in_range("max-cores", value.into(), 0, TOTAL_CORES_MAX.into(), text)?;
+    }
+    let advice = "lower the guarantee, or raise the quota";
+    if let Some(max) = rules.cores_max.filter(|max| *max < rules.cores_guaranteed) {
+        let values = (rules.cores_guaranteed.to_string(), max.to_string());
+        return Err(over("guaranteed-cores", "max-cores", values, advice));
+    }
+    let memory = rules.memory_bytes_guaranteed;
+    if let Some(max) = rules.memory_bytes_max.filter(|max| *max < memory) {
+        let values = (format_size(memory), format_size(max));
+        return Err(over("guaranteed-memory", "max-memory", values, advice));
+    }
+    Ok(())
+}
 
 const STOP_EXECUTORS: &str = "stop executors first";
 

@@ -1,68 +1,118 @@
 //! Gives away what is free.
 //!
-//! Which worker gives what is [`crate::placement`]'s; here are the books that it reads and the
-//! orders that come of its grants.
+//! Whose turn it is says [`crate::share`], which worker gives what says [`crate::placement`]; here
+//! are the books that they read and the orders that come of their answers.
 
 use super::limits::LAUNCH_FAILURES_MAX;
-use super::{Action, App, Cluster, Executor, Life};
-use crate::placement::{Grant, Offer, Request, plan};
+use super::{Action, App, Cluster, Executor, Life, Worker};
+use crate::placement::{Grant, Request, plan_in_order};
+use crate::share::{Allotment, Unit, minus};
 use offshoot_proto::cluster::{LaunchExecutor, ResourceRequest};
 use offshoot_proto::id::{AppId, ExecutorId};
+use offshoot_proto::waiting::Size;
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// Gives away what is free and tells waiting drivers what they wait for.
+    /// Gives away what is free, and sees to it that who is owed more gets it.
     pub(super) fn place(&mut self, out: &mut Vec<Action>) {
-        let apps: Vec<AppId> = self.apps.keys().copied().collect();
-        for app in &apps {
-            self.place_app(*app, out);
-        }
-        for app in &apps {
-            self.tell_waiting(*app, out);
-        }
+        // What was allotted may not fit in the end; then it is somebody else's.
+        while self.place_once(out) {}
+        self.ask_back(out);
+        self.tell_unjudged(out);
     }
 
-    fn place_app(&mut self, id: AppId, out: &mut Vec<Action>) {
-        let Some(app) = self.apps.get(&id) else {
-            return;
-        };
-        if !self.may_launch(app) || app.failures >= LAUNCH_FAILURES_MAX {
-            return;
+    pub(super) fn place_once(&mut self, out: &mut Vec<Action>) -> bool {
+        if !self.shares.any_wants() {
+            return false;
         }
-        let request = self.left_of(id, &app.spec.request);
-        for grant in plan(&request, self.policy.rule, self.offers()) {
+        let fits = |app, size| self.free.fits(size, |worker| self.may_use(app, worker));
+        let allotted = self.shares.allot(self.free.total(), fits);
+        let mut placed = false;
+        for allotment in allotted {
+            placed |= self.place_app(allotment, out);
+        }
+        placed
+    }
+
+    fn place_app(
+        &mut self,
+        Allotment { app: id, units }: Allotment,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(app) = self.apps.get(&id) else {
+            return false;
+        };
+        let mut request = self.left_of(id, app);
+        match request.executor_cores {
+            Some(_) => request.executors_left = request.executors_left.min(units),
+            None => request.cores_left = request.cores_left.min(units),
+        }
+        let offers = self.free.offers().filter(|offer| self.may_use(id, &offer.worker));
+        let grants = plan_in_order(&request, self.policy.rule.sharing, offers);
+        let placed = !grants.is_empty();
+        for grant in grants {
             self.launch(id, grant, out);
         }
+        placed
     }
 
     /// What an application may be given beyond what it holds.
-    fn left_of(&self, id: AppId, asked: &ResourceRequest) -> Request {
-        let held = || self.executors_of(id);
-        let cores_held = held().map(|(_, executor)| executor.cores).sum();
-        let executors_held = u32::try_from(held().count()).unwrap_or(u32::MAX);
+    fn left_of(&self, id: AppId, app: &App) -> Request {
+        let room = self.shares.room(&app.tenant);
+        let mut request = self.wanted_of(id, app);
+        let memory = room.memory_bytes / request.executor_memory_bytes.max(1);
+        let memory = u32::try_from(memory).unwrap_or(u32::MAX);
+        request.executors_left = request.executors_left.min(memory);
+        request.cores_left = request.cores_left.min(room.cores);
+        request
+    }
+
+    /// What it wants beyond what it holds, whatever the quotas of its tenant.
+    pub(super) fn wanted_of(&self, id: AppId, app: &App) -> Request {
+        let asked: &ResourceRequest = &app.spec.request;
+        let executors = self.shares.executors(id);
         let total = asked.total_cores.or(self.policy.default_cores).unwrap_or(u32::MAX);
+        let most = asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors);
+        // Those that stop still hold what they hold, but are no part of what is wanted.
+        let wanted =
+            app.wanted.unwrap_or(u32::MAX).saturating_sub(executors - self.shares.stopping(id));
         Request {
             executor_cores: asked.executor_cores,
             executor_memory_bytes: asked.executor_memory_bytes,
-            cores_left: total.saturating_sub(cores_held),
-            executors_left: asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors_held),
+            cores_left: total.saturating_sub(self.shares.used(id).cores),
+            executors_left: most.min(wanted),
         }
+    }
+
+    /// Works out again what an application wants, after anything that it depends on.
+    pub(super) fn refresh(&mut self, id: AppId) {
+        let wants = self.apps.get(&id).map_or(0, |app| match self.is_served(app) {
+            true => self.wanted_of(id, app).units(self.largest.cores),
+            false => 0,
+        });
+        self.shares.set_wants(id, wants);
+        let now = self.now;
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.hungry = (wants > 0).then(|| app.hungry.unwrap_or(now));
+            self.unjudged.insert(id);
+        }
+    }
+
+    pub(super) fn refresh_all(&mut self) {
+        let apps: Vec<AppId> = self.apps.keys().copied().collect();
+        for app in apps {
+            self.refresh(app);
+        }
+    }
+
+    fn is_served(&self, app: &App) -> bool {
+        self.may_launch(app) && app.failures < LAUNCH_FAILURES_MAX
     }
 
     /// A driver that is away could not use what it is given, and no executor starts without code.
     pub(super) fn may_launch(&self, app: &App) -> bool {
         app.session.is_some() && self.modules.contains(&app.spec.module)
-    }
-
-    pub(super) fn offers(&self) -> Vec<Offer> {
-        let connected = self.workers.iter().filter(|(_, worker)| worker.session().is_some());
-        let offer = connected.map(|(id, worker)| Offer {
-            worker: id.clone(),
-            cores: worker.cores - worker.cores_used,
-            memory_bytes: worker.memory_bytes - worker.memory_used_bytes,
-        });
-        offer.collect()
     }
 
     fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) {
@@ -89,5 +139,27 @@ impl Cluster {
         };
         self.take(executor, books);
         out.push(Action::Launch { session, order });
+    }
+}
+
+/// What applications are given at a time.
+pub(super) fn unit_of(request: &ResourceRequest) -> Unit {
+    let size = Size {
+        cores: request.executor_cores.unwrap_or(1),
+        memory_bytes: request.executor_memory_bytes,
+    };
+    Unit { size, elastic: request.executor_cores.is_none() }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(super) fn size(&self) -> Size {
+        Size { cores: self.cores, memory_bytes: self.memory_bytes }
+    }
+
+    pub(super) fn free(&self) -> Size {
+        let used = Size { cores: self.cores_used, memory_bytes: self.memory_used_bytes };
+        minus(self.size(), used)
     }
 }

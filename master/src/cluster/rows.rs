@@ -82,7 +82,7 @@ impl Cluster {
 }
 
 /// The first rows that together fit one frame.
-fn fitting<T: Serialize>(rows: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn fitting<T: Serialize>(rows: impl Iterator<Item = T>) -> Vec<T> {
     let mut left = ROWS_BYTES_MAX;
     let fits = |row: &T| {
         let bytes = frame::to_bytes(row).len();

@@ -6,10 +6,11 @@ use super::limits::{DRIVER_LEASE, WORKER_LEASE};
 use super::tests::env::*;
 use super::{Action, SessionId};
 use offshoot_proto::cluster::{
-    AppSpec, ExecutorState, FromClient, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
-    WorkerState,
+    AppSpec, AppState, ExecutorState, FromClient, FromWorker, HeldExecutor, ToClient, ToWorker,
+    WorkerInfo, WorkerState,
 };
 use offshoot_proto::id::{AppId, ExecutorId};
+use offshoot_proto::tenant::{TenantPolicy, TenantRules};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 const WORKERS: usize = 4;
 const DRIVERS: usize = 5;
-const TENANT: &str = "ada";
+const TENANTS: [&str; 3] = ["ada", "bob", "eve"];
 
 /// A kind of step and two numbers that say who and how.
 type Step = (u8, u8, u8);
@@ -48,6 +49,8 @@ struct TrueDriver {
     app: Option<AppId>,
     session: Option<u64>,
     executors: BTreeSet<ExecutorId>,
+    /// What it was asked to give back last.
+    asked: BTreeSet<ExecutorId>,
 }
 
 // === impl World ===
@@ -60,14 +63,22 @@ impl World {
             running: BTreeMap::new(),
             files: BTreeSet::new(),
         };
+        let mut env = Env::new();
+        for tenant in TENANTS {
+            env.admit(tenant, rules(tenant));
+        }
         Self {
-            env: Env::new(),
+            env,
             next_session: 0,
             workers: (0..WORKERS).map(worker).collect(),
             drivers: (0..DRIVERS).map(|_| TrueDriver::default()).collect(),
             launched: BTreeSet::new(),
             dead: BTreeSet::new(),
         }
+    }
+
+    fn tenant(&self, driver: usize) -> &'static str {
+        TENANTS[driver % TENANTS.len()]
     }
 
     fn step(&mut self, (kind, who, how): Step) {
@@ -82,6 +93,8 @@ impl World {
             12 => self.disconnect_driver(driver),
             13 => self.finish_driver(driver, how % 2 == 0),
             14 => self.pass(Duration::from_millis(u64::from(how) * 20)),
+            15 => self.set_target(driver, how),
+            16..=18 => self.give_back(driver, how),
             _ => self.pass(Duration::from_millis(500)),
         }
         self.check();
@@ -157,9 +170,38 @@ impl World {
         }
         let spec = driver.spec.get_or_insert_with(|| app(cores, total)).clone();
         driver.session = Some(session);
+        // The master says again what it wants back.
+        driver.asked.clear();
         let key = driver.key * DRIVERS as u128 + index as u128;
-        let actions = self.env.client_says(session, TENANT, register(key, spec));
+        let actions = self.env.client_says(session, self.tenant(index), register(key, spec));
         self.deliver(actions);
+    }
+
+    fn set_target(&mut self, index: usize, how: u8) {
+        let target = FromClient::Target { executors: u32::from(how % 8) };
+        self.driver_says(index, target);
+    }
+
+    /// Gives back some of what it is asked for, or an executor that it is not asked for.
+    fn give_back(&mut self, index: usize, how: u8) {
+        let driver = &mut self.drivers[index];
+        let count = usize::from(how % 4);
+        let asked = std::mem::take(&mut driver.asked);
+        let mut executors: Vec<_> = asked.into_iter().take(count).collect();
+        if how >= 224 {
+            executors.extend(driver.executors.first());
+        }
+        for executor in &executors {
+            driver.executors.remove(executor);
+        }
+        self.driver_says(index, FromClient::Release { executors });
+    }
+
+    fn driver_says(&mut self, index: usize, message: FromClient) {
+        if let Some(session) = self.drivers[index].session {
+            let actions = self.env.client_says(session, self.tenant(index), message);
+            self.deliver(actions);
+        }
     }
 
     fn disconnect_driver(&mut self, index: usize) {
@@ -170,11 +212,7 @@ impl World {
     }
 
     fn finish_driver(&mut self, index: usize, succeeded: bool) {
-        if let Some(session) = self.drivers[index].session {
-            let message = FromClient::Finished { succeeded };
-            let actions = self.env.client_says(session, TENANT, message);
-            self.deliver(actions);
-        }
+        self.driver_says(index, FromClient::Finished { succeeded });
     }
 
     /// Time passes; whoever has a connection beats.
@@ -192,10 +230,7 @@ impl World {
                 }
             }
             for index in 0..DRIVERS {
-                if let Some(session) = self.drivers[index].session {
-                    let actions = self.env.client_says(session, TENANT, FromClient::Heartbeat);
-                    self.deliver(actions);
-                }
+                self.driver_says(index, FromClient::Heartbeat);
             }
             let mut actions = Vec::new();
             self.env.cluster.handle_timeout(self.env.now, &mut actions);
@@ -237,7 +272,7 @@ impl World {
                         driver.spec = None;
                     }
                 }
-                Action::Renew { .. } | Action::Note(_) => {}
+                Action::Renew { .. } | Action::Note(_) | Action::SaveTenants { .. } => {}
             }
         }
     }
@@ -283,6 +318,11 @@ impl World {
             }
             ToClient::ExecutorGone { executor, .. } => {
                 driver.executors.remove(&executor);
+                driver.asked.remove(&executor);
+            }
+            ToClient::GiveBack { executors } => {
+                assert!(executors.iter().all(|id| Some(id.app) == driver.app));
+                driver.asked = executors.into_iter().collect();
             }
             _ => {}
         }
@@ -303,7 +343,8 @@ impl World {
                 assert!(row.cores_used >= cores, "cores of {name} given while they are used");
             }
         }
-        let apps = self.env.cluster.app_rows(TENANT);
+        self.check_tenants();
+        let apps = self.env.cluster.app_rows("admin");
         for driver in self.drivers.iter().filter(|driver| driver.session.is_some()) {
             let row = apps.iter().find(|row| Some(row.id) == driver.app).expect("is listed");
             let with = |states: &[ExecutorState]| {
@@ -318,6 +359,38 @@ impl World {
             let request = driver.spec.as_ref().unwrap().request;
             let cap = request.total_cores.unwrap_or(u32::MAX);
             assert!(granted.values().sum::<u32>() <= cap, "cap of {}", row.id);
+        }
+    }
+
+    /// No quota is exceeded, and nobody is asked for what it is guaranteed.
+    fn check_tenants(&self) {
+        let apps = self.env.cluster.app_rows("admin");
+        for tenant in TENANTS {
+            let rules = rules(tenant);
+            let (mut cores, mut bytes, mut running, mut asked, mut live) = (0, 0, 0, 0, 0);
+            for row in apps.iter().filter(|row| row.tenant == tenant) {
+                let stopped = |state| state == ExecutorState::Stopping;
+                let given = row.executors.iter().filter(|executor| !stopped(executor.state));
+                let given: Vec<_> = given.collect();
+                cores += given.iter().map(|executor| executor.cores).sum::<u32>();
+                bytes += given.len() as u64 * GIB;
+                running += u32::from(!given.is_empty());
+                let there = |driver: &&TrueDriver| driver.session.is_some();
+                let mut drivers = self.drivers.iter().filter(there);
+                let driver = drivers.find(|driver| driver.app == Some(row.id));
+                let list = driver.map(|driver| &driver.asked);
+                let is_asked = |id| list.is_some_and(|list| list.contains(&id));
+                let back = given.iter().filter(|executor| is_asked(executor.id));
+                asked += back.map(|executor| executor.cores).sum::<u32>();
+                let lives = [AppState::Waiting, AppState::Running].contains(&row.state);
+                live += u32::from(lives);
+            }
+            assert!(rules.cores_max.is_none_or(|max| cores <= max), "{tenant}: {cores} cores");
+            assert!(rules.memory_bytes_max.is_none_or(|max| bytes <= max), "{tenant}: {bytes}");
+            assert!(rules.running_max.is_none_or(|max| running <= max), "{tenant}: {running} run");
+            assert!(rules.submitted_max.is_none_or(|max| live <= max), "{tenant}: {live} live");
+            let left = cores - asked;
+            assert!(asked == 0 || left >= rules.cores_guaranteed, "{tenant}: {left} are left");
         }
     }
 
@@ -350,12 +423,28 @@ impl World {
     }
 }
 
+/// Of every kind of rule something.
+fn rules(tenant: &str) -> TenantRules {
+    let plain = TenantRules::default();
+    match tenant {
+        "ada" => TenantRules { weight: 2, submitted_max: Some(1), ..plain },
+        "bob" => TenantRules {
+            policy: TenantPolicy::Fifo,
+            cores_max: Some(5),
+            memory_bytes_max: Some(4 * GIB),
+            running_max: Some(1),
+            ..plain
+        },
+        _ => TenantRules { cores_guaranteed: 3, cores_max: Some(9), ..plain },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
     #[test]
     fn cores_are_never_given_twice_and_all_come_back(
-        steps in vec((0..18u8, any::<u8>(), any::<u8>()), 1..150)
+        steps in vec((0..22u8, any::<u8>(), any::<u8>()), 1..150)
     ) {
         let mut world = World::new();
         for step in steps {

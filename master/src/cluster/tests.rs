@@ -7,4 +7,5 @@ mod leases;
 mod limits;
 mod placement;
 mod rows;
+mod sharing;
 mod waiting;

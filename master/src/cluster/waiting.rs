@@ -4,11 +4,12 @@
 //! are busy is told after a moment, since most waits are shorter, and not at each change of theirs.
 
 use super::limits::{BUSY_AFTER, BUSY_AGAIN, HOLDERS_MAX, RECOVERY};
-use super::{Action, Cluster, Worker};
+use super::placement::unit_of;
+use super::{Action, App, Cluster};
 use crate::placement::{Offer, shortage};
-use offshoot_proto::cluster::{ResourceRequest, ToClient};
+use offshoot_proto::cluster::ToClient;
 use offshoot_proto::id::{AppId, WorkerId};
-use offshoot_proto::waiting::{Busy, Holder, Shortage, Size, TooLarge, WaitReason};
+use offshoot_proto::waiting::{Busy, Holder, Share, Shortage, Size, TooLarge, WaitReason};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,14 +32,26 @@ impl Cluster {
             return;
         };
         let served = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
-        let waits = self.may_launch(app) && !served;
-        let reason = waits.then(|| self.wait_reason(&app.spec.request));
+        let waits = self.may_launch(app) && !served && self.is_short(id, app);
+        let reason = waits.then(|| self.wait_reason(id, app));
         let (now, app) = (self.now, self.apps.get_mut(&id));
         if let Some(app) = app
             && let (true, Some(session)) = (app.waiting.is_to_tell(now, &reason), app.session)
             && let Some(reason) = reason
         {
             out.push(Action::ToClient { session, message: ToClient::Waiting(reason) });
+        }
+    }
+
+    /// Whether an application wants more than it has.
+    pub(super) fn is_short(&self, id: AppId, app: &App) -> bool {
+        self.wanted_of(id, app).executors_left > 0 && self.wanted_of(id, app).cores_left > 0
+    }
+
+    /// Tells those for whom something has changed.
+    pub(super) fn tell_unjudged(&mut self, out: &mut Vec<Action>) {
+        for app in std::mem::take(&mut self.unjudged) {
+            self.tell_waiting(app, out);
         }
     }
 
@@ -57,12 +70,12 @@ impl Cluster {
         }
     }
 
-    /// Why an application with no executor has none.
-    fn wait_reason(&self, request: &ResourceRequest) -> WaitReason {
-        let asked = Size {
-            cores: request.executor_cores.unwrap_or(1),
-            memory_bytes: request.executor_memory_bytes,
-        };
+    /// Why an application that wants another executor has not got it.
+    pub(super) fn wait_reason(&self, id: AppId, app: &App) -> WaitReason {
+        if !self.may_launch(app) {
+            return WaitReason::Unready;
+        }
+        let asked = unit_of(&app.spec.request).size;
         let workers = self.workers.iter().filter(|(_, worker)| worker.is_alive());
         let sizes: BTreeMap<_, _> = workers.map(|(id, worker)| (id, worker.size())).collect();
         if sizes.is_empty() {
@@ -74,10 +87,13 @@ impl Cluster {
                 false => WaitReason::TooLarge(TooLarge { short, asked, largest }),
             };
         }
+        if let Some(quota) = self.shares.quota(id) {
+            return WaitReason::Quota(quota);
+        }
         let fits = |id: &WorkerId| {
             sizes.get(id).is_some_and(|size: &Size| shortage(asked, [*size]).is_none())
         };
-        let offers: Vec<_> = self.offers().into_iter().filter(|it| fits(&it.worker)).collect();
+        let offers: Vec<_> = self.free.offers().filter(|it| fits(&it.worker)).collect();
         let free = offers.iter().map(Offer::size);
         match shortage(asked, free) {
             Some((short, free)) if !offers.is_empty() => {
@@ -85,8 +101,18 @@ impl Cluster {
                 let (holders, others) = self.holders(&on, short);
                 WaitReason::Busy(Busy { short, asked, free, holders, others })
             }
-            _ => WaitReason::OutOfReach,
+            None => WaitReason::Share(self.share_of(id, app)),
+            Some(_) => WaitReason::OutOfReach,
         }
+    }
+
+    /// Where an application stands that could be given something, and is not: it is others' turn.
+    fn share_of(&self, id: AppId, app: &App) -> Share {
+        let owed = self.shares.claims().filter_map(|other| self.apps.get(&other));
+        let owed: BTreeSet<&str> = owed.map(|other| other.tenant.as_str()).collect();
+        let owed = owed.iter().filter(|tenant| **tenant != app.tenant).count();
+        let held_cores = self.shares.used(id).cores;
+        Share { held_cores, owed: u32::try_from(owed).unwrap_or(u32::MAX) }
     }
 
     /// Whether workers of the life before this may still be on their way.
@@ -126,11 +152,7 @@ impl Cluster {
 impl Waiting {
     /// Takes in the reason of today, none if there is no wait; whether it is to be told now.
     fn is_to_tell(&mut self, now: Duration, reason: &Option<WaitReason>) -> bool {
-        if *reason == self.told {
-            // What the master cannot judge yet it looks at again when it can.
-            self.due = self.due.filter(|_| *reason == Some(WaitReason::Recovering));
-            return false;
-        }
+        let is_new = *reason != self.told;
         match reason {
             None => self.due = None,
             Some(reason) if reason.passes() => {
@@ -139,20 +161,13 @@ impl Waiting {
                 if now < *self.due.get_or_insert(now + pause) {
                     return false;
                 }
-                self.due = None;
+                self.due = Some(now + BUSY_AGAIN);
             }
+            // What the master cannot judge yet it looks at again when it can.
             Some(WaitReason::Recovering) => self.due = Some(RECOVERY),
             Some(_) => self.due = None,
         }
         self.told.clone_from(reason);
-        reason.is_some()
-    }
-}
-
-// === impl Worker ===
-
-impl Worker {
-    fn size(&self) -> Size {
-        Size { cores: self.cores, memory_bytes: self.memory_bytes }
+        is_new && reason.is_some()
     }
 }

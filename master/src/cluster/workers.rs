@@ -2,10 +2,12 @@
 
 use super::limits::{LAUNCH_FAILURES_MAX, WORKERS_LOST_KEPT, validate_worker};
 use super::{Action, Cluster, Executor, Life, Link, Note, Peer, SessionId, Worker};
+use crate::share::plus;
 use offshoot_proto::cluster::{
     AppState, ExecutorInfo, ExecutorState, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
 };
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
+use offshoot_proto::waiting::Size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -85,10 +87,14 @@ impl Cluster {
             memory_bytes: info.memory_bytes,
             cores_used,
             memory_used_bytes,
+            stopping: self.stopping_on(&id),
             link: Link::Alive { session: Some(session), heard: self.now },
             forgets: BTreeMap::new(),
         };
         let old = self.workers.insert(id.clone(), worker);
+        self.lease(self.leases.worker);
+        self.recount_free(&id);
+        self.recount_total();
         let mut forget: BTreeSet<AppId> = match old {
             Some(old) => old.forgets.into_keys().collect(),
             None => BTreeSet::new(),
@@ -192,10 +198,13 @@ impl Cluster {
         executor.life = Life::Running { address };
         let info = self.info(id);
         if let (Some(app), Some(info)) = (self.apps.get_mut(&id.app), info) {
-            app.failures = 0;
+            let failed = std::mem::take(&mut app.failures) > 0;
             if let Some(session) = app.session {
                 let message = ToClient::ExecutorAdded(info);
                 out.push(Action::ToClient { session, message });
+            }
+            if failed {
+                self.refresh(id.app);
             }
         }
     }
@@ -232,10 +241,11 @@ impl Cluster {
             return;
         };
         app.failures += 1;
-        if app.failures < LAUNCH_FAILURES_MAX || listening {
+        let (failures, session) = (app.failures, app.session);
+        self.refresh(id.app);
+        if failures < LAUNCH_FAILURES_MAX || listening {
             return;
         }
-        let session = app.session;
         let reason = format!(
             "{LAUNCH_FAILURES_MAX} executors in a row failed to start; the last, {id}: {reason}"
         );
@@ -248,18 +258,32 @@ impl Cluster {
     /// Takes an executor out of the books and tells its driver. Returns what it was.
     fn strike(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) -> Option<Life> {
         let executor = self.free(id)?;
-        let app = self.apps.get_mut(&id.app);
-        if let Some(app) = app.filter(|_| executor.life.is_live()) {
-            let reason = reason.to_owned();
-            match app.session {
-                Some(session) => out.push(Action::ToClient {
-                    session,
-                    message: ToClient::ExecutorGone { executor: id, reason },
-                }),
-                None => app.unreported.push((id, reason)),
-            }
+        if executor.life.is_live() {
+            self.give_back.reconsider();
+            self.tell_gone(id, reason.to_owned(), out);
         }
         Some(executor.life)
+    }
+
+    /// Tells a driver, now or when it is back, that it has an executor no more.
+    pub(super) fn tell_gone(&mut self, id: ExecutorId, reason: String, out: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(&id.app) else {
+            return;
+        };
+        match app.session {
+            Some(session) => out.push(Action::ToClient {
+                session,
+                message: ToClient::ExecutorGone { executor: id, reason },
+            }),
+            None => app.unreported.push((id, reason)),
+        }
+    }
+
+    /// What executors on a worker hold that have been told to stop.
+    fn stopping_on(&self, id: &WorkerId) -> Size {
+        let on = self.executors.values().filter(|executor| executor.worker == *id);
+        let stopping = on.filter(|executor| executor.life == Life::Stopping);
+        stopping.fold(Size::default(), |sum, executor| plus(sum, executor.size()))
     }
 
     /// Tells a worker, now or when it is back, that an application has ended.
@@ -282,6 +306,8 @@ impl Cluster {
         };
         let session = worker.session();
         worker.link = Link::Lost { since: self.now };
+        self.recount_free(id);
+        self.recount_total();
         if let Some(session) = session {
             self.close(session, out);
         }

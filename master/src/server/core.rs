@@ -1,11 +1,12 @@
 //! The one task that owns the state machine: an event in, actions out, never waiting for a peer.
 
 use super::Config;
+use super::guests::Guests;
 use super::outbox::{Outbox, Overflow};
-use crate::cluster::{Action, Cluster, Event, Origin, SessionId};
+use crate::cluster::{Action, Cluster, Event, Origin, SessionId, Tenants};
 use crate::modules::ModuleStore;
 use crate::ports::{Clock, Ports};
-use crate::state::Counters;
+use crate::state::{Counters, TenantsFile};
 use offshoot_net::{Authority, AuthorityError, Role, Validity};
 use offshoot_proto::cluster::{LaunchExecutor, ToClient, ToWorker};
 use offshoot_proto::frame;
@@ -42,12 +43,22 @@ pub(super) enum Input {
     Event(Event),
 }
 
+/// What earlier lives of the master have left.
+pub(super) struct Known<'a> {
+    pub(super) counters: Counters,
+    pub(super) modules: &'a ModuleStore,
+    pub(super) tenants: (TenantsFile, Tenants),
+    pub(super) guests: Guests,
+}
+
 /// The state machine and its hands.
 pub(super) struct Core {
     cluster: Cluster,
     clock: LeaseClock,
     outboxes: BTreeMap<SessionId, Outbox>,
     counters: Counters,
+    tenants: TenantsFile,
+    guests: Guests,
     authority: Arc<Authority>,
     wall: Arc<dyn Clock>,
     inputs: mpsc::Receiver<Input>,
@@ -66,13 +77,13 @@ struct LeaseClock {
 
 impl Core {
     pub(super) fn new(
-        counters: Counters,
-        modules: &ModuleStore,
+        known: Known<'_>,
         authority: Arc<Authority>,
         config: &Config,
         ports: &Ports,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
+        let Known { counters, modules, tenants: (tenants_file, tenants), guests } = known;
         let since_epoch = ports.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = Origin {
             epoch: counters.epoch(),
@@ -80,10 +91,12 @@ impl Core {
             unix_millis: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
         Self {
-            cluster: Cluster::new(origin, config.leases, config.policy, modules.hashes()),
+            cluster: Cluster::new(origin, config.leases, config.policy, modules.hashes(), tenants),
             clock: LeaseClock::start(Instant::now()),
             outboxes: BTreeMap::new(),
             counters,
+            tenants: tenants_file,
+            guests,
             authority,
             wall: ports.clock.clone(),
             inputs,
@@ -182,6 +195,9 @@ impl Core {
             Action::Renew { session, worker, signing_request } => {
                 self.run_renew(session, worker, &signing_request)
             }
+            Action::SaveTenants { session, tenants, before, added } => {
+                self.run_save_tenants(session, &tenants, before, added)
+            }
             Action::Close { session } => {
                 if let Some(outbox) = self.outboxes.remove(&session) {
                     outbox.finish();
@@ -258,6 +274,31 @@ impl Core {
         if matches!(message, ToWorker::Refused { .. }) {
             self.consequences.push_back(Event::Closed { session });
         }
+    }
+
+    fn run_save_tenants(
+        &mut self,
+        session: SessionId,
+        tenants: &Tenants,
+        before: Tenants,
+        added: Option<String>,
+    ) {
+        let saved = self.tenants.save(tenants).map_err(|error| error.to_string());
+        let answer = saved.and_then(|()| {
+            self.guests.set(tenants);
+            let Some(name) = added else {
+                return Ok(ToClient::Done);
+            };
+            let validity = Validity::of_tenant(self.wall.now());
+            let minted = self.authority.mint(&Role::Tenant(name), validity);
+            let credential = minted.map_err(|error| error.to_string())?;
+            Ok(ToClient::TenantAdded { credential: frame::to_bytes(&credential) })
+        });
+        let message = answer.unwrap_or_else(|reason| {
+            self.consequences.push_back(Event::TenantsUnsaved { tenants: before });
+            ToClient::Refused { reason: format!("the tenants stay as they were: {reason}") }
+        });
+        self.say(session, &message);
     }
 
     fn app_validity(&self) -> Validity {

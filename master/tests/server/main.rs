@@ -6,3 +6,4 @@ mod joining;
 mod modules;
 mod roles;
 mod support;
+mod tenants;

@@ -1,6 +1,6 @@
 //! A master in a directory of its own, and peers to talk to it.
 
-use offshoot_master::cluster::Leases;
+use offshoot_master::cluster::{ADMIN, Leases};
 use offshoot_master::placement::Policy;
 use offshoot_master::ports::{Ports, SystemClock};
 use offshoot_master::server::{Config, Master, serve};
@@ -17,6 +17,7 @@ use offshoot_proto::grants::Grants;
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AppId, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
+use offshoot_proto::tenant::{TenantChange, TenantOrder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -88,8 +89,20 @@ impl TestMaster {
         Peer::bind(self, self.credential(role)).await
     }
 
+    /// A tenant, which the admin adds unless there is one of this name.
     pub(crate) async fn tenant(&self, name: &str) -> Peer {
+        if name != ADMIN {
+            let (rules, name) = (TenantChange::default(), name.to_owned());
+            self.order(TenantOrder::Add { name, rules }).await;
+        }
         self.peer(Role::Tenant(name.to_owned())).await
+    }
+
+    /// An order of the admin, and the answer.
+    pub(crate) async fn order(&self, order: TenantOrder) -> ToClient {
+        let mut admin = self.peer(Role::Tenant(ADMIN.to_owned())).await.control().await;
+        admin.send(&FromClient::Tenants(order)).await;
+        admin.recv::<ToClient>().await
     }
 
     /// A worker with 4 cores that has registered.

@@ -68,7 +68,7 @@ pub fn to_client() -> Vec<ToClient> {
 /// Why applications of a tenant wait.
 pub fn wait_reasons() -> Vec<WaitReason> {
     let mut reasons: Vec<_> = quotas().into_iter().map(WaitReason::Quota).collect();
-    reasons.push(WaitReason::Share(Share { held_cores: 2, share_cores: 2, owed: 1 }));
+    reasons.push(WaitReason::Share(Share { held_cores: 2, owed: 1 }));
     reasons.push(WaitReason::Unready);
     reasons
 }

@@ -1,6 +1,6 @@
 //! A cluster with a clock that tests move, and builders for what peers send.
 
-use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId};
+use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId, Tenants};
 use crate::placement::Policy;
 use offshoot_proto::cluster::{
     AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
@@ -9,6 +9,7 @@ use offshoot_proto::cluster::{
 use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
+use offshoot_proto::tenant::TenantRules;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,7 +26,13 @@ impl Env {
     /// A cluster that knows [`MODULE`] and has no worker.
     pub(crate) fn new() -> Self {
         Self {
-            cluster: Cluster::new(origin(), Leases::default(), Policy::default(), [MODULE]),
+            cluster: Cluster::new(
+                origin(),
+                Leases::default(),
+                Policy::default(),
+                [MODULE],
+                tenants(),
+            ),
             now: Duration::from_secs(100),
         }
     }
@@ -33,7 +40,7 @@ impl Env {
     /// The same under an operator's policy.
     pub(crate) fn with_policy(policy: Policy) -> Self {
         let mut env = Self::new();
-        env.cluster = Cluster::new(origin(), Leases::default(), policy, [MODULE]);
+        env.cluster = Cluster::new(origin(), Leases::default(), policy, [MODULE], tenants());
         env
     }
 
@@ -93,15 +100,26 @@ impl Env {
         self.handle(Event::Closed { session })
     }
 
-    /// Moves the clock to the next timeout and runs it. Returns how far it moved.
-    pub(crate) fn run_timeout(&mut self) -> (Duration, Vec<Action>) {
-        let due = self.cluster.next_timeout().expect("something is due");
-        let moved = due - self.now;
-        self.now = due;
-        let mut out = Vec::new();
-        self.cluster.handle_timeout(self.now, &mut out);
-        (moved, out)
+    /// Lets a tenant in.
+    pub(crate) fn admit(&mut self, tenant: &str, rules: TenantRules) {
+        self.cluster.shares.set_rules(tenant, rules);
     }
+
+    /// Moves the clock from timeout to timeout until something comes of one. Returns how far.
+    pub(crate) fn run_timeout(&mut self) -> (Duration, Vec<Action>) {
+        let (from, mut out) = (self.now, Vec::new());
+        while out.is_empty() {
+            let due = self.cluster.next_timeout().expect("something is due");
+            self.now = self.now.max(due);
+            self.cluster.handle_timeout(self.now, &mut out);
+        }
+        (self.now - from, out)
+    }
+}
+
+/// Ada, Bob and the admin.
+pub(crate) fn tenants() -> Tenants {
+    Tenants::new(["ada", "bob"].map(|name| (name.to_owned(), Default::default())), [])
 }
 
 pub(crate) fn origin() -> Origin {

@@ -16,12 +16,12 @@ fn heartbeats_are_answered_and_renew_leases() {
     env.now += WORKER_LEASE / 2;
     let answer = env.worker_says(1, "w1", FromWorker::Heartbeat);
     assert_eq!(answer, [to_worker(1, ToWorker::Heartbeat)]);
-    assert_eq!(env.cluster.next_timeout(), Some(env.now + WORKER_LEASE));
+    assert_eq!(env.run_timeout().0, WORKER_LEASE);
     env.register_app(2, 1, app(None, None));
     env.now += DRIVER_LEASE / 2;
     let answer = env.client_says(2, "ada", FromClient::Heartbeat);
     assert_eq!(answer, [to_client(2, ToClient::Heartbeat)]);
-    assert_eq!(env.cluster.next_timeout(), Some(env.now + DRIVER_LEASE));
+    assert_eq!(env.run_timeout().0, DRIVER_LEASE);
 }
 
 #[test]

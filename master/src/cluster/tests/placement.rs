@@ -3,6 +3,7 @@
 use super::env::*;
 use crate::placement::{Policy, Rule, Sharing};
 use offshoot_proto::cluster::ToClient;
+use offshoot_proto::tenant::{TenantPolicy, TenantRules};
 
 #[test]
 fn an_application_gets_what_is_free_and_its_driver_hears_who_listens() {
@@ -44,6 +45,7 @@ impl Env {
 #[test]
 fn the_first_application_is_served_first_and_the_second_when_it_has_ended() {
     let mut env = Env::new();
+    env.admit("ada", TenantRules { policy: TenantPolicy::Fifo, ..TenantRules::default() });
     env.register_worker(1, worker("w1", 4));
     let spec = app(None, None);
     env.register_app(2, 1, spec.clone());

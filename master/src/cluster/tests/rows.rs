@@ -83,6 +83,7 @@ fn two_hundred_ended_applications_are_remembered_with_their_keys() {
 fn a_long_list_is_cut_to_one_frame_and_keeps_the_newest() {
     let mut env = Env::new();
     let tenant = "t".repeat(3000);
+    env.admit(&tenant, Default::default());
     for session in 0..500 {
         env.client_says(session, &tenant, register(session.into(), app(None, None)));
     }

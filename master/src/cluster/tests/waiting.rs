@@ -6,6 +6,7 @@ use crate::cluster::{Action, Cluster, Leases};
 use crate::placement::Policy;
 use offshoot_proto::cluster::{FromClient, ToClient};
 use offshoot_proto::id::AppId;
+use offshoot_proto::tenant::{TenantPolicy, TenantRules};
 use offshoot_proto::waiting::{Busy, Holder, Shortage, Size, TooLarge, WaitReason};
 use std::time::Duration;
 
@@ -27,11 +28,11 @@ fn holder(app: u64, tenant: Option<&str>, held: Size) -> Holder {
 
 impl Env {
     /// Lets time pass in which everybody is heard.
-    fn pass(&mut self, time: Duration) -> Vec<Action> {
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Action> {
         let (end, mut all) = (self.now + time, Vec::new());
         while self.now < end {
             self.now = end.min(self.now + Duration::from_secs(1));
-            for session in 1..20 {
+            for session in 1..25 {
                 self.client_says(session, "ada", FromClient::Heartbeat);
                 for id in ["w1", "w2"] {
                     let beat = offshoot_proto::cluster::FromWorker::Heartbeat;
@@ -101,6 +102,8 @@ fn what_no_worker_can_hold_is_told_at_once_busy_or_not() {
 #[test]
 fn a_busy_cluster_is_told_after_a_moment_with_who_holds_what() {
     let mut env = Env::new();
+    // Those who came later are owed nothing.
+    env.admit("ada", TenantRules { policy: TenantPolicy::Fifo, ..Default::default() });
     env.register_worker(1, worker("w1", 4));
     env.register_worker(2, holding(worker("w2", 4), &[(executor(9, 4), 1)]));
     env.register_app(3, 1, app(Some(3), None));
@@ -190,7 +193,7 @@ fn a_restarted_master_calls_nothing_impossible_before_workers_can_be_back() {
     let mut origin = origin();
     origin.epoch.0 = 1;
     let mut env = Env::new();
-    env.cluster = Cluster::new(origin, Leases::default(), Policy::default(), [MODULE]);
+    env.cluster = Cluster::new(origin, Leases::default(), Policy::default(), [MODULE], tenants());
     env.now = Duration::ZERO;
     env.register_worker(1, worker("w1", 1));
     let actions = env.register_app(2, 1, app(Some(4), None));

@@ -1,0 +1,201 @@
+//! Takes back from those above their share what others are owed.
+//!
+//! ```text
+//!   somebody wants more ─► round ─► marks ─► GiveBack to the driver ─► Release, or the end of the
+//!   and nothing is free              │                                 worker's executor
+//!                                    └─ preemption, after its deadline: killed
+//! ```
+//!
+//! A round finds out which executors to ask for, from nothing but today's books, so that a list
+//! that was sent is replaced when others gave back in between. It looks at no more than
+//! [`CLAIMS_MAX`] applications that want more, and comes at most every [`ROUND`].
+
+mod round;
+
+use super::{Action, Cluster};
+use crate::share::covers;
+use offshoot_proto::cluster::ToClient;
+use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
+use offshoot_proto::waiting::Size;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Rounds are at least this far apart: executors come and go in bursts.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Applications that one round helps.
+const CLAIMS_MAX: usize = 16;
+
+/// What is asked back.
+#[derive(Debug, Default)]
+pub(super) struct GiveBack {
+    marks: BTreeMap<ExecutorId, Mark>,
+    /// Workers on which something is to become free, and for whom.
+    reserved: BTreeMap<WorkerId, AppId>,
+    last: Option<Duration>,
+    again: Option<Duration>,
+}
+
+/// An executor that is asked back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    since: Duration,
+    worker: WorkerId,
+    /// Who is owed it.
+    heir: AppId,
+}
+
+// === impl GiveBack ===
+
+impl GiveBack {
+    /// An executor is gone.
+    pub(super) fn forget(&mut self, executor: ExecutorId) {
+        self.marks.remove(&executor);
+    }
+
+    /// Somebody lost what it had: what was asked of it may be too much now.
+    pub(super) fn reconsider(&mut self) {
+        if !self.marks.is_empty() {
+            self.last = None;
+        }
+    }
+
+    /// When something is to be looked at again.
+    pub(super) fn due(&self, preemption: Option<Duration>) -> Option<Duration> {
+        let first = self.marks.values().map(|mark| mark.since).min();
+        let preempt = preemption.and_then(|after| Some(first? + after));
+        self.again.into_iter().chain(preempt).min()
+    }
+
+    /// What an application is asked to give back.
+    pub(super) fn list(&self, app: AppId) -> Vec<ExecutorId> {
+        let marks = self.marks.keys().filter(|executor| executor.app == app);
+        marks.copied().collect()
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Finds out what is to be asked back, unless that was done a moment ago.
+    pub(super) fn ask_back(&mut self, out: &mut Vec<Action>) {
+        if !self.shares.any_wants() || self.apps.len() < 2 {
+            self.give_back.again = None;
+            return self.mark(Default::default(), out);
+        }
+        let next = self.give_back.last.map(|last| last + ROUND);
+        if let Some(next) = next.filter(|next| self.now < *next) {
+            self.give_back.again = Some(next);
+            return;
+        }
+        let outcome = round::run(self);
+        self.give_back.last = Some(self.now);
+        self.give_back.again = outcome.again;
+        let kept = self.give_back.reserved.len();
+        self.mark(outcome, out);
+        if self.give_back.reserved.len() < kept {
+            while self.place_once(out) {}
+        }
+    }
+
+    /// What is to become free on a worker for one application is not given to another.
+    pub(super) fn may_use(&self, app: AppId, id: &WorkerId) -> bool {
+        let heir = self.give_back.reserved.get(id).filter(|heir| **heir != app);
+        heir.is_none() || !self.is_awaited(id)
+    }
+
+    /// Whether executors on a worker stop, or are asked back.
+    fn is_awaited(&self, id: &WorkerId) -> bool {
+        let stopping = self.workers.get(id).is_some_and(|worker| worker.stopping.cores > 0);
+        stopping || self.give_back.marks.values().any(|mark| mark.worker == *id)
+    }
+
+    /// Replaces what is asked back, and tells the drivers whose part of it is another.
+    fn mark(&mut self, outcome: round::Outcome, out: &mut Vec<Action>) {
+        self.give_back.reserved = outcome.reserved;
+        let old = std::mem::replace(&mut self.give_back.marks, outcome.marks);
+        let new = &self.give_back.marks;
+        let only = |a: &BTreeMap<ExecutorId, Mark>, b: &BTreeMap<ExecutorId, Mark>| {
+            let apps = a.keys().filter(|id| !b.contains_key(id)).map(|id| id.app);
+            apps.collect::<BTreeSet<_>>()
+        };
+        let changed: BTreeSet<AppId> = &only(&old, new) | &only(new, &old);
+        for app in changed {
+            self.tell_give_back(app, out);
+        }
+    }
+
+    /// Tells a driver, if it is there, all that it is asked to give back.
+    pub(super) fn tell_give_back(&self, app: AppId, out: &mut Vec<Action>) {
+        if let Some(session) = self.apps.get(&app).and_then(|app| app.session) {
+            let message = ToClient::GiveBack { executors: self.give_back.list(app) };
+            out.push(Action::ToClient { session, message });
+        }
+    }
+
+    /// A driver is done with executors: those that were asked for, or others instead.
+    pub(super) fn on_release(
+        &mut self,
+        app: AppId,
+        executors: Vec<ExecutorId>,
+        out: &mut Vec<Action>,
+    ) {
+        for id in executors {
+            let live = self.executors.get(&id).filter(|executor| executor.life.is_live());
+            let Some(size) = live.filter(|_| id.app == app).map(|executor| executor.size()) else {
+                self.rejected += u64::from(id.app != app);
+                continue;
+            };
+            if self.give_back.marks.remove(&id).is_none() {
+                self.instead(app, size, out);
+                self.give_back.reconsider();
+            }
+            self.stop(id, out);
+        }
+        self.refresh(app);
+        self.place(out);
+    }
+
+    /// An executor of this size comes back that was not asked for: another may stay.
+    fn instead(&mut self, app: AppId, size: Size, out: &mut Vec<Action>) {
+        let smaller = |id: &ExecutorId| {
+            let executor = self.executors.get(id);
+            executor.is_some_and(|executor| covers(size, executor.size()))
+        };
+        let stays = self.give_back.list(app).into_iter().find(smaller);
+        if let Some(stays) = stays {
+            self.give_back.marks.remove(&stays);
+            self.tell_give_back(app, out);
+        }
+    }
+
+    /// Looks again at what is to be asked back, and takes what was asked for too long ago.
+    pub(super) fn take_back_due(&mut self, out: &mut Vec<Action>) {
+        let Some(due) = self.give_back.due(self.policy.preemption) else {
+            return;
+        };
+        if due > self.now {
+            return;
+        }
+        if let Some(after) = self.policy.preemption {
+            let late =
+                self.give_back.marks.iter().filter(|(_, mark)| mark.since + after <= self.now);
+            for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.preempt(id, after, out);
+            }
+        }
+        self.place(out);
+    }
+
+    fn preempt(&mut self, id: ExecutorId, after: Duration, out: &mut Vec<Action>) {
+        let heir = self.give_back.marks.remove(&id).map(|mark| mark.heir);
+        let whose = heir.and_then(|heir| self.apps.get(&heir)).map(|app| app.tenant.as_str());
+        let reason = format!(
+            "preempted: tenant {} is owed it, and it was not given back within {} s",
+            whose.unwrap_or("?").escape_debug(),
+            after.as_secs_f64()
+        );
+        self.stop(id, out);
+        self.tell_gone(id, reason, out);
+    }
+}

@@ -1,0 +1,384 @@
+//! Who is owed what is free: tenants by weight, applications inside a tenant. Books, no I/O.
+//!
+//! ```text
+//!   rules, weights ─┐
+//!   wants ──────────┼─► Shares ─► allot: so many units of what is free to whom
+//!   holds, lets go ─┘        └──► level: how far somebody is above or below the others
+//! ```
+//!
+//! The rule is weighted dominant resource fairness. What a tenant has is the larger of its part of
+//! the cluster's cores and its part of the cluster's memory; divided by its weight, that is its
+//! *level*. Each unit that is free goes to the tenant at the lowest level that can use it, unless
+//! some tenant has less than it is guaranteed: those come first. Inside a tenant the application
+//! with the least comes first, or with [`TenantPolicy::Fifo`] the oldest. A unit is an executor, or
+//! one core of an application that takes executors of any size.
+//!
+//! Nobody who wants more is kept from what nobody else can use, and nobody exceeds a quota.
+//!
+//! Costs: a change O(log n) of tenants and applications; [`Shares::allot`] O(log n) a unit, and a
+//! look at each application that comes before and cannot use what is free.
+
+mod allot;
+
+pub use allot::Allotment;
+
+#[cfg(test)]
+mod tests;
+
+use offshoot_proto::id::AppId;
+use offshoot_proto::tenant::{TenantPolicy, TenantRules};
+use offshoot_proto::waiting::{Quota, Size};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Tenants and applications: what they have and want.
+#[derive(Debug, Default)]
+pub struct Shares {
+    /// All that the cluster's workers give.
+    total: Size,
+    tenants: BTreeMap<Arc<str>, Tenant>,
+    apps: BTreeMap<AppId, App>,
+    /// Tenants that want more, the one that is owed most first.
+    queue: BTreeSet<(Place, Arc<str>)>,
+}
+
+/// A tenant's place in the order in which what is free is given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    above_guarantee: bool,
+    level: Level,
+}
+
+/// A part of the cluster divided by a weight, in units of 2^-42.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(u64);
+
+#[derive(Debug, Default)]
+struct Tenant {
+    rules: TenantRules,
+    used: Size,
+    /// Of that, what executors have that have been told to stop.
+    stopping: Size,
+    /// Applications.
+    apps: u32,
+    /// Applications with executors.
+    running: u32,
+    /// Those with executors that want more, and those without; in order.
+    queues: [BTreeSet<(Level, AppId)>; 2],
+    /// Where it stands in the queue of tenants.
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+struct App {
+    tenant: Arc<str>,
+    unit: Unit,
+    used: Size,
+    executors: u32,
+    /// Executors that have been told to stop, and what they have.
+    stopping: (u32, Size),
+    wants: u32,
+    /// Where it stands in its tenant's queues.
+    place: Option<(usize, Level)>,
+}
+
+/// What an application is given at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Cores and memory of one executor; one core if it may be of any size.
+    pub size: Size,
+    /// Executors may be of any size.
+    pub elastic: bool,
+}
+
+/// The larger part of the whole: 1 << 32 is all of it.
+fn part(used: Size, total: Size) -> u64 {
+    let of = |used: u64, total: u64| match total {
+        0 => 0,
+        total => (u128::from(used) << 32) / u128::from(total),
+    };
+    let cores = of(used.cores.into(), total.cores.into());
+    let larger = cores.max(of(used.memory_bytes, total.memory_bytes));
+    u64::try_from(larger).unwrap_or(u64::MAX).min(1 << 50)
+}
+
+pub(crate) fn plus(a: Size, b: Size) -> Size {
+    Size {
+        cores: a.cores.saturating_add(b.cores),
+        memory_bytes: a.memory_bytes.saturating_add(b.memory_bytes),
+    }
+}
+
+pub(crate) fn minus(a: Size, b: Size) -> Size {
+    Size {
+        cores: a.cores.saturating_sub(b.cores),
+        memory_bytes: a.memory_bytes.saturating_sub(b.memory_bytes),
+    }
+}
+
+/// Whether `a` is enough for `b`.
+pub(crate) fn covers(a: Size, b: Size) -> bool {
+    a.cores >= b.cores && a.memory_bytes >= b.memory_bytes
+}
+
+// === impl Shares ===
+
+impl Shares {
+    /// The cluster has grown or shrunk: everybody's part of it is another.
+    pub fn set_total(&mut self, total: Size) {
+        if self.total == total {
+            return;
+        }
+        self.total = total;
+        let apps: Vec<AppId> = self.apps.keys().copied().collect();
+        for app in apps {
+            self.change(app, |_, _| {});
+        }
+    }
+
+    /// A tenant, or other rules for one.
+    pub fn set_rules(&mut self, name: &str, rules: TenantRules) {
+        let key = self.name(name);
+        let tenant = self.tenants.entry(key).or_default();
+        tenant.rules = rules;
+        let apps = self.apps.iter().filter(|(_, app)| &*app.tenant == name);
+        for app in apps.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.change(app, |_, _| {});
+        }
+    }
+
+    /// The rules of a tenant, if it is known.
+    pub fn rules(&self, name: &str) -> Option<&TenantRules> {
+        self.tenants.get(name).map(|tenant| &tenant.rules)
+    }
+
+    /// A tenant without applications is forgotten.
+    pub fn remove_tenant(&mut self, name: &str) {
+        if self.tenants.get(name).is_some_and(|tenant| tenant.apps == 0) {
+            self.tenants.remove(name);
+        }
+    }
+
+    /// Every tenant: its name, rules, what it uses, and how many applications it has, with
+    /// executors and in all.
+    pub fn tenants(&self) -> impl Iterator<Item = (&str, &TenantRules, Size, u32, u32)> {
+        let tenants = self.tenants.iter();
+        tenants.map(|(name, it)| (&**name, &it.rules, it.used, it.running, it.apps))
+    }
+
+    /// A new application of a known tenant, which has nothing and wants nothing.
+    pub fn add_app(&mut self, id: AppId, tenant: &str, unit: Unit) {
+        let name = self.name(tenant);
+        self.tenants.entry(name.clone()).or_default().apps += 1;
+        let app = App {
+            tenant: name,
+            unit,
+            used: Size::default(),
+            executors: 0,
+            stopping: Default::default(),
+            wants: 0,
+            place: None,
+        };
+        self.apps.insert(id, app);
+    }
+
+    /// An application has ended. What its executors still use is nobody's.
+    pub fn remove_app(&mut self, id: AppId) {
+        self.change(id, |tenant, app| {
+            tenant.used = minus(tenant.used, app.used);
+            tenant.running -= u32::from(app.executors > 0);
+            tenant.stopping = minus(tenant.stopping, app.stopping.1);
+            tenant.apps -= 1;
+            (app.wants, app.used, app.executors) = (0, Size::default(), 0);
+        });
+        self.apps.remove(&id);
+    }
+
+    /// An application wants so many units more than it has.
+    pub fn set_wants(&mut self, id: AppId, units: u32) {
+        if self.apps.get(&id).is_some_and(|app| app.wants != units) {
+            self.change(id, |_, app| app.wants = units);
+        }
+    }
+
+    /// An application has an executor more.
+    pub fn hold(&mut self, id: AppId, size: Size) {
+        self.change(id, |tenant, app| {
+            tenant.used = plus(tenant.used, size);
+            app.used = plus(app.used, size);
+            tenant.running += u32::from(app.executors == 0);
+            app.executors += 1;
+        });
+    }
+
+    /// An executor has been told to stop. It still uses what it has.
+    pub fn stop(&mut self, id: AppId, size: Size) {
+        self.change(id, |tenant, app| {
+            tenant.stopping = plus(tenant.stopping, size);
+            app.stopping = (app.stopping.0 + 1, plus(app.stopping.1, size));
+        });
+    }
+
+    /// An application has an executor less, which was told to stop or ended by itself.
+    pub fn let_go(&mut self, id: AppId, size: Size, told: bool) {
+        self.change(id, |tenant, app| {
+            if told {
+                tenant.stopping = minus(tenant.stopping, size);
+                app.stopping = (app.stopping.0.saturating_sub(1), minus(app.stopping.1, size));
+            }
+            tenant.used = minus(tenant.used, size);
+            app.used = minus(app.used, size);
+            app.executors = app.executors.saturating_sub(1);
+            tenant.running -= u32::from(app.executors == 0);
+        });
+    }
+
+    /// Whether anybody wants more.
+    pub fn any_wants(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Units that an application wants beyond what it has.
+    pub fn wants(&self, id: AppId) -> u32 {
+        self.apps.get(&id).map_or(0, |app| app.wants)
+    }
+
+    /// Executors of an application that have been told to stop.
+    pub fn stopping(&self, id: AppId) -> u32 {
+        self.apps.get(&id).map_or(0, |app| app.stopping.0)
+    }
+
+    /// What an application has, without what stops.
+    pub fn kept(&self, id: AppId) -> Size {
+        self.apps.get(&id).map_or(Size::default(), |app| minus(app.used, app.stopping.1))
+    }
+
+    /// What a tenant has, without what stops.
+    pub fn tenant_kept(&self, name: &str) -> Size {
+        let tenant = self.tenants.get(name);
+        tenant.map_or(Size::default(), |tenant| minus(tenant.used, tenant.stopping))
+    }
+
+    /// What an application has.
+    pub fn used(&self, id: AppId) -> Size {
+        self.apps.get(&id).map_or(Size::default(), |app| app.used)
+    }
+
+    /// How many executors an application has.
+    pub fn executors(&self, id: AppId) -> u32 {
+        self.apps.get(&id).map_or(0, |app| app.executors)
+    }
+
+    /// What a tenant has.
+    pub fn tenant_used(&self, name: &str) -> Size {
+        self.tenants.get(name).map_or(Size::default(), |tenant| tenant.used)
+    }
+
+    /// How many applications a tenant has.
+    pub fn apps_of(&self, name: &str) -> u32 {
+        self.tenants.get(name).map_or(0, |tenant| tenant.apps)
+    }
+
+    /// All that the cluster's workers give.
+    pub fn total(&self) -> Size {
+        self.total
+    }
+
+    /// What a tenant may still be given by its quotas.
+    pub fn room(&self, tenant: &str) -> Size {
+        let all = Size { cores: u32::MAX, memory_bytes: u64::MAX };
+        self.tenants.get(tenant).map_or(all, |tenant| tenant.room())
+    }
+
+    /// The quota that keeps an application from one unit more.
+    pub fn quota(&self, id: AppId) -> Option<Quota> {
+        let app = self.apps.get(&id)?;
+        let tenant = self.tenants.get(&app.tenant)?;
+        tenant.quota(app.unit.size, app.executors > 0)
+    }
+
+    fn name(&self, name: &str) -> Arc<str> {
+        let known = self.tenants.get_key_value(name);
+        known.map_or_else(|| name.into(), |(name, _)| name.clone())
+    }
+
+    /// Takes an application and its tenant out of the queues, changes them, and puts them back.
+    fn change(&mut self, id: AppId, change: impl FnOnce(&mut Tenant, &mut App)) {
+        let Some(app) = self.apps.get_mut(&id) else {
+            return;
+        };
+        let Some(tenant) = self.tenants.get_mut(&app.tenant) else {
+            return;
+        };
+        if let Some((queue, level)) = app.place.take() {
+            tenant.queues[queue].remove(&(level, id));
+        }
+        change(tenant, app);
+        if app.wants > 0 {
+            let place = (usize::from(app.executors == 0), tenant.level_of(app, self.total));
+            app.place = Some(place);
+            tenant.queues[place.0].insert((place.1, id));
+        }
+        let wants = tenant.queues.iter().any(|queue| !queue.is_empty());
+        let place = wants.then(|| tenant.place_with(tenant.used, self.total));
+        if place == tenant.place {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut tenant.place, place) {
+            self.queue.remove(&(old, app.tenant.clone()));
+        }
+        if let Some(place) = place {
+            self.queue.insert((place, app.tenant.clone()));
+        }
+    }
+}
+
+// === impl Tenant ===
+
+impl Tenant {
+    fn place_with(&self, used: Size, total: Size) -> Place {
+        let rules = &self.rules;
+        let guaranteed = used.cores >= rules.cores_guaranteed
+            && used.memory_bytes >= rules.memory_bytes_guaranteed;
+        Place { above_guarantee: guaranteed, level: Level::new(used, total, rules.weight) }
+    }
+
+    /// What orders applications inside the tenant.
+    fn level_of(&self, app: &App, total: Size) -> Level {
+        match self.rules.policy {
+            TenantPolicy::Fair => Level::new(app.used, total, 1),
+            TenantPolicy::Fifo => Level::default(),
+        }
+    }
+
+    fn room(&self) -> Size {
+        let rules = &self.rules;
+        Size {
+            cores: rules.cores_max.map_or(u32::MAX, |max| max.saturating_sub(self.used.cores)),
+            memory_bytes: rules
+                .memory_bytes_max
+                .map_or(u64::MAX, |max| max.saturating_sub(self.used.memory_bytes)),
+        }
+    }
+
+    fn quota(&self, unit: Size, runs: bool) -> Option<Quota> {
+        let (rules, used, room) = (&self.rules, self.used, self.room());
+        if let (Some(max), true) = (rules.cores_max, room.cores < unit.cores) {
+            return Some(Quota::Cores { used: used.cores, max });
+        }
+        if let (Some(max), true) = (rules.memory_bytes_max, room.memory_bytes < unit.memory_bytes) {
+            return Some(Quota::Memory { used_bytes: used.memory_bytes, max_bytes: max });
+        }
+        let full = rules.running_max.filter(|max| !runs && self.running >= *max);
+        full.map(|max| Quota::Running { max })
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// Of somebody with this weight who has `used` of `total`.
+    pub fn new(used: Size, total: Size, weight: u32) -> Self {
+        Self((part(used, total) << 10) / u64::from(weight.max(1)))
+    }
+}

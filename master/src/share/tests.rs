@@ -1,0 +1,180 @@
+//! The division of what is free, against a naive restatement of the rule.
+
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const GIB: u64 = 1 << 30;
+
+fn size(cores: u32, gib: u64) -> Size {
+    Size { cores, memory_bytes: gib * GIB }
+}
+
+fn unit(cores: u32, gib: u64) -> Unit {
+    Unit { size: size(cores, gib), elastic: false }
+}
+
+/// What one application has and wants: its tenant, its unit, executors held, units wanted.
+type Part = (usize, (u32, u64), u32, u32);
+
+fn shares(rules: &[TenantRules], parts: &[Part], total: Size) -> Shares {
+    let mut shares = Shares::default();
+    shares.set_total(total);
+    for (index, rules) in rules.iter().enumerate() {
+        shares.set_rules(&format!("t{index}"), rules.clone());
+    }
+    for (index, (tenant, (cores, gib), held, wants)) in parts.iter().enumerate() {
+        let id = AppId(index as u64);
+        shares.add_app(id, &format!("t{}", tenant % rules.len()), unit(*cores, *gib));
+        for _ in 0..*held {
+            shares.hold(id, size(*cores, *gib));
+        }
+        shares.set_wants(id, *wants);
+    }
+    shares
+}
+
+fn allotted(shares: &Shares, free: Size) -> BTreeMap<AppId, u32> {
+    let allotted = shares.allot(free, |_, _| true);
+    allotted.into_iter().map(|it| (it.app, it.units)).collect()
+}
+
+/// One unit at a time, everybody looked at for each.
+fn naive(
+    rules: &[TenantRules],
+    parts: &[Part],
+    total: Size,
+    mut free: Size,
+) -> BTreeMap<AppId, u32> {
+    let mut given = BTreeMap::<AppId, u32>::new();
+    loop {
+        let sum = |tenant: usize, given: &BTreeMap<AppId, u32>| {
+            let mine = parts.iter().enumerate().filter(|(_, it)| it.0 % rules.len() == tenant);
+            mine.fold((Size::default(), 0), |(used, running), (index, it)| {
+                let held = it.2 + given.get(&AppId(index as u64)).unwrap_or(&0);
+                let (cores, gib) = it.1;
+                let used = plus(used, size(cores * held, gib * u64::from(held)));
+                (used, running + u32::from(held > 0))
+            })
+        };
+        let mut best = None;
+        for (index, (tenant, (cores, gib), held, wants)) in parts.iter().enumerate() {
+            let (id, tenant) = (AppId(index as u64), tenant % rules.len());
+            let rules = &rules[tenant];
+            let (used, running) = sum(tenant, &given);
+            let has = held + given.get(&id).unwrap_or(&0);
+            let after = plus(used, size(*cores, *gib));
+            let may = *wants > given.get(&id).copied().unwrap_or(0)
+                && covers(free, size(*cores, *gib))
+                && rules.cores_max.is_none_or(|max| after.cores <= max)
+                && rules.memory_bytes_max.is_none_or(|max| after.memory_bytes <= max)
+                && (has > 0 || rules.running_max.is_none_or(|max| running < max));
+            if !may {
+                continue;
+            }
+            let guaranteed = used.cores >= rules.cores_guaranteed
+                && used.memory_bytes >= rules.memory_bytes_guaranteed;
+            let own = match rules.policy {
+                TenantPolicy::Fair => Level::new(size(cores * has, gib * u64::from(has)), total, 1),
+                TenantPolicy::Fifo => Level::default(),
+            };
+            let key = (guaranteed, Level::new(used, total, rules.weight), tenant, own, id);
+            best = best.into_iter().chain([(key, size(*cores, *gib))]).min_by_key(|it| it.0);
+        }
+        let Some(((.., id), unit)) = best else {
+            return given;
+        };
+        *given.entry(id).or_default() += 1;
+        free = minus(free, unit);
+    }
+}
+
+#[test]
+fn three_to_one_and_memory_counts_as_cores_do() {
+    let rules = [1, 3].map(|weight| TenantRules { weight, ..TenantRules::default() });
+    let parts = [(0, (1, 1), 0, 100), (1, (1, 1), 0, 100)];
+    let shares = self::shares(&rules, &parts, size(8, 8));
+    assert_eq!(allotted(&shares, size(8, 8)), BTreeMap::from([(AppId(0), 2), (AppId(1), 6)]));
+    // The textbook's case: 9 cores and 18 GiB; tasks of 1 core and 4 GiB, of 3 cores and 1 GiB.
+    let rules = [TenantRules::default(), TenantRules::default()];
+    let parts = [(0, (1, 4), 0, 100), (1, (3, 1), 0, 100)];
+    let shares = self::shares(&rules, &parts, size(9, 18));
+    assert_eq!(allotted(&shares, size(9, 18)), BTreeMap::from([(AppId(0), 3), (AppId(1), 2)]));
+}
+
+#[test]
+fn what_one_cannot_use_others_get() {
+    let rules = [1, 1000].map(|weight| TenantRules { weight, ..TenantRules::default() });
+    let parts = [(0, (1, 1), 0, 100), (1, (4, 1), 0, 100)];
+    let shares = self::shares(&rules, &parts, size(8, 8));
+    assert_eq!(allotted(&shares, size(3, 8)), BTreeMap::from([(AppId(0), 3)]));
+    let nowhere = shares.allot(size(8, 8), |app, _| app == AppId(0));
+    assert_eq!(nowhere, [Allotment { app: AppId(0), units: 8 }]);
+}
+
+fn rules() -> impl Strategy<Value = TenantRules> {
+    let limit = |max| proptest::option::of(0..max);
+    let numbers = (1..5_u32, any::<bool>(), limit(20_u32), limit(20_u32), limit(3_u32), 0..6_u32);
+    numbers.prop_map(|(weight, fifo, cores_max, memory, running_max, cores_guaranteed)| {
+        TenantRules {
+            weight,
+            policy: if fifo { TenantPolicy::Fifo } else { TenantPolicy::Fair },
+            cores_max,
+            memory_bytes_max: memory.map(|gib| u64::from(gib) * GIB),
+            running_max,
+            cores_guaranteed,
+            ..TenantRules::default()
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_pass_gives_what_one_look_at_everybody_for_each_unit_gives(
+        rules in vec(rules(), 1..4),
+        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32), 1..8),
+        free in (0..40_u32, 0..40_u64),
+    ) {
+        let (total, free) = (size(40, 40), size(free.0, free.1));
+        let shares = shares(&rules, &parts, total);
+        prop_assert_eq!(allotted(&shares, free), naive(&rules, &parts, total, free));
+    }
+
+    #[test]
+    fn the_queues_are_those_of_books_made_anew(
+        rules in vec(rules(), 1..4),
+        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32), 1..8),
+        changes in vec((0..8_u64, 0..4_u8, 0..9_u32), 0..40),
+    ) {
+        let total = size(40, 40);
+        let mut shares = shares(&rules, &parts, total);
+        let mut parts = parts;
+        for (app, kind, number) in changes {
+            let Some(part) = parts.get_mut(app as usize) else { continue };
+            let (id, unit) = (AppId(app), size(part.1.0, part.1.1));
+            match kind {
+                0 => {
+                    part.3 = number;
+                    shares.set_wants(id, number);
+                }
+                1 => {
+                    part.2 += 1;
+                    shares.hold(id, unit);
+                }
+                2 if part.2 > 0 => {
+                    part.2 -= 1;
+                    shares.let_go(id, unit, false);
+                }
+                _ => {
+                    shares.set_total(size(1 + number, 40));
+                    shares.set_total(total);
+                }
+            }
+        }
+        let anew = self::shares(&rules, &parts, total);
+        prop_assert_eq!(&shares.queue, &anew.queue);
+        prop_assert_eq!(allotted(&shares, total), allotted(&anew, total));
+    }
+}
