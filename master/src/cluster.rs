@@ -125,6 +125,8 @@ struct App {
     touched: BTreeSet<WorkerId>,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
+    /// Executors that its driver wants, those that it has included; any number if it never said.
+    wanted: Option<u32>,
     waiting: waiting::Waiting,
     /// What a driver without a connection must hear when it is back.
     unreported: Vec<(ExecutorId, String)>,

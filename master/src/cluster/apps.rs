@@ -38,6 +38,17 @@ impl Cluster {
             (FromClient::ListApps, _) => answer(ToClient::Apps(self.app_rows(&tenant))),
             (FromClient::Heartbeat, Some(_)) => answer(ToClient::Heartbeat),
             (FromClient::Heartbeat, None) => self.rejected += 1,
+            (FromClient::Target { executors }, Some(app)) => {
+                if let Some(app) = self.apps.get_mut(&app) {
+                    app.wanted = Some(executors);
+                }
+                self.place(out);
+            }
+            (FromClient::Release { executors }, Some(app)) => {
+                for executor in executors.into_iter().filter(|executor| executor.app == app) {
+                    self.stop(executor, out);
+                }
+            }
             (
                 FromClient::Target { .. }
                 | FromClient::Release { .. }
@@ -100,6 +111,7 @@ impl Cluster {
         let tenant = registration.tenant;
         let note = Note::AppRegistered { app: id, tenant: tenant.clone() };
         let app = App {
+            wanted: registration.spec.request.executors_wanted,
             tenant,
             key: registration.key,
             spec: registration.spec,

@@ -6,7 +6,7 @@
 use super::limits::LAUNCH_FAILURES_MAX;
 use super::{Action, App, Cluster, Executor, Life};
 use crate::placement::{Grant, Offer, Request, plan};
-use offshoot_proto::cluster::{LaunchExecutor, ResourceRequest};
+use offshoot_proto::cluster::LaunchExecutor;
 use offshoot_proto::id::{AppId, ExecutorId};
 
 // === impl Cluster ===
@@ -30,23 +30,26 @@ impl Cluster {
         if !self.may_launch(app) || app.failures >= LAUNCH_FAILURES_MAX {
             return;
         }
-        let request = self.left_of(id, &app.spec.request);
+        let request = self.left_of(id, app);
         for grant in plan(&request, self.policy.rule, self.offers()) {
             self.launch(id, grant, out);
         }
     }
 
     /// What an application may be given beyond what it holds.
-    fn left_of(&self, id: AppId, asked: &ResourceRequest) -> Request {
+    fn left_of(&self, id: AppId, app: &App) -> Request {
+        let asked = &app.spec.request;
         let held = || self.executors_of(id);
         let cores_held = held().map(|(_, executor)| executor.cores).sum();
         let executors_held = u32::try_from(held().count()).unwrap_or(u32::MAX);
         let total = asked.total_cores.or(self.policy.default_cores).unwrap_or(u32::MAX);
+        let limit = asked.executors_max.unwrap_or(u32::MAX).min(app.wanted.unwrap_or(u32::MAX));
         Request {
             executor_cores: asked.executor_cores,
+            task_cores: app.spec.settings.task_cores,
             executor_memory_bytes: asked.executor_memory_bytes,
             cores_left: total.saturating_sub(cores_held),
-            executors_left: asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors_held),
+            executors_left: limit.saturating_sub(executors_held),
         }
     }
 

@@ -4,9 +4,9 @@
 //! are busy is told after a moment, since most waits are shorter, and not at each change of theirs.
 
 use super::limits::{BUSY_AFTER, BUSY_AGAIN, HOLDERS_MAX, RECOVERY};
-use super::{Action, Cluster, Worker};
+use super::{Action, App, Cluster, Worker};
 use crate::placement::{Offer, shortage};
-use offshoot_proto::cluster::{ResourceRequest, ToClient};
+use offshoot_proto::cluster::{AppSpec, ToClient};
 use offshoot_proto::id::{AppId, WorkerId};
 use offshoot_proto::waiting::{Busy, Holder, Shortage, Size, TooLarge, WaitReason};
 use std::cmp::Reverse;
@@ -31,8 +31,8 @@ impl Cluster {
             return;
         };
         let served = self.executors_of(id).any(|(_, executor)| executor.life.is_live());
-        let waits = self.may_launch(app) && !served;
-        let reason = waits.then(|| self.wait_reason(&app.spec.request));
+        let waits = self.may_launch(app) && !served && app.wanted != Some(0);
+        let reason = waits.then(|| self.wait_reason(app));
         let (now, app) = (self.now, self.apps.get_mut(&id));
         if let Some(app) = app
             && let (true, Some(session)) = (app.waiting.is_to_tell(now, &reason), app.session)
@@ -58,9 +58,10 @@ impl Cluster {
     }
 
     /// Why an application with no executor has none.
-    fn wait_reason(&self, request: &ResourceRequest) -> WaitReason {
+    fn wait_reason(&self, app: &App) -> WaitReason {
+        let AppSpec { request, settings, .. } = &*app.spec;
         let asked = Size {
-            cores: request.executor_cores.unwrap_or(1),
+            cores: request.executor_cores.unwrap_or(settings.task_cores),
             memory_bytes: request.executor_memory_bytes,
         };
         let workers = self.workers.iter().filter(|(_, worker)| worker.is_alive());
