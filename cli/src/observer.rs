@@ -8,11 +8,14 @@ use offshoot_proto::id::{AppId, StageRunId};
 use offshoot_proto::waiting::WaitReason;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 /// Shows progress on standard error, and passes the guest's output through.
 pub(crate) struct Terminal {
     bars: MultiProgress,
     stages: BTreeMap<StageRunId, ProgressBar>,
+    /// How many executors there are, while there are or should be any.
+    executors: Option<ProgressBar>,
     style: ProgressStyle,
     is_terminal: bool,
     master: bool,
@@ -29,6 +32,7 @@ impl Terminal {
         Self {
             bars: MultiProgress::new(),
             stages: BTreeMap::new(),
+            executors: None,
             style: style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
             is_terminal: std::io::stderr().is_terminal(),
             master,
@@ -88,6 +92,27 @@ impl Observer for Terminal {
             bar.finish_and_clear();
             self.stages.remove(&progress.stage);
         }
+    }
+
+    fn executors(&mut self, at: Duration, wanted: u32, running: u32) {
+        let text = format!("executors: wanted {wanted}, running {running}");
+        tracing::info!("{text}, after {:.3} s", at.as_secs_f64());
+        if !self.is_terminal {
+            return;
+        }
+        if wanted == 0 && running == 0 {
+            if let Some(bar) = self.executors.take() {
+                bar.finish_and_clear();
+            }
+            return;
+        }
+        let bar = self.executors.get_or_insert_with(|| {
+            let bar = self.bars.insert(0, ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("{msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        });
+        bar.set_message(text);
     }
 
     fn notice(&mut self, text: &str) {

@@ -1,12 +1,14 @@
 //! The driver's one loop: waits for an event, lets the scheduler decide, runs the actions.
 
 mod actions;
+mod allocating;
 mod dropped;
 mod executors;
 mod requests;
 mod storing;
 
-use crate::executors::{ExecutorEvent, ExecutorLink, Fetched, connect};
+use crate::allocation::{self, Allocation};
+use crate::executors::{ExecutorEvent, ExecutorLink, Fetched};
 use crate::master_link::{self, Identity, MasterEvent, MasterLink};
 use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
@@ -16,7 +18,7 @@ use crate::updates::Updates;
 use crate::{Config, DriverError, End, Observer, Ports};
 use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::abi::ResultOrder;
-use offshoot_proto::cluster::{AppSpec, FromClient, ToClient};
+use offshoot_proto::cluster::{AppSpec, FromClient, ResourceRequest, ToClient};
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
@@ -53,11 +55,14 @@ pub(crate) struct Core {
     observer: Box<dyn Observer>,
     broker: Broker,
     settings: Settings,
-    executor_memory_bytes: u64,
+    request: ResourceRequest,
     scheduler: Scheduler,
     actions: Vec<Action>,
     cluster: Option<ClusterSide>,
     master_watch: MasterWatch,
+    /// How many executors are wanted, if there is a cluster.
+    allocation: Option<Allocation>,
+    allocating: allocating::Allocating,
     executors: BTreeMap<ExecutorId, ExecutorLink>,
     executor_events: mpsc::UnboundedReceiver<(ExecutorId, ExecutorEvent)>,
     executor_sender: mpsc::UnboundedSender<(ExecutorId, ExecutorEvent)>,
@@ -174,6 +179,9 @@ impl Core {
         if let Some(cluster) = &cluster {
             ports.observer.registered(cluster.master.app);
         }
+        let allocation = cluster
+            .as_ref()
+            .map(|cluster| Allocation::new(&config.settings, &config.request, cluster.master.app));
         let (executor_sender, executor_events) = mpsc::unbounded_channel();
         let (fetch_sender, fetches) = mpsc::unbounded_channel();
         Ok(Self {
@@ -184,10 +192,12 @@ impl Core {
             scheduler: Scheduler::new(config.settings.task_max_failures),
             updates: Updates::new(config.settings.max_result_bytes),
             settings: config.settings,
-            executor_memory_bytes: config.request.executor_memory_bytes,
+            request: config.request,
             actions: Vec::new(),
             cluster,
             master_watch: MasterWatch::default(),
+            allocation,
+            allocating: Default::default(),
             executors: BTreeMap::new(),
             executor_events,
             executor_sender,
@@ -217,11 +227,17 @@ impl Core {
     async fn live(&mut self) -> Result<End, DriverError> {
         loop {
             self.run_actions()?;
+            self.allocate();
+            while !self.actions.is_empty() {
+                self.run_actions()?;
+                self.allocate();
+            }
             if let Some(end) = self.end.take() {
                 return Ok(end);
             }
             self.watch_master(master_watch::Event::Executors(self.executors.len()));
-            let due = [self.scheduler.next_timeout(), self.master_watch.next_timeout()];
+            let allocation = self.allocation.as_ref().and_then(Allocation::next_timeout);
+            let due = [self.scheduler.next_timeout(), self.master_watch.next_timeout(), allocation];
             let timeout = due.into_iter().flatten().min().map(|due| self.origin + due);
             tokio::select! {
                 biased;
@@ -304,23 +320,19 @@ impl Core {
             MasterEvent::Back(identity) => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.become_known_as(identity).await?;
+                    let app = cluster.master.app;
+                    self.tell_allocation(allocation::Event::Master(app));
                 }
                 self.watch_master(master_watch::Event::Back);
                 return Ok(());
             }
         };
         match frame {
-            ToClient::ExecutorAdded(info) => {
-                self.may_wait = true;
-                if let Some(cluster) = &self.cluster
-                    && !self.executors.contains_key(&info.id)
-                {
-                    let (endpoint, events) =
-                        (cluster.endpoint.clone(), self.executor_sender.clone());
-                    let link = connect(endpoint, info.clone(), events);
-                    self.executors.insert(info.id, link);
-                }
+            ToClient::ExecutorAdded(info) => self.on_executor_granted(info),
+            ToClient::GiveBack { executors } => {
+                self.tell_allocation(allocation::Event::GiveBack(executors));
             }
+            ToClient::Workers(rows) => self.on_workers(&rows),
             ToClient::ExecutorGone { executor, reason } => self.lose(executor, &reason),
             ToClient::Waiting(reason) => return self.on_waiting(reason),
             ToClient::Apps(rows) => {
@@ -435,7 +447,10 @@ async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSi
         arguments: config.arguments.clone(),
         grants: config.grants.clone(),
         settings: config.settings.clone(),
-        request: config.request,
+        request: ResourceRequest {
+            executors_wanted: Allocation::initial(&config.settings),
+            ..config.request
+        },
         store: config.store.clone(),
     };
     let master_address = cluster.master;
@@ -473,7 +488,10 @@ impl ClusterSide {
     }
 }
 
-/// Asks the master how many cores the application has been granted.
-fn ask_cores(cluster: &ClusterSide) {
-    cluster.master.send(FromClient::ListApps);
+/// Asks the master how many cores the application has been granted, or may be.
+fn ask_cores(cluster: &ClusterSide, settings: &Settings) {
+    cluster.master.send(match settings.allocation.enabled {
+        true => FromClient::ListWorkers,
+        false => FromClient::ListApps,
+    });
 }

@@ -11,6 +11,7 @@
 //! in [`dag`], [`tasks`] and [`scheduler`]; the rest of the crate waits, calls them and acts.
 #![forbid(unsafe_code)]
 
+mod allocation;
 mod core;
 pub mod dag;
 mod executors;
@@ -37,6 +38,7 @@ use scheduler::StageProgress;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::core::run;
 pub use crate::tasks::telling::one_line;
@@ -103,6 +105,9 @@ pub trait Observer: Send {
     fn waiting(&mut self, _reason: &WaitReason) {}
     /// A stage has started, gone on or ended.
     fn progress(&mut self, _progress: &StageProgress) {}
+    /// So long after the start, this many executors are wanted and so many can be given tasks:
+    /// with dynamic allocation, whenever that changes.
+    fn executors(&mut self, _at: Duration, _wanted: u32, _running: u32) {}
     /// Something that a person should know and that ends nothing.
     fn notice(&mut self, _text: &str) {}
 }

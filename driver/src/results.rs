@@ -95,6 +95,12 @@ impl Results {
         }
     }
 
+    /// Whether an executor has a result that has not been asked for.
+    pub(crate) fn is_held_by(&self, id: ExecutorId) -> bool {
+        let by = |entry: &Entry| matches!(entry, Entry::Held { executor, .. } if *executor == id);
+        self.entries.values().any(by)
+    }
+
     /// Whether all that was added has been handed out.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.order.is_empty()

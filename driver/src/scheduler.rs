@@ -75,6 +75,10 @@ pub enum Event {
     },
     /// An executor is gone, with what it kept in memory. Its shuffle output stays with its worker.
     ExecutorLost(ExecutorId),
+    /// An executor is to go: it is given no more tasks. [`Action::Retired`] follows.
+    Retire(ExecutorId),
+    /// It is to stay after all.
+    Unretire(ExecutorId),
     /// A machine is gone, with its executors and the shuffle output on it.
     WorkerLost(WorkerId),
     /// Attempts ended.
@@ -179,6 +183,9 @@ pub enum Action {
         /// Of what.
         copy: CopyBlocks,
     },
+    /// An executor that was to go runs nothing any more. Nothing is sent to it from now on; what it
+    /// kept in memory counts as gone.
+    Retired(ExecutorId),
     /// For progress bars.
     StageProgress(StageProgress),
     /// For the log: one partition failed in different ways, which the same bytes cannot.
@@ -283,6 +290,8 @@ impl Scheduler {
                 self.tell_dag(dag::Event::Kept { executor, blocks });
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
+            Event::Retire(executor) => self.tell_tasks(tasks::Event::Retire(executor)),
+            Event::Unretire(executor) => self.tell_tasks(tasks::Event::Unretire(executor)),
             Event::WorkerLost(worker) => self.on_worker_lost(worker),
             Event::Reports { executor, reports } => {
                 self.tell_tasks(tasks::Event::Reports { executor, reports });
@@ -318,6 +327,22 @@ impl Scheduler {
         self.tasks.attempts_in_flight()
     }
 
+    /// Tasks that could run now or do, whether they have been sent or not.
+    pub fn unfinished(&self) -> u64 {
+        self.tasks.unfinished()
+    }
+
+    /// Executors that have got their first attempt or ended their last one since the last call,
+    /// and whether they have nothing to do now.
+    pub fn take_turned(&mut self) -> Vec<(ExecutorId, bool)> {
+        self.tasks.take_turned()
+    }
+
+    /// Whether losing this executor would lose the only copy of a block of a kept dataset.
+    pub fn keeps_only_copy(&self, executor: ExecutorId) -> bool {
+        self.dag.keeps_only_copy(executor)
+    }
+
     /// Jobs that have not ended.
     pub fn jobs_alive(&self) -> usize {
         self.dag.jobs_alive()
@@ -340,7 +365,7 @@ impl Scheduler {
         self.tell_tasks(tasks::Event::ExecutorAdded { executor, worker, slots });
     }
 
-    fn on_executor_lost(&mut self, executor: ExecutorId) {
+    pub(super) fn on_executor_lost(&mut self, executor: ExecutorId) {
         self.executors.remove(&executor);
         self.tell_dag(dag::Event::ExecutorLost(executor));
         self.tell_tasks(tasks::Event::ExecutorLost(executor));

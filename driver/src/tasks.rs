@@ -17,6 +17,9 @@
 //! Nothing here depends on time: how long tasks take is told by the reports, and whoever watches
 //! the executors says when one is lost. Speculation is deliberately not here.
 //!
+//! An executor that is to go is given nothing more and is let go of when it runs nothing
+//! ([`Event::Retire`]). When that is to be is decided elsewhere.
+//!
 //! Every attempt that is sent ends exactly once: by a report, in the answer to a recall, or with
 //! its executor. Until then it occupies its executor, also when nobody needs it any more.
 
@@ -29,6 +32,7 @@ mod dispatch;
 mod executors;
 mod failures;
 mod outcomes;
+mod retiring;
 mod set;
 pub(crate) mod telling;
 #[cfg(test)]
@@ -54,6 +58,11 @@ pub enum Event {
     },
     /// An executor is gone, with everything that was sent to it.
     ExecutorLost(ExecutorId),
+    /// An executor is to go: it is given no more tasks, and those that have not started are asked
+    /// back. [`Action::Retired`] follows when it has ended the others.
+    Retire(ExecutorId),
+    /// It is to stay after all.
+    Unretire(ExecutorId),
     /// Run these partitions.
     StageSubmitted {
         /// The run, which names the set from now on.
@@ -132,6 +141,9 @@ pub enum Action {
         /// Which.
         attempts: Vec<AttemptId>,
     },
+    /// An executor that was to go has ended all that it was sent. It is as if it were lost: nothing
+    /// is sent to it any more.
+    Retired(ExecutorId),
     /// The held result of this attempt is not wanted.
     DropResult {
         /// Who holds it.
@@ -246,6 +258,17 @@ impl Tasks {
         self.attempts.len()
     }
 
+    /// Tasks that wait for a slot: those that can be given out and those that have been.
+    pub fn unfinished(&self) -> u64 {
+        self.pending + self.attempts.len() as u64
+    }
+
+    /// Executors that have got their first attempt or ended their last one since the last call,
+    /// and whether they have nothing to do now.
+    pub fn take_turned(&mut self) -> Vec<(ExecutorId, bool)> {
+        self.executors.take_turned()
+    }
+
     /// Takes in one event. [`Tasks::dispatch`] must follow before the next wait.
     pub fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
@@ -254,6 +277,8 @@ impl Tasks {
                 self.stirred = Stirred::Everybody;
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
+            Event::Retire(executor) => self.on_retire(executor, actions),
+            Event::Unretire(executor) => self.on_unretire(executor),
             Event::StageSubmitted { stage, job, partitions, near } => {
                 self.on_submitted(stage, job, (partitions, near), actions)
             }
@@ -265,8 +290,12 @@ impl Tasks {
                     self.on_report(executor, report, actions);
                 }
                 self.stir(executor);
+                self.end_retired(executor, actions);
             }
-            Event::Recalled { executor, attempts } => self.on_recalled(executor, attempts),
+            Event::Recalled { executor, attempts } => {
+                self.on_recalled(executor, attempts);
+                self.end_retired(executor, actions);
+            }
         }
         #[cfg(debug_assertions)]
         self.check_sometimes();

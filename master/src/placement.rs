@@ -6,7 +6,7 @@
 //!   Offer   (what each worker has free)          ┘
 //! ```
 //!
-//! The rule, in units of `executor-cores`, or of one core where that is unset:
+//! The rule, in units of `executor-cores`, or of a task's cores where that is unset:
 //! 1. A worker is usable if its free cores hold a unit and its free memory holds an executor. The
 //!    usable ones stand in the order that the rule names, equal ones by id.
 //! 2. Units go out whole and one at a time, until less than a unit of the application's cores is
@@ -84,6 +84,8 @@ pub enum Selection {
 pub struct Request {
     /// Cores of one executor, at least 1; unset, one executor a worker of any size.
     pub executor_cores: Option<u32>,
+    /// Cores of one task, at least 1: what an executor of any size has a multiple of.
+    pub task_cores: u32,
     /// Memory of one executor, at least 1 byte.
     pub executor_memory_bytes: u64,
     /// Cores that the application may still be given.
@@ -217,7 +219,10 @@ impl Request {
     pub(crate) fn units(&self, cores_most: u32) -> u32 {
         match self.executor_cores {
             Some(_) => self.units_left(),
-            None => self.cores_left.min(self.executors_left.saturating_mul(cores_most)),
+            None => {
+                let units = cores_most / self.task_cores.max(1);
+                self.units_left().min(self.executors_left.saturating_mul(units))
+            }
         }
     }
 
@@ -227,7 +232,7 @@ impl Request {
         let executors = u32::try_from(executors).unwrap_or(u32::MAX);
         match self.executor_cores {
             Some(cores) => (offer.cores / cores.max(1)).min(executors),
-            None if executors > 0 => offer.cores,
+            None if executors > 0 => offer.cores / self.task_cores.max(1),
             None => 0,
         }
     }
@@ -263,7 +268,7 @@ impl Request {
     fn units_left(&self) -> u32 {
         match self.executor_cores {
             Some(cores) => (self.cores_left / cores.max(1)).min(self.executors_left),
-            None => self.cores_left,
+            None => self.cores_left / self.task_cores.max(1),
         }
     }
 
@@ -271,7 +276,7 @@ impl Request {
     fn executors(&self, worker: WorkerId, units: u32) -> impl Iterator<Item = Grant> + use<> {
         let (count, cores) = match self.executor_cores {
             Some(cores) => (units, cores),
-            None => (1, units),
+            None => (1, units * self.task_cores.max(1)),
         };
         let grant = Grant { worker, cores };
         (0..count).map(move |_| grant.clone())

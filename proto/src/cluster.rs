@@ -135,7 +135,7 @@ pub enum ToWorker {
 pub struct LaunchExecutor {
     /// Its id.
     pub executor: ExecutorId,
-    /// Its cores: one slot each.
+    /// Its cores: a slot for each `task-cores` of them.
     pub cores: u32,
     /// Its memory.
     pub memory_bytes: u64,

@@ -1,7 +1,18 @@
 //! Settings of an application: `--conf KEY=VALUE`, with defaults that need no tuning.
 
+mod allocation;
+mod keys;
+mod units;
+
 use core::fmt;
+use keys::Value;
 use serde::{Deserialize, Serialize};
+
+pub use allocation::AllocationSettings;
+pub use units::{
+    ParseDurationError, ParseSizeError, Share, format_duration, format_size, parse_duration,
+    parse_size,
+};
 
 /// The settings of one application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,6 +20,9 @@ pub struct Settings {
     /// `task-memory`: bytes that a task may have beyond the driver's memory it starts with.
     /// The same for every attempt everywhere, because it decides what a task computes.
     pub task_memory_bytes: u64,
+    /// `task-cores`: cores of its executor that one task has. An executor runs as many tasks at
+    /// once as its cores divided by this, rounded down.
+    pub task_cores: u32,
     /// `task-max-failures`: attempts of one task that may fail for reasons that could differ.
     pub task_max_failures: u32,
     /// `max-result-size`: bytes of all results of one job.
@@ -23,6 +37,8 @@ pub struct Settings {
     /// `app-disk-max`: bytes of shuffle data, spilled runs and staged output that the application
     /// may have on one worker's disk at once.
     pub app_disk_bytes_max: u64,
+    /// `dynamic-allocation.*`: when executors come and go.
+    pub allocation: AllocationSettings,
 }
 
 /// A `KEY=VALUE` that is not a setting.
@@ -49,28 +65,28 @@ pub enum SettingError {
         /// What would fit.
         expected: String,
     },
+    /// Two settings that exclude each other.
+    Contradiction {
+        /// The one that is too large.
+        name: &'static str,
+        /// Its value.
+        value: u32,
+        /// What it must not exceed.
+        limited_by: &'static str,
+        /// The value of that.
+        limit: u32,
+    },
 }
-
-/// Text that is not a size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseSizeError {
-    /// The text.
-    pub text: String,
-}
-
-/// Every key of [`Settings`], as documented.
-pub const KEYS: [&str; 6] = [
-    "task-memory",
-    "task-max-failures",
-    "max-result-size",
-    "shuffle-partitions",
-    "task-disk-max",
-    "app-disk-max",
-];
 
 /// The range of `task-disk-max` and `app-disk-max`. Less would not hold what one call of a guest
 /// may hand over.
 pub const TASK_DISK_BYTES: core::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
+
+/// The most that `task-cores` may be: the largest worker's cores.
+pub const CORES_MAX: u32 = 4096;
+
+/// The most executors that a setting may name: more than any cluster has cores.
+pub const EXECUTORS_MAX: u32 = 1_000_000;
 
 // === impl Settings ===
 
@@ -78,87 +94,33 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             task_memory_bytes: 512 << 20,
+            task_cores: 1,
             task_max_failures: 4,
             max_result_bytes: 1 << 30,
             shuffle_partitions: 0,
             task_disk_bytes_max: 64 << 30,
             app_disk_bytes_max: 1 << 40,
+            allocation: AllocationSettings::default(),
         }
     }
 }
 
 impl Settings {
-    /// Applies one `KEY=VALUE`.
+    /// Applies one `KEY=VALUE`; the key as documented or, where there is an equal one, as Spark's.
     pub fn set(&mut self, pair: &str) -> Result<(), SettingError> {
-        let (key, value) =
+        let (name, text) =
             pair.split_once('=').ok_or_else(|| SettingError::NotAPair { text: pair.to_owned() })?;
-        match key {
-            "task-memory" => self.task_memory_bytes = size_in(KEYS[0], value, 1 << 20, 4 << 30)?,
-            "task-max-failures" => self.task_max_failures = number_in(KEYS[1], value, 1, 1000)?,
-            "max-result-size" => self.max_result_bytes = size_in(KEYS[2], value, 1, 1 << 40)?,
-            "shuffle-partitions" => {
-                self.shuffle_partitions =
-                    number_in(KEYS[3], value, 1, crate::limits::PARTITIONS_MAX)?;
-            }
-            "task-disk-max" => {
-                let (min, max) = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
-                self.task_disk_bytes_max = size_in(KEYS[4], value, min, max)?;
-            }
-            "app-disk-max" => {
-                let (min, max) = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
-                self.app_disk_bytes_max = size_in(KEYS[5], value, min, max)?;
-            }
-            _ => {
-                return Err(SettingError::UnknownKey {
-                    key: key.to_owned(),
-                    nearest: nearest(key, &KEYS),
-                });
-            }
-        }
-        Ok(())
+        let Some(key) = keys::find(name) else {
+            let nearest = nearest(name, &keys::names());
+            return Err(SettingError::UnknownKey { key: name.to_owned(), nearest });
+        };
+        (key.set)(self, Value { key: key.name, text })
     }
-}
 
-fn size_in(key: &'static str, value: &str, min: u64, max: u64) -> Result<u64, SettingError> {
-    parse_size(value).ok().filter(|bytes| (min..=max).contains(bytes)).ok_or_else(|| {
-        let expected = format!("a size from {} to {}", format_size(min), format_size(max));
-        SettingError::BadValue { key, value: value.to_owned(), expected }
-    })
-}
-
-fn number_in(key: &'static str, value: &str, min: u32, max: u32) -> Result<u32, SettingError> {
-    value.parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
-        let expected = format!("a whole number from {min} to {max}");
-        SettingError::BadValue { key, value: value.to_owned(), expected }
-    })
-}
-
-/// Reads `512MiB`, `4g`, `100k`, `64MB`, `1048576`. Every unit is a power of 1,024, as Spark's are.
-pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
-    let error = || ParseSizeError { text: text.to_owned() };
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return Err(error()),
-    };
-    let number: u64 = number.parse().map_err(|_| error())?;
-    number.checked_mul(1 << shift).ok_or_else(error)
-}
-
-/// Writes a number of bytes with the largest unit that divides it.
-pub fn format_size(bytes: u64) -> String {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    for (shift, unit) in units {
-        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
-            return format!("{} {unit}", bytes >> shift);
-        }
+    /// How many tasks an executor of so many cores runs at once.
+    pub fn slots(&self, cores: u32) -> u32 {
+        cores / self.task_cores.max(1)
     }
-    format!("{bytes} bytes")
 }
 
 /// The candidate within three edits of `word` that is nearest to it.
@@ -191,44 +153,27 @@ impl fmt::Display for SettingError {
                 write!(f, "--conf {key}: no such setting; did you mean {near}?")
             }
             Self::UnknownKey { key, nearest: None } => {
-                write!(f, "--conf {key}: no such setting; there are {}", KEYS.join(", "))
+                let all: Vec<_> = keys::TABLE.iter().map(|key| key.name).collect();
+                write!(f, "--conf {key}: no such setting; there are {}", all.join(", "))
             }
             Self::BadValue { key, value, expected } => {
                 write!(f, "--conf {key}={value}: expected {expected}")
             }
+            Self::Contradiction { name, value, limited_by, limit } => write!(
+                f,
+                "{name} {value} is more than {limited_by} {limit}; lower the first or raise the \
+                 second"
+            ),
         }
     }
 }
 
 impl core::error::Error for SettingError {}
 
-impl fmt::Display for ParseSizeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a size; write it as 512MiB, 4g or a number of bytes", self.text)
-    }
-}
-
-impl core::error::Error for ParseSizeError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in [
-            ("1048576", 1 << 20),
-            ("512MiB", 512 << 20),
-            ("4g", 4 << 30),
-            ("64MB", 64 << 20),
-            ("3k", 3072),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "10gb5", "g", "-1", "1.5g", "99999999999t", "1 g"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
+    use core::time::Duration;
 
     #[test]
     fn a_misspelt_key_names_the_nearest() {
@@ -249,5 +194,103 @@ mod tests {
             error.to_string(),
             "--conf task-disk-max=1k: expected a size from 1 MiB to 1024 TiB"
         );
+    }
+
+    #[test]
+    fn a_key_stands_once_and_in_both_spellings() {
+        let names = keys::names();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), names.len());
+        let mut settings = Settings::default();
+        for pair in [
+            "spark.task.maxFailures=7",
+            "spark.task.cpus=2",
+            "spark.dynamicAllocation.enabled=false",
+            "dynamic-allocation.min-executors=1",
+            "spark.dynamicAllocation.initialExecutors=2",
+            "spark.dynamicAllocation.maxExecutors=3",
+            "dynamic-allocation.executor-allocation-ratio=0.5",
+            "spark.dynamicAllocation.schedulerBacklogTimeout=2",
+            "dynamic-allocation.sustained-backlog-timeout=3ms",
+            "spark.dynamicAllocation.executorIdleTimeout=5min",
+            "spark.dynamicAllocation.cachedExecutorIdleTimeout=1h",
+        ] {
+            assert_eq!(settings.set(pair), Ok(()), "{pair}");
+        }
+        let expected = AllocationSettings {
+            enabled: false,
+            executors_min: 1,
+            executors_initial: 2,
+            executors_max: Some(3),
+            ratio: Share::of_millionths(500_000).expect("a half"),
+            backlog_timeout: Duration::from_secs(2),
+            sustained_backlog_timeout: Some(Duration::from_millis(3)),
+            idle_timeout: Duration::from_secs(300),
+            cached_idle_timeout: Some(Duration::from_secs(3600)),
+        };
+        assert_eq!(settings.allocation, expected);
+        assert_eq!((settings.task_max_failures, settings.task_cores), (7, 2));
+        assert_eq!([1, 2, 5].map(|cores| settings.slots(cores)), [0, 1, 2]);
+        settings.set("dynamic-allocation.cached-executor-idle-timeout=never").expect("a word");
+        settings.set("dynamic-allocation.max-executors=infinity").expect("a word");
+        assert_eq!(settings.allocation.cached_idle_timeout, None);
+        assert_eq!(settings.allocation.executors_max, None);
+    }
+
+    #[test]
+    fn bad_values_say_what_would_fit() {
+        let told = |pair: &str| Settings::default().set(pair).expect_err("bad").to_string();
+        let idle = "dynamic-allocation.executor-idle-timeout";
+        assert_eq!(
+            told("spark.dynamicAllocation.executorIdleTimeout=soon"),
+            format!("--conf {idle}=soon: expected a duration from 1ms to 365d")
+        );
+        assert_eq!(
+            told("dynamic-allocation.max-executors=0"),
+            "--conf dynamic-allocation.max-executors=0: expected a whole number from 1 to 1000000, \
+             or infinity"
+        );
+        assert_eq!(
+            told("dynamic-allocation.executor-allocation-ratio=2"),
+            "--conf dynamic-allocation.executor-allocation-ratio=2: expected a share, more than 0 \
+             and at most 1"
+        );
+        assert_eq!(
+            told("dynamic-allocation.max-executor=2"),
+            "--conf dynamic-allocation.max-executor: no such setting; did you mean \
+             dynamic-allocation.max-executors?"
+        );
+        assert_eq!(
+            told("dynamic-allocation.enabled=yes"),
+            "--conf dynamic-allocation.enabled=yes: expected true or false"
+        );
+    }
+
+    #[test]
+    fn settings_that_exclude_each_other_are_both_named() {
+        let told = |pairs: &[&str], cores, executors| {
+            let mut settings = Settings::default();
+            pairs.iter().for_each(|pair| settings.set(pair).expect("known"));
+            settings.check(cores, executors).map_err(|error| error.to_string())
+        };
+        let max = "dynamic-allocation.max-executors=3";
+        let text = |name, value| {
+            Err(format!(
+                "{name} {value} is more than dynamic-allocation.max-executors 3; lower the first \
+                 or raise the second"
+            ))
+        };
+        let min = "dynamic-allocation.min-executors";
+        assert_eq!(told(&[max, &format!("{min}=4")], None, None), text(min, 4));
+        let initial = "dynamic-allocation.initial-executors";
+        assert_eq!(told(&[max, &format!("{initial}=5")], None, None), text(initial, 5));
+        assert_eq!(told(&[max], None, Some(6)), text("num-executors", 6));
+        assert_eq!(told(&[max, "dynamic-allocation.enabled=false"], None, Some(6)), Ok(()));
+        let text =
+            "task-cores 4 is more than executor-cores 2; lower the first or raise the second";
+        assert_eq!(told(&["task-cores=4"], Some(2), None), Err(text.to_owned()));
+        assert_eq!(told(&["task-cores=4"], None, Some(2)), Ok(()));
     }
 }

@@ -12,7 +12,8 @@ const LINES_MAX: usize = 500;
 const COLUMNS_MAX: usize = 100;
 
 /// How the paths of the pure state machines begin: what decides, and does nothing.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
+    "driver/src/allocation",
     "driver/src/dag",
     "driver/src/tasks",
     "driver/src/scheduler",

@@ -43,7 +43,8 @@ pub(crate) struct Arguments {
     /// Cores of the whole application (the master's --default-cores, or all that are free).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     total_executor_cores: Option<u32>,
-    /// Executors that the application has at most (all that fit).
+    /// Executors that the application starts with (those of dynamic allocation); without dynamic
+    /// allocation, executors that it has at most (all that fit).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     num_executors: Option<u32>,
     /// Wait for a worker that is large enough, when none is, instead of ending.
@@ -120,6 +121,15 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
     for pair in &arguments.conf {
         settings.set(pair).map_err(Failure::usage)?;
     }
+    settings.check(arguments.executor_cores, arguments.num_executors).map_err(Failure::usage)?;
+    let executors_max = match settings.allocation.enabled {
+        true => {
+            let initial = &mut settings.allocation.executors_initial;
+            *initial = (*initial).max(arguments.num_executors.unwrap_or(0));
+            settings.allocation.executors_max
+        }
+        false => arguments.num_executors,
+    };
     if arguments.driver_memory > DRIVER_MEMORY_BYTES_MAX {
         return Err(Failure::usage("--driver-memory: main is a 32-bit program, at most 4 GiB"));
     }
@@ -151,14 +161,14 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             .chain(arguments.arguments.iter().cloned())
             .collect(),
         grants,
-        settings,
         request: ResourceRequest {
             executor_cores: arguments.executor_cores,
             executor_memory_bytes: arguments.executor_memory,
             total_cores: arguments.total_executor_cores,
-            executors_max: arguments.num_executors,
+            executors_max,
             executors_wanted: None,
         },
+        settings,
         wait: arguments.wait,
         store,
         driver_memory_bytes: arguments.driver_memory,

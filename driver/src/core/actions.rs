@@ -49,6 +49,7 @@ impl Core {
             Action::JobFinished(job) => self.on_job_finished(job),
             Action::JobFailed { job, message } => self.on_job_failed(job, message),
             Action::FreeSnapshot(snapshot) => self.free_snapshot(snapshot),
+            Action::Retired(executor) => self.release(executor),
             Action::Copy { executor, copy } => self.tell(executor, ToExecutor::Copy(copy)),
             Action::DropShuffle { node } => self.drop_shuffle(node),
             Action::StageProgress(progress) => self.observer.progress(&progress),

@@ -1,6 +1,7 @@
 //! What executors say.
 
 use super::Core;
+use crate::allocation;
 use crate::executors::ExecutorEvent;
 use crate::scheduler::Event;
 use offshoot_proto::executor::FromExecutor;
@@ -52,6 +53,7 @@ impl Core {
             return;
         };
         self.observer.notice(&format!("executor {executor} is gone: {reason}"));
+        self.tell_allocation(allocation::Event::Gone(executor));
         if link.ready {
             self.note_lost(link.info.worker);
             self.handle(Event::ExecutorLost(executor));

@@ -252,7 +252,7 @@ impl Core {
     /// What an executor keeps of main's memory must fit the memory of an executor.
     fn check_memory(&self) -> Result<(), (i32, String)> {
         let bytes = self.snapshots.as_ref().map_or(0, SnapshotStore::bytes);
-        let limit = self.executor_memory_bytes;
+        let limit = self.request.executor_memory_bytes;
         if bytes <= limit {
             return Ok(());
         }
@@ -271,7 +271,7 @@ impl Core {
         match &self.cluster {
             None => self.reply(Reply::Number(1)),
             Some(cluster) => {
-                ask_cores(cluster);
+                ask_cores(cluster, &self.settings);
                 self.waiting = Some(Waiting::Parallelism);
                 Ok(())
             }
@@ -290,7 +290,7 @@ impl Core {
 
     pub(super) fn answer_parallelism(&mut self) {
         if let (Some(Waiting::Parallelism), Some(cluster)) = (&self.waiting, &self.cluster) {
-            ask_cores(cluster);
+            ask_cores(cluster, &self.settings);
         }
     }
 }

@@ -64,6 +64,14 @@ impl Dag {
         near
     }
 
+    /// Whether an executor has the only copy of a block. As slow as there are blocks.
+    pub fn keeps_only_copy(&self, executor: ExecutorId) -> bool {
+        let Some(Seat { memory, .. }) = self.places.of(executor) else {
+            return false;
+        };
+        self.stages.values().any(|stage| stage.outputs.is_only_place(memory))
+    }
+
     /// Blocks have come, moved or gone.
     pub(super) fn on_kept(
         &mut self,

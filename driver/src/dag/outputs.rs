@@ -218,6 +218,12 @@ impl Outputs {
         loss
     }
 
+    /// Whether there is an output in this place and nowhere else.
+    pub(super) fn is_only_place(&self, place: PlaceIndex) -> bool {
+        let mut outputs = self.slots.iter().filter_map(|slot| slot.output);
+        outputs.any(|output| output.place == place && output.copy.is_none())
+    }
+
     /// Removes everything in one place; returns how many partitions are not there any more.
     pub(super) fn lose_place(&mut self, place: PlaceIndex) -> u32 {
         let losses = self.slots.iter_mut().map(|slot| slot.lose(place));

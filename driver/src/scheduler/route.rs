@@ -63,6 +63,11 @@ impl Scheduler {
             tasks::Action::Kill { executor, attempts } => {
                 actions.push(Action::Kill { executor, attempts });
             }
+            tasks::Action::Retired(executor) => {
+                self.on_executor_lost(executor);
+                // After what was said to it before.
+                self.last_words.push(Action::Retired(executor));
+            }
             tasks::Action::DropResult { executor, attempt } => {
                 actions.push(Action::DropResult { executor, attempt });
             }

@@ -212,6 +212,7 @@ impl World {
                     self.dropped_shuffles.insert(node);
                 }
                 Action::StageProgress(progress) => assert!(progress.done <= progress.total),
+                Action::Retired(executor) => self.cluster.retire(executor),
                 Action::MachineSuspected { attempts, .. } => assert!(attempts.len() > 1),
                 other => self.cluster.send(other),
             }
@@ -322,6 +323,12 @@ fn simulate(seed: u64, faults: Faults, drops: bool) -> World {
                 scheduler.reclaim(now, snapshot, &mut out);
                 None
             }
+            6 if faulty && faults.retires => {
+                world.cluster.pick(&mut random).map(|executor| match random.below(3) {
+                    0 | 1 => Event::Retire(executor),
+                    _ => Event::Unretire(executor),
+                })
+            }
             _ => {
                 let faults = if faulty { faults } else { Faults::default() };
                 world.cluster.step(faults, &mut random)
@@ -387,7 +394,8 @@ fn end(world: &mut World, scheduler: &mut Scheduler, now: Duration) {
 /// Runs many seeds; fails if something that ought to be exercised never happened.
 #[test]
 fn everything_ends_right_whatever_goes_wrong() {
-    let faults = Faults { task: 30, block: 10, executor: 10, worker: 4, duplicate: 10 };
+    let faults =
+        Faults { task: 30, block: 10, executor: 10, worker: 4, duplicate: 10, retires: true };
     let mut rare = BTreeMap::new();
     let (mut finished, mut failed) = (0, 0);
     for seed in 0..400 {
@@ -405,6 +413,7 @@ fn everything_ends_right_whatever_goes_wrong() {
         "fetch failure",
         "executor lost",
         "worker lost",
+        "retired",
         "copy",
         "evicted",
     ] {

@@ -78,7 +78,7 @@ impl Tasks {
 
     /// The most that an executor gets now, so that all of them hold about equally many a slot.
     fn share(&self, id: ExecutorId) -> u64 {
-        let Some(executor) = self.executors.find(id) else {
+        let Some(executor) = self.executors.find(id).filter(|executor| !executor.retiring) else {
             return 0;
         };
         let (pending, free) = (self.pending, self.executors.free());
@@ -166,7 +166,7 @@ impl Tasks {
         }
         let others = self.executors.iter().filter(|(id, _)| *id != thief);
         let mut victims = others
-            .filter(|(_, e)| e.queued() > 0 && e.mean_nanos() >= RECALLED_NANOS_MIN)
+            .filter(|(_, e)| !e.retiring && e.queued() > 0 && e.mean_nanos() >= RECALLED_NANOS_MIN)
             .map(|(id, e)| (Reverse(e.mean_nanos() * u64::from(e.queued())), id))
             .collect::<Vec<_>>();
         victims.sort_unstable();
@@ -241,5 +241,8 @@ impl Tasks {
         assert_eq!(self.executors.in_flight(), in_flight, "attempts in flight");
         let free = self.executors.iter().map(|(_, e)| u64::from(e.free()));
         assert_eq!(self.executors.free(), free.sum::<u64>(), "free slots");
+        let staying = self.executors.iter().filter(|(_, e)| !e.retiring);
+        let slots = staying.map(|(_, e)| u64::from(e.slots));
+        assert_eq!(self.executors.slots(), slots.sum::<u64>(), "slots");
     }
 }

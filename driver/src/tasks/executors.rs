@@ -32,25 +32,32 @@ pub(super) struct Executor {
     recalls: VecDeque<Vec<AttemptId>>,
     /// The runs that were described to it.
     runs: BTreeSet<StageRunId>,
+    /// It is to go: it counts with nobody who can be given tasks.
+    pub(super) retiring: bool,
 }
 
 /// All executors.
 #[derive(Debug, Default)]
 pub(super) struct Executors {
     by_id: BTreeMap<ExecutorId, Executor>,
-    /// How many there are on each machine.
+    /// Of those that stay, how many there are on each machine.
     per_worker: BTreeMap<WorkerId, u32>,
+    /// How many stay.
+    staying: usize,
+    /// Slots of those that stay.
     slots: u64,
     in_flight: u64,
     /// Slots that have nothing to run.
     free: u64,
+    /// Those whose first attempt came or whose last one ended, since somebody looked.
+    turned: BTreeSet<ExecutorId>,
 }
 
 // === impl Executor ===
 
 impl Executor {
     pub(super) fn free(&self) -> u32 {
-        self.slots.saturating_sub(self.in_flight)
+        if self.retiring { 0 } else { self.slots.saturating_sub(self.in_flight) }
     }
 
     /// Attempts that wait behind those that run and have not been recalled.
@@ -91,9 +98,6 @@ impl Executors {
             return;
         }
         let slots = slots.max(1);
-        *self.per_worker.entry(worker.clone()).or_default() += 1;
-        self.slots += u64::from(slots);
-        self.free += u64::from(slots);
         let executor = Executor {
             worker,
             slots,
@@ -103,22 +107,65 @@ impl Executors {
             sent: VecDeque::new(),
             recalls: VecDeque::new(),
             runs: BTreeSet::new(),
+            retiring: false,
         };
+        self.count_in(&executor);
         self.by_id.insert(id, executor);
     }
 
     pub(super) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
         let executor = self.by_id.remove(&id)?;
+        self.in_flight -= u64::from(executor.in_flight);
+        self.turned.remove(&id);
+        if !executor.retiring {
+            self.count_out(&executor);
+        }
+        Some(executor)
+    }
+
+    /// An executor is to go, or to stay after all; whether that is new.
+    pub(super) fn set_retiring(&mut self, id: ExecutorId, retiring: bool) -> bool {
+        let found = self.by_id.remove(&id);
+        let Some(mut executor) = found else {
+            return false;
+        };
+        let new = executor.retiring != retiring;
+        if new && retiring {
+            self.count_out(&executor);
+        }
+        executor.retiring = retiring;
+        if new && !retiring {
+            self.count_in(&executor);
+        }
+        self.by_id.insert(id, executor);
+        new
+    }
+
+    /// It can be given tasks.
+    fn count_in(&mut self, executor: &Executor) {
+        self.staying += 1;
+        self.slots += u64::from(executor.slots);
+        self.free += u64::from(executor.free());
+        *self.per_worker.entry(executor.worker.clone()).or_default() += 1;
+    }
+
+    /// It can be given none any more.
+    fn count_out(&mut self, executor: &Executor) {
+        self.staying -= 1;
         self.slots -= u64::from(executor.slots);
         self.free -= u64::from(executor.free());
-        self.in_flight -= u64::from(executor.in_flight);
         if let Some(count) = self.per_worker.get_mut(&executor.worker) {
             *count -= 1;
             if *count == 0 {
                 self.per_worker.remove(&executor.worker);
             }
         }
-        Some(executor)
+    }
+
+    /// Those that have turned busy or idle since the last call, and whether they are idle now.
+    pub(super) fn take_turned(&mut self) -> Vec<(ExecutorId, bool)> {
+        let turned = std::mem::take(&mut self.turned).into_iter();
+        turned.filter_map(|id| Some((id, self.by_id.get(&id)?.in_flight == 0))).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> {
@@ -161,6 +208,9 @@ impl Executors {
             return;
         };
         let free = executor.free();
+        if executor.in_flight == 0 {
+            self.turned.insert(id);
+        }
         executor.in_flight += tasks.len() as u32;
         executor.load_nanos += estimate_nanos * tasks.len() as u64;
         executor.sent.extend(tasks.iter().map(|(id, _)| *id));
@@ -177,6 +227,9 @@ impl Executors {
         executor.in_flight -= 1;
         executor.load_nanos -= attempt.estimate_nanos;
         executor.asked -= u32::from(attempt.standing == Standing::Asked);
+        if executor.in_flight == 0 {
+            self.turned.insert(id);
+        }
         self.in_flight -= 1;
         self.free += u64::from(executor.free() - free);
     }
@@ -220,11 +273,12 @@ impl Executors {
         let failed = &history.failed;
         let workers = failed.iter().map(|f| &f.worker).collect::<BTreeSet<_>>();
         let on_workers = workers.iter().filter_map(|w| self.per_worker.get(*w));
-        if self.by_id.len() > on_workers.map(|count| *count as usize).sum() {
+        if self.staying > on_workers.map(|count| *count as usize).sum() {
             return !workers.contains(&executor.worker);
         }
         let executors = failed.iter().map(|f| f.executor).collect::<BTreeSet<_>>();
-        let here = executors.iter().filter(|e| self.by_id.contains_key(e));
-        self.by_id.len() == here.count() || !executors.contains(&id)
+        let stays = |id: &&ExecutorId| self.by_id.get(id).is_some_and(|e| !e.retiring);
+        let here = executors.iter().filter(stays);
+        self.staying == here.count() || !executors.contains(&id)
     }
 }

@@ -8,6 +8,8 @@ use offshoot_proto::id::{
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
 use std::collections::BTreeMap;
 
+mod retiring;
+
 const MICRO: u64 = 1_000;
 const SECOND: u64 = 1_000_000_000;
 

@@ -84,10 +84,10 @@ impl Core {
         });
         let copies = Copies::start(start.launch.executor.app, context.clone());
         let mut actions = Vec::new();
-        let cores = start.launch.cores as usize;
-        let slots = (0..cores).map(|slot| slot_task::start(slot, context.clone())).collect();
+        let count = slot_count(&start);
+        let slots = (0..count).map(|slot| slot_task::start(slot, context.clone())).collect();
         Self {
-            dispatch: Dispatch::new(cores, &mut actions),
+            dispatch: Dispatch::new(count, &mut actions),
             stages: BTreeMap::new(),
             snapshots: Snapshots::default(),
             slots,
@@ -202,7 +202,7 @@ impl Core {
                 self.tell(FromExecutor::Ready {
                     executor: self.start.launch.executor,
                     worker: self.start.worker.clone(),
-                    slots: self.start.launch.cores,
+                    slots: slot_count(&self.start) as u32,
                     door: self.door.clone(),
                 });
             }
@@ -318,6 +318,12 @@ impl Core {
         // A slot's task lives as long as this sender.
         let _ = self.slots[slot].send(command);
     }
+}
+
+/// One for each task that it runs at once. A master that gives an executor fewer cores than a task
+/// has would otherwise have started one that does nothing.
+fn slot_count(start: &ExecutorStart) -> usize {
+    start.launch.app.settings.slots(start.launch.cores).max(1) as usize
 }
 
 fn slot_stage(stage: &StageRun) -> SlotStage {

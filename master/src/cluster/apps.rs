@@ -112,7 +112,7 @@ impl Cluster {
         self.sessions.insert(registration.session, Peer::Driver(id));
         let tenant = registration.tenant;
         let note = Note::AppRegistered { app: id, tenant: tenant.clone() };
-        self.shares.add_app(id, &tenant, unit_of(&registration.spec.request));
+        self.shares.add_app(id, &tenant, unit_of(&registration.spec));
         let app = App {
             tenant,
             key: registration.key,

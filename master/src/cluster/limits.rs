@@ -270,6 +270,7 @@ fn validate_settings(settings: &Settings) -> Result<(), RequestError> {
     let disk = (*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
     let numbers = [
         ("task-memory", settings.task_memory_bytes, 1 << 20, 4 << 30),
+        ("task-cores", u64::from(settings.task_cores), 1, u64::from(CORES_MAX)),
         ("task-max-failures", u64::from(settings.task_max_failures), 1, 1000),
         ("max-result-size", settings.max_result_bytes, 1, 1 << 40),
         (

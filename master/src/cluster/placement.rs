@@ -7,7 +7,7 @@ use super::limits::LAUNCH_FAILURES_MAX;
 use super::{Action, App, Cluster, Executor, Life, Worker};
 use crate::placement::{Grant, Request, plan_in_order};
 use crate::share::{Allotment, Unit, minus};
-use offshoot_proto::cluster::{LaunchExecutor, ResourceRequest};
+use offshoot_proto::cluster::{AppSpec, LaunchExecutor, ResourceRequest};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::waiting::Size;
 
@@ -46,7 +46,10 @@ impl Cluster {
         let mut request = self.left_of(id, app);
         match request.executor_cores {
             Some(_) => request.executors_left = request.executors_left.min(units),
-            None => request.cores_left = request.cores_left.min(units),
+            None => {
+                let cores = units.saturating_mul(request.task_cores);
+                request.cores_left = request.cores_left.min(cores);
+            }
         }
         let offers = self.free.offers().filter(|offer| self.may_use(id, &offer.worker));
         let grants = plan_in_order(&request, self.policy.rule.sharing, offers);
@@ -79,6 +82,7 @@ impl Cluster {
             app.wanted.unwrap_or(u32::MAX).saturating_sub(executors - self.shares.stopping(id));
         Request {
             executor_cores: asked.executor_cores,
+            task_cores: app.spec.settings.task_cores,
             executor_memory_bytes: asked.executor_memory_bytes,
             cores_left: total.saturating_sub(self.shares.used(id).cores),
             executors_left: most.min(wanted),
@@ -143,9 +147,10 @@ impl Cluster {
 }
 
 /// What applications are given at a time.
-pub(super) fn unit_of(request: &ResourceRequest) -> Unit {
+pub(super) fn unit_of(app: &AppSpec) -> Unit {
+    let request: &ResourceRequest = &app.request;
     let size = Size {
-        cores: request.executor_cores.unwrap_or(1),
+        cores: request.executor_cores.unwrap_or(app.settings.task_cores),
         memory_bytes: request.executor_memory_bytes,
     };
     Unit { size, elastic: request.executor_cores.is_none() }

@@ -75,7 +75,7 @@ impl Cluster {
         if !self.may_launch(app) {
             return WaitReason::Unready;
         }
-        let asked = unit_of(&app.spec.request).size;
+        let asked = unit_of(&app.spec).size;
         let workers = self.workers.iter().filter(|(_, worker)| worker.is_alive());
         let sizes: BTreeMap<_, _> = workers.map(|(id, worker)| (id, worker.size())).collect();
         if sizes.is_empty() {

@@ -18,6 +18,7 @@ fn offers(sizes: &[(u32, u64)]) -> Vec<Offer> {
 
 fn request(executor_cores: Option<u32>, total_cores: Option<u32>) -> Request {
     Request {
+        task_cores: 1,
         executor_cores,
         executor_memory_bytes: GIB,
         cores_left: total_cores.unwrap_or(u32::MAX),
@@ -65,6 +66,15 @@ fn the_five_examples() {
     assert_plan(request(Some(10), Some(50)), spread, &FIVE, NOTHING);
     assert_plan(request(Some(50), Some(50)), spread, &FIVE, NOTHING);
     assert_plan(request(Some(50), Some(10)), spread, &FIVE, NOTHING);
+}
+
+#[test]
+fn executors_of_any_size_have_whole_tasks_of_cores() {
+    let threes = |total| Request { task_cores: 3, ..request(None, total) };
+    let spread = Rule::default();
+    assert_plan(threes(None), spread, &[(8, GIB), (2, GIB), (3, GIB)], &["w0: 6", "w2: 3"]);
+    assert_plan(threes(Some(11)), spread, &FIVE, &["w0: 3", "w1: 3", "w2: 3"]);
+    assert_plan(threes(Some(8)), sharing(Sharing::Consolidate), &FIVE, &["w0: 6"]);
 }
 
 #[test]
@@ -167,8 +177,8 @@ impl Table {
 
     /// Gives one unit to a worker, if the rule allows that.
     fn deal(&mut self, index: usize) -> bool {
-        let Request { executor_cores, executor_memory_bytes, .. } = self.request;
-        let unit = executor_cores.unwrap_or(1);
+        let Request { executor_cores, task_cores, executor_memory_bytes, .. } = self.request;
+        let unit = executor_cores.unwrap_or(task_cores);
         let hand = &mut self.hands[index];
         let opens = executor_cores.is_some() || hand.executors.is_empty();
         let enough = self.request.cores_left >= unit && hand.offer.cores >= unit;
@@ -218,9 +228,10 @@ fn any_request() -> impl Strategy<Value = Request> {
     let executor_cores = proptest::option::of(1..10u32);
     let cores_left = prop_oneof![0..80u32, Just(u32::MAX)];
     let executors_left = prop_oneof![0..12u32, Just(u32::MAX)];
-    (executor_cores, 1..5u64, cores_left, executors_left).prop_map(
-        |(executor_cores, executor_memory_bytes, cores_left, executors_left)| Request {
+    (executor_cores, 1..4u32, 1..5u64, cores_left, executors_left).prop_map(
+        |(executor_cores, task_cores, executor_memory_bytes, cores_left, executors_left)| Request {
             executor_cores,
+            task_cores,
             executor_memory_bytes,
             cores_left,
             executors_left,

@@ -23,6 +23,8 @@ pub(super) struct Cluster {
     said: Vec<Event>,
     added: u32,
     pub(super) tasks_run: BTreeMap<(NodeId, Partition), u32>,
+    /// Executors to which nothing may be sent any more.
+    retired: BTreeSet<ExecutorId>,
     pub(super) snapshots_freed: BTreeSet<SnapshotId>,
     pub(super) rare: BTreeMap<&'static str, u64>,
 }
@@ -60,6 +62,8 @@ pub(super) struct Faults {
     pub(super) executor: u64,
     pub(super) worker: u64,
     pub(super) duplicate: u64,
+    /// Executors are told to go, and to stay after all. What they have in memory goes with them.
+    pub(super) retires: bool,
 }
 
 /// What a task of a node computes from what it reads: anything that depends on all of it.
@@ -139,6 +143,10 @@ impl Cluster {
         if let Action::SendStage { stage, .. } = &action {
             assert!(!self.snapshots_freed.contains(&stage.snapshot), "{stage:?}");
         }
+        let to_retired = self.retired.contains(&executor);
+        // The driver drops this where it knows nobody.
+        let is_dropped = matches!(action, Action::DropResult { .. });
+        assert!(!to_retired || is_dropped, "{action:?} after its end");
         // What is sent to an executor that crashed unnoticed is lost.
         if let Some(executor) = self.executors.get_mut(&executor) {
             executor.inbox.push_back(action);
@@ -337,6 +345,25 @@ impl Cluster {
             }
         }
         Ok(contents)
+    }
+
+    /// Any executor.
+    pub(super) fn pick(&self, random: &mut Random) -> Option<ExecutorId> {
+        let index = random.below(self.executors.len() as u64 + 1) as usize;
+        self.executors.keys().nth(index).copied()
+    }
+
+    /// It was told to go and runs nothing: what it has in memory goes, unless it is gone already.
+    pub(super) fn retire(&mut self, id: ExecutorId) {
+        assert!(self.retired.insert(id), "{id} twice");
+        let Some(executor) = self.executors.remove(&id) else {
+            return;
+        };
+        assert!(executor.queued.is_empty() && executor.running.is_empty(), "{id} still runs tasks");
+        let starts = |action: &Action| matches!(action, Action::Run { .. });
+        assert!(!executor.inbox.iter().any(starts), "{id} is to run tasks");
+        self.blocks.remove(&(executor.worker, Some(id)));
+        self.count("retired");
     }
 
     fn lose_executor(&mut self, random: &mut Random) -> Option<Event> {

@@ -68,7 +68,7 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
         if cluster.shares.quota(id).is_some() {
             continue;
         }
-        let unit = crate::cluster::placement::unit_of(&app.spec.request);
+        let unit = crate::cluster::placement::unit_of(&app.spec);
         let units_left = cluster.shares.wants(id);
         let before = round.used(id);
         let mut tried = round.clone();
