@@ -187,9 +187,10 @@ fn quotas_are_hard() {
     assert_eq!(launched(&env.submit(21, "ada", app(Some(1), None))), []);
     assert_eq!(env.waiting_reason(21, 11), quota(Quota::Running { max: 1 }));
     let refused = env.submit(22, "ada", app(Some(1), None));
-    let reason = "tenant ada has 2 applications, and its quota is 2; wait for one to end, or ask \
-                  the operator"
-        .to_owned();
+    let reason =
+        "tenant ada has as many applications as its quota lets it, 2; wait for one to end, \
+                  or ask the operator"
+            .to_owned();
     assert_eq!(refused, [to_client(22, ToClient::Refused { reason }), close(22)]);
     env.admit("ada", TenantRules { memory_bytes_max: Some(GIB), ..TenantRules::default() });
     assert_eq!(
