@@ -31,7 +31,7 @@ mod tenants;
 mod waiting;
 mod workers;
 
-pub use action::{Action, Note};
+pub use action::{Action, Note, Order};
 pub use event::Event;
 pub use rows::ADMIN;
 pub use tenants::Tenants;
@@ -47,8 +47,9 @@ use crate::share::{Shares, minus, plus};
 use offshoot_proto::cluster::{AppSpec, AppState};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::waiting::Size;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One connection of a peer, numbered by the shell and never reused.
@@ -106,6 +107,8 @@ pub struct Cluster {
     questions: explain::Questions,
     /// Applications of which it may be new that they wait, or that they do not.
     unjudged: BTreeSet<AppId>,
+    /// Before this nobody who waits is to be told.
+    tell_at: Option<Duration>,
     rejected: u64,
 }
 
@@ -141,7 +144,7 @@ enum Link {
 struct App {
     tenant: String,
     key: u128,
-    spec: Box<AppSpec>,
+    spec: Arc<AppSpec>,
     submitted: Duration,
     session: Option<SessionId>,
     heard: Duration,
@@ -225,6 +228,7 @@ impl Cluster {
             lease_due: None,
             questions: Default::default(),
             unjudged: BTreeSet::new(),
+            tell_at: None,
             rejected: 0,
         }
     }
@@ -285,9 +289,12 @@ impl Cluster {
     }
 
     fn executors_of(&self, app: AppId) -> impl Iterator<Item = (ExecutorId, &Executor)> {
+        self.executor_range(app).map(|(id, executor)| (*id, executor))
+    }
+
+    fn executor_range(&self, app: AppId) -> btree_map::Range<'_, ExecutorId, Executor> {
         let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
-        let all = self.executors.range(id(0)..=id(u32::MAX));
-        all.map(|(id, executor)| (*id, executor))
+        self.executors.range(id(0)..=id(u32::MAX))
     }
 
     fn executors_on(&self, worker: &WorkerId) -> Vec<ExecutorId> {
@@ -297,18 +304,23 @@ impl Cluster {
 
     /// Enters an executor into the books.
     fn take(&mut self, id: ExecutorId, executor: Executor) {
+        self.shares.hold(id.app, 1, executor.size());
+        self.seat(id, executor);
+        self.refresh(id.app);
+    }
+
+    /// Enters an executor into the books of its worker.
+    fn seat(&mut self, id: ExecutorId, executor: Executor) {
         let size = executor.size();
         if let Some(worker) = self.workers.get_mut(&executor.worker) {
             worker.cores_used += size.cores;
             worker.memory_used_bytes += size.memory_bytes;
         }
         self.recount_free(&executor.worker);
-        self.shares.hold(id.app, size);
         if executor.life == Life::Stopping {
             self.count_stopping(id, &executor);
         }
         self.executors.insert(id, executor);
-        self.refresh(id.app);
     }
 
     /// Strikes an executor from the books: its cores and memory are free.

@@ -201,13 +201,13 @@ impl Shares {
         }
     }
 
-    /// An application has an executor more.
-    pub fn hold(&mut self, id: AppId, size: Size) {
+    /// An application has so many executors more, of this size together.
+    pub fn hold(&mut self, id: AppId, executors: u32, size: Size) {
         self.change(id, |tenant, app| {
             tenant.used = plus(tenant.used, size);
             app.used = plus(app.used, size);
-            tenant.running += u32::from(app.executors == 0);
-            app.executors += 1;
+            tenant.running += u32::from(app.executors == 0 && executors > 0);
+            app.executors += executors;
         });
     }
 

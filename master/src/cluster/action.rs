@@ -1,10 +1,11 @@
 //! What the state machine wants done.
 
 use super::{SessionId, Tenants};
-use offshoot_proto::cluster::{AppState, LaunchExecutor, ToClient, ToWorker};
-use offshoot_proto::id::{AppId, WorkerId};
+use offshoot_proto::cluster::{AppSpec, AppState, LaunchExecutor, ToClient, ToWorker};
+use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::settings::format_size;
 use std::fmt;
+use std::sync::Arc;
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub enum Action {
     Launch {
         /// The worker's connection.
         session: SessionId,
-        /// The order, with an empty credential.
-        order: Box<LaunchExecutor>,
+        /// The order but for the credential.
+        order: Order,
     },
     /// Sign the driver's certificate and answer [`ToClient::Registered`].
     Certify {
@@ -71,6 +72,19 @@ pub enum Action {
     Note(Note),
 }
 
+/// An executor that is to be launched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Its id.
+    pub executor: ExecutorId,
+    /// Its cores.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// Its application.
+    pub app: Arc<AppSpec>,
+}
+
 /// What happened to the cluster, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -104,6 +118,16 @@ pub enum Note {
         /// How.
         state: AppState,
     },
+}
+
+// === impl Order ===
+
+impl Order {
+    /// The order with the credential that was made for it.
+    pub fn with(self, credential: Vec<u8>) -> LaunchExecutor {
+        let Self { executor, cores, memory_bytes, app } = self;
+        LaunchExecutor { executor, cores, memory_bytes, app: (*app).clone(), credential }
+    }
 }
 
 // === impl Note ===

@@ -8,6 +8,7 @@ use super::{Action, App, Cluster, EndedApp, Life, Note, Peer, SessionId};
 use offshoot_proto::cluster::{AppSpec, AppState, FromClient, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 struct Registration {
     session: SessionId,
@@ -118,7 +119,7 @@ impl Cluster {
             key: registration.key,
             wanted: registration.spec.request.executors_wanted,
             hungry: None,
-            spec: registration.spec,
+            spec: Arc::from(registration.spec),
             submitted: self.now,
             session: Some(registration.session),
             heard: self.now,
@@ -152,7 +153,7 @@ impl Cluster {
         let session = registration.session;
         let app = self.apps.get_mut(&id);
         let app = app.ok_or_else(|| format!("{id}, registered with this key, has ended"))?;
-        if app.spec != registration.spec {
+        if *app.spec != *registration.spec {
             return Err(format!("the key of {id} was used for another application"));
         }
         let old = app.session.replace(session);
@@ -234,7 +235,7 @@ impl Cluster {
             id,
             tenant: app.tenant,
             key: app.key,
-            name: app.spec.name,
+            name: app.spec.name.clone(),
             submitted: app.submitted,
             state,
         });

@@ -15,7 +15,7 @@ mod round;
 use super::{Action, Cluster};
 use crate::share::covers;
 use offshoot_proto::cluster::ToClient;
-use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
+use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, WorkerId};
 use offshoot_proto::waiting::Size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +30,10 @@ const CLAIMS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct GiveBack {
     marks: BTreeMap<ExecutorId, Mark>,
+    /// How many executors of each worker are marked.
+    on: BTreeMap<WorkerId, u32>,
+    /// When the first of them was marked, or before.
+    first: Option<Duration>,
     /// Workers on which something is to become free, and for whom.
     reserved: BTreeMap<WorkerId, AppId>,
     last: Option<Duration>,
@@ -50,7 +54,15 @@ struct Mark {
 impl GiveBack {
     /// An executor is gone.
     pub(super) fn forget(&mut self, executor: ExecutorId) {
-        self.marks.remove(&executor);
+        self.take(executor);
+    }
+
+    fn take(&mut self, executor: ExecutorId) -> Option<Mark> {
+        let mark = self.marks.remove(&executor)?;
+        if let Some(count) = self.on.get_mut(&mark.worker) {
+            *count -= 1;
+        }
+        Some(mark)
     }
 
     /// Somebody lost what it had: what was asked of it may be too much now.
@@ -62,15 +74,22 @@ impl GiveBack {
 
     /// When something is to be looked at again.
     pub(super) fn due(&self, preemption: Option<Duration>) -> Option<Duration> {
-        let first = self.marks.values().map(|mark| mark.since).min();
-        let preempt = preemption.and_then(|after| Some(first? + after));
+        let preempt = preemption.and_then(|after| Some(self.first? + after));
         self.again.into_iter().chain(preempt).min()
+    }
+
+    fn count(&mut self) {
+        self.on.clear();
+        for mark in self.marks.values() {
+            *self.on.entry(mark.worker.clone()).or_default() += 1;
+        }
+        self.first = self.marks.values().map(|mark| mark.since).min();
     }
 
     /// What an application is asked to give back.
     pub(super) fn list(&self, app: AppId) -> Vec<ExecutorId> {
-        let marks = self.marks.keys().filter(|executor| executor.app == app);
-        marks.copied().collect()
+        let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
+        self.marks.range(id(0)..=id(u32::MAX)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -107,13 +126,14 @@ impl Cluster {
     /// Whether executors on a worker stop, or are asked back.
     fn is_awaited(&self, id: &WorkerId) -> bool {
         let stopping = self.workers.get(id).is_some_and(|worker| worker.stopping.cores > 0);
-        stopping || self.give_back.marks.values().any(|mark| mark.worker == *id)
+        stopping || self.give_back.on.get(id).is_some_and(|count| *count > 0)
     }
 
     /// Replaces what is asked back, and tells the drivers whose part of it is another.
     fn mark(&mut self, outcome: round::Outcome, out: &mut Vec<Action>) {
         self.give_back.reserved = outcome.reserved;
         let old = std::mem::replace(&mut self.give_back.marks, outcome.marks);
+        self.give_back.count();
         let new = &self.give_back.marks;
         let only = |a: &BTreeMap<ExecutorId, Mark>, b: &BTreeMap<ExecutorId, Mark>| {
             let apps = a.keys().filter(|id| !b.contains_key(id)).map(|id| id.app);
@@ -146,7 +166,7 @@ impl Cluster {
                 self.rejected += u64::from(id.app != app);
                 continue;
             };
-            if self.give_back.marks.remove(&id).is_none() {
+            if self.give_back.take(id).is_none() {
                 self.instead(app, size, out);
                 self.give_back.reconsider();
             }
@@ -164,7 +184,7 @@ impl Cluster {
         };
         let stays = self.give_back.list(app).into_iter().find(smaller);
         if let Some(stays) = stays {
-            self.give_back.marks.remove(&stays);
+            self.give_back.take(stays);
             self.tell_give_back(app, out);
         }
     }
@@ -183,12 +203,13 @@ impl Cluster {
             for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
                 self.preempt(id, after, out);
             }
+            self.give_back.count();
         }
         self.place(out);
     }
 
     fn preempt(&mut self, id: ExecutorId, after: Duration, out: &mut Vec<Action>) {
-        let heir = self.give_back.marks.remove(&id).map(|mark| mark.heir);
+        let heir = self.give_back.take(id).map(|mark| mark.heir);
         let whose = heir.and_then(|heir| self.apps.get(&heir)).map(|app| app.tenant.as_str());
         let reason = format!(
             "preempted: tenant {} is owed it, and it was not given back within {} s",

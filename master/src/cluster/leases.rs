@@ -8,7 +8,7 @@ use std::time::Duration;
 impl Cluster {
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn next_timeout(&self) -> Option<Duration> {
-        let due = [self.lease_due, self.next_told(), self.give_back.due(self.policy.preemption)];
+        let due = [self.lease_due, self.tell_at, self.give_back.due(self.policy.preemption)];
         due.into_iter().chain([self.questions.due()]).flatten().min()
     }
 

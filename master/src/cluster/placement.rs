@@ -4,10 +4,10 @@
 //! are the books that they read and the orders that come of their answers.
 
 use super::limits::LAUNCH_FAILURES_MAX;
-use super::{Action, App, Cluster, Executor, Life, Worker};
+use super::{Action, App, Cluster, Executor, Life, Order, Worker};
 use crate::placement::{Grant, Request, plan_in_order};
-use crate::share::{Allotment, Unit, minus};
-use offshoot_proto::cluster::{AppSpec, LaunchExecutor, ResourceRequest};
+use crate::share::{Allotment, Unit, minus, plus};
+use offshoot_proto::cluster::{AppSpec, ResourceRequest};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::waiting::Size;
 
@@ -53,11 +53,15 @@ impl Cluster {
         }
         let offers = self.free.offers().filter(|offer| self.may_use(id, &offer.worker));
         let grants = plan_in_order(&request, self.policy.rule.sharing, offers);
-        let placed = !grants.is_empty();
+        let (mut executors, mut sum) = (0, Size::default());
         for grant in grants {
-            self.launch(id, grant, out);
+            if let Some(size) = self.launch(id, grant, out) {
+                (executors, sum) = (executors + 1, plus(sum, size));
+            }
         }
-        placed
+        self.shares.hold(id, executors, sum);
+        self.refresh(id);
+        executors > 0
     }
 
     /// What an application may be given beyond what it holds.
@@ -119,30 +123,25 @@ impl Cluster {
         app.session.is_some() && self.modules.contains(&app.spec.module)
     }
 
-    fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) {
-        let session = self.workers.get(&grant.worker).and_then(|worker| worker.session());
-        let (Some(app), Some(session)) = (self.apps.get_mut(&id), session) else {
-            return;
-        };
+    /// Returns what the executor takes.
+    fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) -> Option<Size> {
+        let session = self.workers.get(&grant.worker)?.session()?;
+        let app = self.apps.get_mut(&id)?;
         let executor = ExecutorId { app: id, number: app.next_executor };
         app.next_executor.0 += 1;
         app.touched.insert(grant.worker.clone());
         let memory_bytes = app.spec.request.executor_memory_bytes;
-        let order = Box::new(LaunchExecutor {
-            executor,
-            cores: grant.cores,
-            memory_bytes,
-            app: (*app.spec).clone(),
-            credential: Vec::new(),
-        });
+        let order = Order { executor, cores: grant.cores, memory_bytes, app: app.spec.clone() };
         let books = Executor {
             worker: grant.worker,
             cores: grant.cores,
             memory_bytes,
             life: Life::Launching,
         };
-        self.take(executor, books);
+        let size = books.size();
+        self.seat(executor, books);
         out.push(Action::Launch { session, order });
+        Some(size)
     }
 }
 

@@ -120,8 +120,8 @@ impl Cluster {
         match rules.submitted_max.filter(|max| live >= *max) {
             None => Ok(()),
             Some(max) => Err(format!(
-                "tenant {tenant} has as many applications as its quota lets it, {max}; wait for one \
-                 to end, or ask the operator"
+                "tenant {tenant} has as many applications as its quota lets it, {max}; wait for \
+                 one to end, or ask the operator"
             )),
         }
     }

@@ -35,12 +35,15 @@ impl Cluster {
         let waits = self.may_launch(app) && !served && self.is_short(id, app);
         let reason = waits.then(|| self.wait_reason(id, app));
         let (now, app) = (self.now, self.apps.get_mut(&id));
-        if let Some(app) = app
-            && let (true, Some(session)) = (app.waiting.is_to_tell(now, &reason), app.session)
+        let Some(app) = app else {
+            return;
+        };
+        if let (true, Some(session)) = (app.waiting.is_to_tell(now, &reason), app.session)
             && let Some(reason) = reason
         {
             out.push(Action::ToClient { session, message: ToClient::Waiting(reason) });
         }
+        self.tell_at = self.tell_at.into_iter().chain(app.waiting.due).min();
     }
 
     /// Whether an application wants more than it has.
@@ -55,19 +58,18 @@ impl Cluster {
         }
     }
 
-    /// When a driver is to be told at the latest.
-    pub(super) fn next_told(&self) -> Option<Duration> {
-        self.apps.values().filter_map(|app| app.waiting.due).min()
-    }
-
     /// Tells those whose time has come.
     pub(super) fn tell_due(&mut self, out: &mut Vec<Action>) {
         let now = self.now;
+        if self.tell_at.is_none_or(|at| at > now) {
+            return;
+        }
         let due = self.apps.iter().filter(|(_, app)| app.waiting.due.is_some_and(|at| at <= now));
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         for app in due {
             self.tell_waiting(app, out);
         }
+        self.tell_at = self.apps.values().filter_map(|app| app.waiting.due).min();
     }
 
     /// Why an application that wants another executor has not got it.

@@ -3,12 +3,12 @@
 use super::Config;
 use super::guests::Guests;
 use super::outbox::{Outbox, Overflow};
-use crate::cluster::{Action, Cluster, Event, Origin, SessionId, Tenants};
+use crate::cluster::{Action, Cluster, Event, Order, Origin, SessionId, Tenants};
 use crate::modules::ModuleStore;
 use crate::ports::{Clock, Ports};
 use crate::state::{Counters, TenantsFile};
 use offshoot_net::{Authority, AuthorityError, Role, Validity};
-use offshoot_proto::cluster::{LaunchExecutor, ToClient, ToWorker};
+use offshoot_proto::cluster::{ToClient, ToWorker};
 use offshoot_proto::frame;
 use offshoot_proto::id::{AppId, WorkerId};
 use serde::Serialize;
@@ -188,7 +188,7 @@ impl Core {
         match action {
             Action::ToWorker { session, message } => self.say(session, &message),
             Action::ToClient { session, message } => self.say(session, &message),
-            Action::Launch { session, order } => self.run_launch(session, *order),
+            Action::Launch { session, order } => self.run_launch(session, order),
             Action::Certify { session, app, signing_request, wants_module } => {
                 self.run_certify(session, app, &signing_request, wants_module)
             }
@@ -217,11 +217,11 @@ impl Core {
         }
     }
 
-    fn run_launch(&mut self, session: SessionId, mut order: LaunchExecutor) {
+    fn run_launch(&mut self, session: SessionId, order: Order) {
         let role = Role::Executor(order.executor);
         match self.authority.mint(&role, self.app_validity()) {
             Ok(credential) => {
-                order.credential = frame::to_bytes(&credential);
+                let order = order.with(frame::to_bytes(&credential));
                 self.say(session, &ToWorker::Launch(Box::new(order)));
             }
             Err(error) => self.consequences.push_back(Event::LaunchFailed {

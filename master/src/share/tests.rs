@@ -27,7 +27,7 @@ fn shares(rules: &[TenantRules], parts: &[Part], total: Size) -> Shares {
         let id = AppId(index as u64);
         shares.add_app(id, &format!("t{}", tenant % rules.len()), unit(*cores, *gib));
         for _ in 0..*held {
-            shares.hold(id, size(*cores, *gib));
+            shares.hold(id, 1, size(*cores, *gib));
         }
         shares.set_wants(id, *wants);
     }
@@ -161,7 +161,7 @@ proptest! {
                 }
                 1 => {
                     part.2 += 1;
-                    shares.hold(id, unit);
+                    shares.hold(id, 1, unit);
                 }
                 2 if part.2 > 0 => {
                     part.2 -= 1;

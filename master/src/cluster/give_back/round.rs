@@ -5,12 +5,14 @@
 //! guaranteed; who is below that itself comes before the rule.
 
 use super::{CLAIMS_MAX, Mark};
-use crate::cluster::{App, Cluster};
+use crate::cluster::{App, Cluster, Executor};
 use crate::share::{Level, Unit, covers, minus, plus};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::tenant::TenantPolicy;
 use offshoot_proto::waiting::Size;
-use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::iter::Rev;
 use std::time::Duration;
 
 /// What everybody has and what is free if all that stops, and all that is marked, is gone.
@@ -21,7 +23,11 @@ struct Round<'a> {
     apps: BTreeMap<AppId, Size>,
     free: BTreeMap<&'a WorkerId, Size>,
     marks: BTreeMap<ExecutorId, Mark>,
+    /// What tenants have lost by marks.
+    lost: BTreeMap<&'a str, Size>,
     reserved: BTreeMap<WorkerId, AppId>,
+    /// Workers where something stops.
+    stopping: Vec<&'a WorkerId>,
 }
 
 /// What comes of a round.
@@ -47,13 +53,22 @@ struct Claim<'a> {
 struct Candidate {
     id: ExecutorId,
     size: Size,
-    marked: bool,
+}
+
+/// Applications that have more than the claim's would: who stands highest comes first.
+struct Owners<'a> {
+    heap: BinaryHeap<(Level, Level, AppId)>,
+    /// The executors that each has left, newest first.
+    executors: BTreeMap<AppId, Rev<Range<'a, ExecutorId, Executor>>>,
 }
 
 /// Judges what everybody has and wants now.
 pub(super) fn run(cluster: &Cluster) -> Outcome {
+    let stop = cluster.workers.iter().filter(|(_, worker)| worker.stopping.cores > 0);
     let mut round = Round {
         cluster,
+        lost: BTreeMap::new(),
+        stopping: stop.map(|(id, _)| id).collect(),
         tenants: BTreeMap::new(),
         apps: BTreeMap::new(),
         free: BTreeMap::new(),
@@ -92,42 +107,56 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
 // === impl Round ===
 
 impl<'a> Round<'a> {
-    /// Finds units for one application: on workers where something was asked for it already, then
-    /// on the others.
+    /// Finds units for one application: where something stops or was asked for it already, then of
+    /// whoever stands highest.
     fn serve(&mut self, mut claim: Claim<'a>) {
-        let mut workers = self.candidates(&claim);
-        let known = |worker: &WorkerId| self.cluster.give_back.reserved.get(worker);
-        workers.sort_by_key(|(worker, _)| (known(worker) != Some(&claim.id), *worker));
-        for (worker, mut candidates) in workers {
-            candidates.sort_by_key(|candidate| !candidate.marked);
-            while claim.units_left > 0 && self.serve_on(worker, &mut claim, &mut candidates) {}
+        for worker in self.stopping.clone() {
+            self.serve_all(worker, &mut claim, &mut Vec::new());
+        }
+        let old = self.cluster.give_back.marks.iter();
+        let mut known: BTreeMap<&WorkerId, Vec<Candidate>> = BTreeMap::new();
+        for (id, mark) in old.filter(|(_, mark)| mark.heir == claim.id) {
+            let candidate = self.candidate(*id, &claim);
+            known.entry(&mark.worker).or_default().extend(candidate.map(|(_, it)| it));
+        }
+        for (worker, mut candidates) in known {
+            self.serve_all(worker, &mut claim, &mut candidates);
+        }
+        let mut owners = Owners::new(self, &claim);
+        let mut partly: BTreeMap<&WorkerId, Vec<Candidate>> = BTreeMap::new();
+        while claim.units_left > 0 {
+            let Some(id) = owners.next(self, &claim) else {
+                break;
+            };
+            let Some((worker, candidate)) = self.candidate(id, &claim) else {
+                continue;
+            };
+            let candidates = partly.entry(worker).or_default();
+            candidates.push(candidate);
+            let sizes = candidates.iter().map(|candidate| candidate.size);
+            if covers(sizes.fold(self.free_on(worker), plus), claim.unit.size) {
+                self.serve_all(worker, &mut claim, candidates);
+            }
         }
     }
 
-    /// Workers where something stops, and executors of those who have more, newest first.
-    fn candidates(&self, claim: &Claim<'a>) -> Vec<(&'a WorkerId, Vec<Candidate>)> {
-        let cluster = self.cluster;
-        let stop = cluster.workers.iter().filter(|(_, worker)| worker.stopping.cores > 0);
-        let mut workers: BTreeMap<&WorkerId, Vec<Candidate>> =
-            stop.map(|(id, _)| (id, Vec::new())).collect();
-        for (id, app) in &cluster.apps {
-            if *id == claim.id || !self.may_lose(claim, *id, app, Size::default(), false) {
-                continue;
-            }
-            let held: Vec<_> = cluster.executors_of(*id).collect();
-            for (id, executor) in held.into_iter().rev() {
-                let reachable = cluster.workers.get(&executor.worker);
-                let reachable = reachable.is_some_and(|worker| {
-                    worker.session().is_some() && covers(worker.size(), claim.unit.size)
-                });
-                if reachable && executor.life.is_live() && !self.marks.contains_key(&id) {
-                    let marked = cluster.give_back.marks.contains_key(&id);
-                    let candidate = Candidate { id, size: executor.size(), marked };
-                    workers.entry(&executor.worker).or_default().push(candidate);
-                }
-            }
-        }
-        workers.into_iter().collect()
+    /// An executor with its worker, if the claim's application could be given its place.
+    fn candidate(&self, id: ExecutorId, claim: &Claim<'_>) -> Option<(&'a WorkerId, Candidate)> {
+        let executor = self.cluster.executors.get(&id)?;
+        let worker = self.cluster.workers.get(&executor.worker)?;
+        let fits = worker.session().is_some() && covers(worker.size(), claim.unit.size);
+        let asked = executor.life.is_live() && !self.marks.contains_key(&id);
+        let candidate = Candidate { id, size: executor.size() };
+        (fits && asked).then_some((&executor.worker, candidate))
+    }
+
+    fn serve_all(
+        &mut self,
+        worker: &'a WorkerId,
+        claim: &mut Claim<'a>,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        while claim.units_left > 0 && self.serve_on(worker, claim, candidates) {}
     }
 
     /// Finds one unit on a worker, or several if what is given back there is larger.
@@ -148,6 +177,7 @@ impl<'a> Round<'a> {
                 // What is left here is not enough: nothing is asked for in vain.
                 for candidate in taken {
                     self.marks.remove(&candidate.id);
+                    self.count_lost(candidate.id.app, |lost| minus(lost, candidate.size));
                     self.win(candidate.id.app, candidate.size);
                 }
                 self.free.insert(worker, free);
@@ -171,6 +201,7 @@ impl<'a> Round<'a> {
         let since = self.cluster.give_back.marks.get(&id).map(|mark| mark.since);
         let since = since.unwrap_or(self.cluster.now);
         self.marks.insert(id, Mark { since, worker: worker.clone(), heir });
+        self.count_lost(id.app, |lost| plus(lost, taken.size));
         if !self.is_elastic(id.app) {
             self.lose(id.app, taken.size);
             let free = plus(self.free_on(worker), taken.size);
@@ -258,18 +289,29 @@ impl<'a> Round<'a> {
             return tenant == heir;
         };
         // What it may be given in this round does not count: that is not there yet.
-        let marked = self.marks.keys().filter_map(|id| self.cluster.executors.get_key_value(id));
-        let marked = marked.filter(|(id, _)| {
-            self.cluster.apps.get(&id.app).is_some_and(|app| app.tenant == tenant)
-        });
-        let lost = marked.fold(loss, |sum, (_, executor)| plus(sum, executor.size()));
+        let lost = plus(self.lost.get(tenant).copied().unwrap_or_default(), loss);
         let left = minus(self.cluster.shares.tenant_kept(tenant), lost);
         left.cores >= rules.cores_guaranteed && left.memory_bytes >= rules.memory_bytes_guaranteed
+    }
+
+    fn count_lost(&mut self, owner: AppId, change: impl FnOnce(Size) -> Size) {
+        if let Some(app) = self.cluster.apps.get(&owner) {
+            let lost = self.lost.entry(&app.tenant).or_default();
+            *lost = change(*lost);
+        }
     }
 
     fn is_elastic(&self, app: AppId) -> bool {
         let app = self.cluster.apps.get(&app);
         app.is_some_and(|app| app.spec.request.executor_cores.is_none())
+    }
+
+    /// Where an application stands: its tenant first.
+    fn standing(&self, id: AppId, app: &App) -> (Level, Level, AppId) {
+        let total = self.cluster.shares.total();
+        let weight = self.cluster.shares.rules(&app.tenant).map_or(1, |rules| rules.weight);
+        let tenant = Level::new(self.tenant_used(&app.tenant), total, weight);
+        (tenant, Level::new(self.used(id), total, 1), id)
     }
 
     fn free_on(&self, worker: &WorkerId) -> Size {
@@ -305,5 +347,44 @@ impl<'a> Round<'a> {
             let used = tenant(self.tenant_used(&app.tenant));
             self.tenants.insert(&app.tenant, used);
         }
+    }
+}
+
+// === impl Owners ===
+
+impl<'a> Owners<'a> {
+    fn new(round: &Round<'a>, claim: &Claim<'_>) -> Self {
+        let mut owners = Self { heap: BinaryHeap::new(), executors: BTreeMap::new() };
+        for (id, app) in &round.cluster.apps {
+            let more = |it: &Round<'_>| it.may_lose(claim, *id, app, Size::default(), false);
+            if *id != claim.id && round.used(*id).cores > 0 && more(round) {
+                owners.heap.push(round.standing(*id, app));
+            }
+        }
+        owners
+    }
+
+    /// The next executor of whoever stands highest now.
+    fn next(&mut self, round: &Round<'a>, claim: &Claim<'_>) -> Option<ExecutorId> {
+        while let Some((tenant, own, id)) = self.heap.pop() {
+            let Some(app) = round.cluster.apps.get(&id) else {
+                continue;
+            };
+            let now = round.standing(id, app);
+            if now < (tenant, own, id) {
+                self.heap.push(now);
+                continue;
+            }
+            if !round.may_lose(claim, id, app, Size::default(), false) {
+                continue;
+            }
+            let all = |id| round.cluster.executor_range(id);
+            let left = self.executors.entry(id).or_insert_with(|| all(id).rev());
+            if let Some((executor, _)) = left.next() {
+                self.heap.push(now);
+                return Some(*executor);
+            }
+        }
+        None
     }
 }

@@ -1,16 +1,17 @@
 //! A cluster with a clock that tests move, and builders for what peers send.
 
-use crate::cluster::{Action, Cluster, Event, Leases, Note, Origin, SessionId, Tenants};
+use crate::cluster::{Action, Cluster, Event, Leases, Note, Order, Origin, SessionId, Tenants};
 use crate::placement::Policy;
 use offshoot_proto::cluster::{
-    AppSpec, AppState, FromClient, FromWorker, HeldExecutor, LaunchExecutor, ResourceRequest,
-    ToClient, ToWorker, WorkerInfo,
+    AppSpec, AppState, FromClient, FromWorker, HeldExecutor, ResourceRequest, ToClient, ToWorker,
+    WorkerInfo,
 };
 use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::tenant::TenantRules;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const MODULE: ModuleHash = ModuleHash([7; 32]);
@@ -202,13 +203,7 @@ pub(crate) fn close(session: u64) -> Action {
 pub(crate) fn launch(session: u64, id: ExecutorId, cores: u32, app: &AppSpec) -> Action {
     Action::Launch {
         session: SessionId(session),
-        order: Box::new(LaunchExecutor {
-            executor: id,
-            cores,
-            memory_bytes: GIB,
-            app: app.clone(),
-            credential: Vec::new(),
-        }),
+        order: Order { executor: id, cores, memory_bytes: GIB, app: Arc::new(app.clone()) },
     }
 }
 

@@ -3,7 +3,7 @@
 use super::env::*;
 use crate::cluster::{Action, Event, SessionId, Tenants};
 use crate::placement::Policy;
-use offshoot_proto::cluster::{AppSpec, FromClient, LaunchExecutor, ToClient, ToWorker};
+use offshoot_proto::cluster::{AppSpec, FromClient, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::tenant::{TenantChange, TenantOrder, TenantPolicy, TenantRules};
 use offshoot_proto::waiting::{Quota, WaitReason};
@@ -28,10 +28,7 @@ fn env(cores: u32, ada: TenantRules, bob: TenantRules) -> Env {
 
 fn launched(actions: &[Action]) -> Vec<(u64, u32)> {
     let order = |action: &Action| match action {
-        Action::Launch { order, .. } => {
-            let LaunchExecutor { executor, cores, .. } = **order;
-            Some((executor.app.0, cores))
-        }
+        Action::Launch { order, .. } => Some((order.executor.app.0, order.cores)),
         _ => None,
     };
     actions.iter().filter_map(order).collect()

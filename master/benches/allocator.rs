@@ -1,0 +1,234 @@
+//! The master's state machine on a large cluster: what an event costs, and what a pass over
+//! everything costs.
+//!
+//! 50 tenants of different weights have 980 applications, which want more than there is of
+//! 10,000 workers with 10 cores each: 100,000 executors of one core. Prints microseconds: median,
+//! 99th percentile and maximum of so many samples. `cargo bench -p offshoot-master --bench
+//! allocator -- 1000` measures so many workers, with a tenth of so many applications.
+
+use offshoot_master::cluster::{Action, Cluster, Event, Leases, Origin, SessionId, Tenants};
+use offshoot_master::placement::Policy;
+use offshoot_proto::cluster::{
+    AppSpec, FromClient, FromWorker, ResourceRequest, ToClient, ToWorker, WorkerInfo,
+};
+use offshoot_proto::grants::Grants;
+use offshoot_proto::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
+use offshoot_proto::settings::Settings;
+use offshoot_proto::tenant::TenantRules;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const MODULE: ModuleHash = ModuleHash([7; 32]);
+const GIB: u64 = 1 << 30;
+const CORES: u32 = 10;
+const TENANTS: usize = 50;
+
+/// Drivers' sessions follow those of the workers.
+const DRIVERS: u64 = 1 << 32;
+
+fn main() {
+    let asked = std::env::args().find_map(|argument| argument.parse().ok());
+    let workers: usize = asked.unwrap_or(10_000);
+    println!("{:<44} {:>8} {:>10} {:>10} {:>10}", "µs", "samples", "median", "p99", "max");
+    let mut bench = Bench::start(workers, (workers / 10).saturating_sub(20).max(2));
+    bench.give_everything();
+    bench.events();
+    bench.rebalance();
+}
+
+/// A cluster, and what its peers know of it.
+struct Bench {
+    cluster: Cluster,
+    now: Duration,
+    workers: usize,
+    apps: usize,
+    /// Executors that run, the oldest first, with their workers.
+    executors: VecDeque<(ExecutorId, usize)>,
+}
+
+// === impl Bench ===
+
+impl Bench {
+    /// All workers and applications, and no module yet.
+    fn start(workers: usize, apps: usize) -> Self {
+        let origin = Origin { epoch: Epoch(1), first_app: AppId(1), unix_millis: 0 };
+        let rules = (0..TENANTS).map(|index| {
+            let weight = 1 + index as u32 % 5;
+            (tenant(index), TenantRules { weight, ..TenantRules::default() })
+        });
+        let tenants = Tenants::new(rules, []);
+        let cluster = Cluster::new(origin, Leases::default(), Policy::default(), [], tenants);
+        let now = Duration::from_secs(100);
+        let mut bench = Self { cluster, now, workers, apps, executors: VecDeque::new() };
+        for worker in 0..workers {
+            let info = WorkerInfo {
+                id: worker_id(worker),
+                address: address(),
+                cores: CORES,
+                memory_bytes: u64::from(CORES) * GIB,
+                executors: Vec::new(),
+            };
+            bench.worker_says(worker, FromWorker::Register(info));
+        }
+        for index in 0..apps {
+            bench.register(index, tenant(index % TENANTS));
+        }
+        bench
+    }
+
+    fn register(&mut self, index: usize, tenant: String) {
+        let message = FromClient::Register {
+            idempotency_key: index as u128,
+            app: Box::new(spec()),
+            signing_request: Vec::new(),
+        };
+        self.client_says(index, tenant, message);
+    }
+
+    /// The worst pass there is: every core goes to somebody at once.
+    fn give_everything(&mut self) {
+        let started = Instant::now();
+        let actions = self.handle(Event::ModuleStored { hash: MODULE });
+        let all = vec![started.elapsed()];
+        self.learn(&actions);
+        report(&format!("pass that gives {} executors", self.executors.len()), all);
+    }
+
+    fn events(&mut self) {
+        let mut ready = Vec::new();
+        for (executor, worker) in self.executors.clone() {
+            let message = FromWorker::ExecutorReady { executor, address: address() };
+            ready.push(self.time_worker(worker, message));
+        }
+        report("executor listens", ready);
+        let beats = (0..self.workers).map(|worker| self.time_worker(worker, FromWorker::Heartbeat));
+        let beats = beats.collect();
+        report("heartbeat of a worker", beats);
+        let mut gone = Vec::new();
+        for _ in 0..self.executors.len() / 10 {
+            self.now += Duration::from_micros(100);
+            let Some((executor, worker)) = self.executors.pop_front() else { break };
+            let reason = String::new();
+            let message = FromWorker::ExecutorGone { executor, reason };
+            gone.push(self.time_worker(worker, message));
+        }
+        report("executor is gone, another is launched", gone);
+        let mut targets = Vec::new();
+        for index in 0..self.apps {
+            self.now += Duration::from_micros(100);
+            let message = FromClient::Target { executors: 1_000_000 };
+            targets.push(self.time_client(index, message));
+        }
+        report("driver wants more", targets);
+    }
+
+    /// Somebody of a new tenant comes, and everybody else is above what is its share then.
+    fn rebalance(&mut self) {
+        let mut rounds = Vec::new();
+        for index in 0..20 {
+            self.now += Duration::from_secs(1);
+            let started = Instant::now();
+            self.register(self.apps + index, "admin".to_owned());
+            rounds.push(started.elapsed());
+        }
+        report("round that asks others to give back", rounds);
+    }
+
+    fn time_worker(&mut self, worker: usize, message: FromWorker) -> Duration {
+        let event = Event::FromWorker {
+            session: SessionId(worker as u64),
+            identity: worker_id(worker),
+            message,
+        };
+        self.time(event)
+    }
+
+    fn time_client(&mut self, index: usize, message: FromClient) -> Duration {
+        let session = SessionId(DRIVERS + index as u64);
+        self.time(Event::FromClient { session, tenant: tenant(index % TENANTS), message })
+    }
+
+    fn time(&mut self, event: Event) -> Duration {
+        let mut out = Vec::new();
+        let started = Instant::now();
+        self.cluster.handle(self.now, event, &mut out);
+        let took = started.elapsed();
+        self.learn(&out);
+        took
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.cluster.handle(self.now, event, &mut out);
+        out
+    }
+
+    fn worker_says(&mut self, worker: usize, message: FromWorker) {
+        let session = SessionId(worker as u64);
+        let actions =
+            self.handle(Event::FromWorker { session, identity: worker_id(worker), message });
+        assert!(!actions.iter().any(|action| matches!(
+            action,
+            Action::ToWorker { message: ToWorker::Refused { .. }, .. }
+        )));
+    }
+
+    fn client_says(&mut self, index: usize, tenant: String, message: FromClient) {
+        let session = SessionId(DRIVERS + index as u64);
+        let actions = self.handle(Event::FromClient { session, tenant, message });
+        for action in actions {
+            if let Action::ToClient { message: ToClient::Refused { reason }, .. } = action {
+                assert!(reason.contains("which is the limit"), "{reason}");
+            }
+        }
+    }
+
+    fn learn(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Launch { session, order } = action {
+                self.executors.push_back((order.executor, session.0 as usize));
+            }
+        }
+    }
+}
+
+fn tenant(index: usize) -> String {
+    format!("tenant-{index}")
+}
+
+fn worker_id(index: usize) -> WorkerId {
+    WorkerId(format!("worker-{index}"))
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7000))
+}
+
+fn spec() -> AppSpec {
+    AppSpec {
+        name: "bench".to_owned(),
+        module: MODULE,
+        arguments: vec!["bench".to_owned()],
+        grants: Grants::default(),
+        settings: Settings::default(),
+        request: ResourceRequest {
+            executor_cores: Some(1),
+            executor_memory_bytes: GIB,
+            total_cores: None,
+            executors_max: None,
+            executors_wanted: None,
+        },
+        store: Default::default(),
+    }
+}
+
+fn report(what: &str, mut samples: Vec<Duration>) {
+    samples.sort_unstable();
+    let at = |part: usize| {
+        let index = samples.len() * part / 100;
+        samples[index.min(samples.len() - 1)].as_secs_f64() * 1e6
+    };
+    let (median, late, most) = (at(50), at(99), at(100));
+    println!("{what:<44} {:>8} {median:>10.1} {late:>10.1} {most:>10.1}", samples.len());
+}
