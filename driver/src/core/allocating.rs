@@ -20,6 +20,8 @@ pub(super) struct Allocating {
     released: BTreeSet<ExecutorId>,
     /// Tasks that could run, as said last.
     work: u64,
+    /// There is no worker, and the guest asks how many cores there are.
+    lacks_workers: bool,
     /// Executors wanted and running, as shown last.
     shown: Option<(u32, u32)>,
 }
@@ -36,8 +38,7 @@ impl Core {
             self.tell_allocation(if idle { Event::Idle(executor) } else { Event::Busy(executor) });
         }
         // Who asks how many cores there are, when there are none, needs an executor to know.
-        let asks = matches!(self.waiting, Some(Waiting::Parallelism));
-        let work = self.scheduler.unfinished() + u64::from(asks && self.executors.is_empty());
+        let work = self.scheduler.unfinished() + u64::from(self.allocating.lacks_workers);
         if std::mem::replace(&mut self.allocating.work, work) != work {
             self.tell_allocation(Event::Work(work));
         }
@@ -171,6 +172,8 @@ impl Core {
             None => most,
         };
         let cores = cores.sum::<u64>().min(most);
+        let waits = matches!(self.waiting, Some(Waiting::Parallelism));
+        self.allocating.lacks_workers = waits && cores == 0;
         self.on_cores(u32::try_from(cores).unwrap_or(u32::MAX));
     }
 }
