@@ -121,3 +121,37 @@ fn an_idle_driver_keeps_its_minimum() {
     std::fs::write(cluster.directory.path().join("go-on"), "").unwrap();
     assert_eq!(submit.wait(), Some(0));
 }
+
+#[test]
+fn an_application_gives_back_what_another_tenant_is_owed() {
+    let cluster = Cluster::start(1, 8);
+    let credential = cluster.directory.path().join("bob.credential");
+    let mut add = cluster.command();
+    add.args(["tenant", "add", "bob", "--out"]).arg(&credential);
+    crate::support::run(add).ok();
+    let flags = ["submit", "--executor-cores", "1", "--executor-memory", "64MiB"];
+    let mut command = cluster.command();
+    command.env("RUST_LOG", "info").args(flags).arg(guest("noop")).args(["1000000", "1000"]);
+    let mut first = Daemon::spawn(command);
+    wait_until_held(&cluster, (8, 8));
+
+    let mut command = cluster.command();
+    command.env("OFFSHOOT_CREDENTIAL", &credential).args(flags);
+    command.arg(guest("pi")).args(["100000000000", "64"]);
+    let mut second = Daemon::spawn(command);
+    let cores = || {
+        let apps = cluster.list("apps");
+        apps.iter().map(|app| app["cores"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    crate::support::wait_until(|| cores() == [4, 4], || format!("{:?}", cores()));
+    first.wait_for("released");
+    // Whoever is alone has all of it again.
+    signal(second.pid(), "INT");
+    second.wait();
+    crate::support::wait_until(|| cores()[0] == 8, || format!("{:?}", cores()));
+    signal(first.pid(), "INT");
+    first.wait();
+    let words = first.last_words();
+    assert!(!words.iter().any(|line| line.contains("is gone")), "{words:#?}");
+    cluster.wait_until_idle();
+}
