@@ -1,6 +1,7 @@
 //! The program as a person runs it: real processes, real certificates, real files, on loopback.
 #![allow(clippy::unwrap_used)]
 
+mod allocation;
 mod bad_input;
 mod formats;
 mod jobs;

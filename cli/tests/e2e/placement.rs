@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 /// `submit` with flags of a job of 64 tasks that runs until it is killed.
 fn long_job(cluster: &Cluster, flags: &[&str]) -> Command {
     let mut command = cluster.command();
-    command.arg("submit").args(flags).arg(guest("pi")).args(["100000000000", "64"]);
+    // All at once, as Spark does without dynamic allocation.
+    command.args(["submit", "--conf", "dynamic-allocation.enabled=false"]).args(flags);
+    command.arg(guest("pi")).args(["100000000000", "64"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

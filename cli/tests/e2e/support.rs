@@ -320,6 +320,14 @@ impl Drop for Daemon {
     }
 }
 
+/// Waits until something holds; fails with what is seen instead.
+pub(crate) fn wait_until(holds: impl Fn() -> bool, seen: impl Fn() -> String) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "after {PATIENCE:?}: {}", seen());
+    }
+}
+
 /// Waits until a process has used a fifth of a second of processor time.
 pub(crate) fn wait_until_busy(pid: u32) {
     let deadline = Instant::now() + PATIENCE;

@@ -262,6 +262,20 @@ fn who_has_nothing_to_do_for_long_enough_goes_the_longest_idle_first() {
 }
 
 #[test]
+fn who_is_wanted_stays_however_idle() {
+    let mut env = Env::new(&["executor-idle-timeout=1s"]);
+    env.handle(Event::Work(2));
+    env.until(millis(100));
+    env.add(0..2);
+    // One has both tasks, and the other has failed at them.
+    env.handle(Event::Idle(executor(1)));
+    assert_eq!(env.until(millis(60_000)), []);
+    env.handle(Event::Work(1));
+    let decided = env.until(millis(61_000));
+    assert_eq!(decided, [(60_050, target(1)), (60_050, Action::Retire(executor(1)))]);
+}
+
+#[test]
 fn what_only_an_idle_executor_has_keeps_it_for_longer() {
     let pairs = ["executor-idle-timeout=1s", "cached-executor-idle-timeout=1min"];
     for (pairs, ends) in [(&pairs[..], Some(60_100)), (&pairs[..1], None)] {

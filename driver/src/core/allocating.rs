@@ -4,9 +4,10 @@ use super::{Core, Waiting};
 use crate::allocation::{self, Event};
 use crate::executors::connect;
 use crate::scheduler;
-use offshoot_proto::cluster::{ExecutorInfo, FromClient, WorkerRow, WorkerState};
+use offshoot_proto::cluster::{ExecutorInfo, FromClient, ResourceRequest, WorkerRow, WorkerState};
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::ExecutorId;
+use offshoot_proto::settings::Settings;
 use std::collections::BTreeSet;
 
 /// Released executors that are remembered. A master hears of a release within a moment; what it
@@ -20,6 +21,8 @@ pub(super) struct Allocating {
     released: BTreeSet<ExecutorId>,
     /// Tasks that could run, as said last.
     work: u64,
+    /// There is no worker, and the guest asks how many cores there are.
+    lacks_workers: bool,
     /// Executors wanted and running, as shown last.
     shown: Option<(u32, u32)>,
 }
@@ -36,8 +39,7 @@ impl Core {
             self.tell_allocation(if idle { Event::Idle(executor) } else { Event::Busy(executor) });
         }
         // Who asks how many cores there are, when there are none, needs an executor to know.
-        let asks = matches!(self.waiting, Some(Waiting::Parallelism));
-        let work = self.scheduler.unfinished() + u64::from(asks && self.executors.is_empty());
+        let work = self.scheduler.unfinished() + u64::from(self.allocating.lacks_workers);
         if std::mem::replace(&mut self.allocating.work, work) != work {
             self.tell_allocation(Event::Work(work));
         }
@@ -151,26 +153,77 @@ impl Core {
         }
     }
 
-    /// Cores that the application could have if nobody else had any. Dynamic allocation has none
-    /// of them when the first job asks how many partitions are right.
+    /// What the cluster has, for a guest that asks how many partitions are right.
     pub(super) fn on_workers(&mut self, workers: &[WorkerRow]) {
-        let request = self.request;
-        let one = request.executor_cores.unwrap_or(self.settings.task_cores).max(1);
-        let cores = workers.iter().filter(|row| row.state == WorkerState::Alive).map(|row| {
-            let by_memory = row.memory_bytes / request.executor_memory_bytes.max(1);
-            match request.executor_cores {
-                Some(_) => u64::from(row.cores / one).min(by_memory) * u64::from(one),
-                None if by_memory > 0 => u64::from(row.cores / one * one),
-                None => 0,
-            }
-        });
-        let most = u64::from(request.total_cores.unwrap_or(u32::MAX));
-        let executors = u64::from(self.settings.allocation.max());
-        let most = match request.executor_cores {
-            Some(cores) => most.min(executors * u64::from(cores)),
-            None => most,
+        let cores = cores_within_reach(workers, &self.request, &self.settings);
+        let waits = matches!(self.waiting, Some(Waiting::Parallelism));
+        self.allocating.lacks_workers = waits && cores == 0;
+        self.on_cores(cores);
+    }
+}
+
+/// Cores that the application could have if nobody else had any. With dynamic allocation it may have
+/// none of them when its first job asks.
+fn cores_within_reach(
+    workers: &[WorkerRow],
+    request: &ResourceRequest,
+    settings: &Settings,
+) -> u32 {
+    let unit = request.executor_cores.unwrap_or(settings.task_cores).max(1);
+    let alive = workers.iter().filter(|row| row.state == WorkerState::Alive);
+    let cores = alive.map(|row| {
+        let executors = row.memory_bytes / request.executor_memory_bytes.max(1);
+        let units = u64::from(row.cores / unit);
+        match request.executor_cores {
+            Some(_) => units.min(executors) * u64::from(unit),
+            None if executors > 0 => units * u64::from(unit),
+            None => 0,
+        }
+    });
+    let executors = u64::from(settings.allocation.max());
+    let most = request.executor_cores.map_or(u64::MAX, |cores| executors * u64::from(cores));
+    let most = most.min(u64::from(request.total_cores.unwrap_or(u32::MAX)));
+    // At most the total, which is of 32 bits.
+    cores.sum::<u64>().min(most) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use offshoot_proto::id::WorkerId;
+
+    #[test]
+    fn cores_within_reach_are_those_of_executors_that_fit() {
+        let row = |(cores, gib, state): (u32, u64, WorkerState)| WorkerRow {
+            id: WorkerId("w".into()),
+            address: ([127, 0, 0, 1], 1).into(),
+            state,
+            cores,
+            cores_used: cores,
+            memory_bytes: gib << 30,
+            memory_used_bytes: 0,
         };
-        let cores = cores.sum::<u64>().min(most);
-        self.on_cores(u32::try_from(cores).unwrap_or(u32::MAX));
+        let alive = WorkerState::Alive;
+        let rows = [(8, 2, alive), (5, 16, alive), (3, 0, alive), (64, 64, WorkerState::Lost)];
+        let rows = rows.map(row);
+        let cores = |executor_cores, total_cores, pairs: &[&str]| {
+            let mut settings = Settings::default();
+            pairs.iter().for_each(|pair| settings.set(pair).unwrap());
+            let request = ResourceRequest {
+                executor_cores,
+                executor_memory_bytes: 1 << 30,
+                total_cores,
+                executors_max: None,
+                executors_wanted: None,
+            };
+            cores_within_reach(&rows, &request, &settings)
+        };
+        assert_eq!(cores(None, None, &[]), 13, "whoever has them now");
+        assert_eq!(cores(None, None, &["task-cores=2"]), 12);
+        assert_eq!(cores(None, Some(7), &[]), 7);
+        assert_eq!(cores(Some(2), None, &[]), 8, "memory for two, and two with a core over");
+        assert_eq!(cores(Some(2), None, &["dynamic-allocation.max-executors=3"]), 6);
+        assert_eq!(cores(Some(9), None, &[]), 0);
     }
 }

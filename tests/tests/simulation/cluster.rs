@@ -147,7 +147,7 @@ fn start_roles(
         let role = roles::run_worker(context.clone(), machine, number, job.clone(), credential);
         sim.client(name, role);
     }
-    let (ada, machine) = (mint(Role::Tenant("ada".to_owned()))?, sim.lookup("driver"));
+    let (ada, machine) = (mint(Role::Tenant("admin".to_owned()))?, sim.lookup("driver"));
     let role = roles::run_driver(context.clone(), machine, job.clone(), ada);
     sim.client("driver", role);
     let (admin, machine) = (mint(Role::Tenant("admin".to_owned()))?, sim.lookup("person"));
