@@ -1,5 +1,6 @@
 //! Settings of an application: `--conf KEY=VALUE`, with defaults that need no tuning.
 
+use crate::scheduling::Scheduling;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub struct Settings {
     /// `app-disk-max`: bytes of shuffle data, spilled runs and staged output that the application
     /// may have on one worker's disk at once.
     pub app_disk_bytes_max: u64,
+    /// `scheduler.*` and `locality-wait`: how jobs share slots.
+    pub scheduling: Scheduling,
 }
 
 /// A `KEY=VALUE` that is not a setting.
@@ -59,13 +62,18 @@ pub struct ParseSizeError {
 }
 
 /// Every key of [`Settings`], as documented.
-pub const KEYS: [&str; 6] = [
+pub const KEYS: [&str; 11] = [
     "task-memory",
     "task-max-failures",
     "max-result-size",
     "shuffle-partitions",
     "task-disk-max",
     "app-disk-max",
+    Scheduling::KEYS[0],
+    Scheduling::KEYS[1],
+    Scheduling::KEYS[2],
+    Scheduling::KEYS[3],
+    Scheduling::KEYS[4],
 ];
 
 /// The range of `task-disk-max` and `app-disk-max`. Less would not hold what one call of a guest
@@ -83,6 +91,7 @@ impl Default for Settings {
             shuffle_partitions: 0,
             task_disk_bytes_max: 64 << 30,
             app_disk_bytes_max: 1 << 40,
+            scheduling: Scheduling::default(),
         }
     }
 }
@@ -109,10 +118,11 @@ impl Settings {
                 self.app_disk_bytes_max = size_in(KEYS[5], value, min, max)?;
             }
             _ => {
-                return Err(SettingError::UnknownKey {
+                let unknown = || SettingError::UnknownKey {
                     key: key.to_owned(),
                     nearest: nearest(key, &KEYS),
-                });
+                };
+                self.scheduling.set(key, value).ok_or_else(unknown)??;
             }
         }
         Ok(())
