@@ -144,73 +144,148 @@ impl StageWaits {
 // === impl StageWait ===
 
 impl fmt::Display for StageWait {
-    /// Who and what, in one line; why its tasks wait is in those.
+    /// Which stage, of what, and how many of its tasks run; then a line for each reason to wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stage {
             Some(stage) => write!(f, "stage {stage}")?,
             None => f.write_str("a stage that has not started")?,
         }
+        let Self { job, node, pool, .. } = self;
         let (name, source) = (self.name.escape_debug(), self.source.escape_debug());
-        write!(f, " {name} ({source}) of job {} in pool {}", self.job, self.pool)
+        let tasks = counted(self.running, "task");
+        write!(f, ", node {node} {name} ({source}), job {job}, pool {pool}: {tasks} sent")?;
+        for PendingTasks { tasks, reason } in &self.pending {
+            write!(f, "\n  {} waiting: {reason}", counted(*tasks, "task"))?;
+        }
+        Ok(())
     }
 }
 
 // === impl TaskWait ===
 
 impl TaskWait {
-    /// What makes the wait shorter, if something does besides time.
+    /// What it is called where a program reads it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Parents { .. } => "parents",
+            Self::NoExecutors => "no-executors",
+            Self::Retiring => "retiring",
+            Self::SlotsBusy { .. } => "slots-busy",
+            Self::Locality { .. } => "locality",
+            Self::Excluded { .. } => "excluded",
+            Self::TooLarge { .. } => "too-large",
+        }
+    }
+
+    /// What comes of it, or makes the wait shorter.
     fn advice(&self) -> &'static str {
         match self {
-            Self::Parents { .. } => "they start when the last of those is complete",
-            Self::NoExecutors => {
-                "they start when the cluster has room for one; `offshoot workers` shows what it has"
-            }
-            Self::Retiring => "they start when other executors come; ask for more executors",
+            Self::Parents { .. } => "they start when the last of those is",
+            Self::NoExecutors => "they start when it has one",
+            Self::Retiring => "they start when it has others",
             Self::SlotsBusy { .. } => {
                 "they start as others end; more executors or cores would start them sooner"
             }
             Self::Locality { .. } => {
-                "they go elsewhere when that is over; a shorter --conf locality-wait=TIME (0 for \
-                 none) would send them sooner"
+                "then they go further away; --conf locality-wait=0 would not let them wait"
             }
             Self::Excluded { .. } => {
-                "they start when another executor has a slot free; the executors' logs say how \
-                 they failed"
+                "they start when another has one; the workers' logs say how they failed"
             }
             Self::TooLarge { .. } => {
-                "they never start: submit with a smaller --conf task-cores=N or larger executors \
-                 (--executor-cores)"
+                "they never start: submit with a smaller --conf task-cores=N or larger \
+                 --executor-cores"
             }
         }
     }
 }
 
 impl fmt::Display for TaskWait {
-    /// What "they", the tasks, wait for, and what to do about it.
+    /// What is the matter, and what to do about it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parents { nodes, count } => {
                 let some = listed(nodes, *count as usize);
-                write!(f, "read what {count} stages have not written yet (nodes {some})")?;
+                write!(f, "not all that they read is complete (nodes {some})")?;
             }
-            Self::NoExecutors => f.write_str("there is no executor")?,
+            Self::NoExecutors => f.write_str("the application has no executor")?,
             Self::Retiring => f.write_str("every executor is being given back")?,
+            Self::SlotsBusy { slots: 1 } => f.write_str("the only slot has work")?,
             Self::SlotsBusy { slots } => write!(f, "all {slots} slots have work")?,
             Self::Locality { near, left_millis } => {
                 let near = listed(near, near.len());
-                write!(f, "wait {left_millis} ms more for a slot near what they read ({near})")?;
+                write!(f, "for {left_millis} ms more, for a slot near what they read ({near})")?;
             }
             Self::Excluded { executors } => {
                 let some = listed(executors, executors.len());
-                write!(f, "failed on every executor that has a slot free ({some})")?;
+                write!(f, "they failed on every executor that has a slot free ({some})")?;
             }
-            Self::TooLarge { task_cores, executor_cores } => write!(
-                f,
-                "need {task_cores} cores each, and the largest executor has {executor_cores}"
-            )?,
+            Self::TooLarge { task_cores, executor_cores } => {
+                let cores = counted(*task_cores, "core");
+                write!(f, "each needs {cores}, the largest executor has {executor_cores}")?;
+            }
         }
         write!(f, "; {}", self.advice())
     }
+}
+
+// === impl Explanation ===
+
+impl Explanation {
+    /// Whether nothing of it goes on.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, AppState::Finished | AppState::Failed | AppState::Lost)
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// A line for the application, one for the executors that it lacks, and those of its stages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, tenant) = (self.name.escape_debug(), self.tenant.escape_debug());
+        write!(f, "{} {name} of {tenant} ", self.app)?;
+        if self.has_ended() {
+            let state = match self.state {
+                AppState::Lost => "was lost with its driver",
+                AppState::Failed => "has failed",
+                _ => "has finished",
+            };
+            return write!(f, "{state}; it waits for nothing");
+        }
+        write!(f, "has {}", counted(self.running, "executor"))?;
+        if self.launching > 0 {
+            write!(f, ", {} more starting", self.launching)?;
+        }
+        match self.wanted {
+            Some(wanted) => write!(f, "; it wants {wanted}")?,
+            None => f.write_str("; it wants as many as fit")?,
+        }
+        if let Some(MissingExecutors { executors, reason }) = &self.missing {
+            let missing = match executors {
+                Some(executors) => counted(*executors, "executor"),
+                None => "more executors".to_owned(),
+            };
+            write!(f, "\n{missing} waiting: {reason}")?;
+        }
+        let Some(StageWaits { stages, more }) = &self.stages else {
+            return f
+                .write_str("\nits driver did not answer: what its tasks wait for is not known");
+        };
+        if stages.is_empty() {
+            f.write_str("\nno stage is active: main has no job that is not complete")?;
+        }
+        for stage in stages {
+            write!(f, "\n{stage}")?;
+        }
+        match more {
+            0 => Ok(()),
+            more => write!(f, "\n{} more", counted(*more, "stage")),
+        }
+    }
+}
+
+fn counted(number: u32, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 fn listed<T: fmt::Display>(items: &[T], count: usize) -> String {
