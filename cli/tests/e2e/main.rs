@@ -8,6 +8,7 @@ mod keeping;
 mod losses;
 mod memory;
 mod placement;
+mod pools;
 mod stores;
 mod support;
 mod text;

@@ -123,7 +123,7 @@ impl Tasks {
     ) {
         let mut without = BTreeSet::new();
         while share > 0 {
-            let Some((_, stage)) = self.pools.neediest(&without) else {
+            let Some((job, stage)) = self.pools.neediest(&without) else {
                 return;
             };
             let estimate_nanos =
@@ -133,7 +133,12 @@ impl Tasks {
                 // Others would fit, and go on fitting, and the neediest would never be served.
                 return;
             }
-            let batch = room.min(share).min(fair_batch(estimate_nanos));
+            let mut batch = room.min(share).min(fair_batch(estimate_nanos));
+            if let Some(lacks) = self.pools.lacks(job) {
+                // An eighth of a batch at least, so that there are not many small frames.
+                let least = fair_batch(estimate_nanos).div_ceil(8);
+                batch = batch.min(lacks.div_ceil(slot_nanos(estimate_nanos)).max(least));
+            }
             let sent = self.send(now, id, stage, Portion::Fair(batch), actions);
             if sent < batch {
                 without.insert(stage);

@@ -182,6 +182,14 @@ impl Pools {
         candidates.min_by(|a, b| self.compare(**a, **b)).copied()
     }
 
+    /// Slot time that the pool of a job lacks of its least share, if it does: it is served before
+    /// others for so much, and by weight for the rest.
+    pub(super) fn lacks(&self, job: JobId) -> Option<u64> {
+        let pool = self.pools.get(&self.jobs.get(&job)?.pool)?;
+        let least = u64::from(pool.settings.min_share) * QUEUED_NANOS_PER_SLOT;
+        least.checked_sub(pool.load_nanos).filter(|lacks| *lacks > 0)
+    }
+
     fn compare(&self, a: (JobId, StageRunId), b: (JobId, StageRunId)) -> Ordering {
         let (Some(job), Some(other)) = (self.jobs.get(&a.0), self.jobs.get(&b.0)) else {
             return a.cmp(&b);

@@ -4,6 +4,8 @@ use super::*;
 use offshoot_proto::scheduling::{PoolSettings, SharingMode};
 use std::collections::VecDeque;
 
+const MILLI: u64 = 1_000_000;
+
 fn fair(pools: &[(&str, u32)]) -> Scheduling {
     let mut scheduling = Scheduling { mode: SharingMode::Fair, ..Scheduling::default() };
     for (name, weight) in pools {
@@ -97,6 +99,30 @@ fn short_tasks_take_as_many_slots_as_long_ones_and_not_as_many_tasks() {
         assert!(short.len() <= most, "{number}: {} are sent ahead", short.len());
     }
     assert_eq!(long, 1, "one slot runs a long one, the other five milliseconds of short ones");
+}
+
+#[test]
+fn a_least_share_is_not_exceeded_by_a_slots_worth_of_short_tasks() {
+    let mut scheduling = fair(&[]);
+    let settings = PoolSettings { min_share: 3, ..PoolSettings::default() };
+    scheduling.pools.insert(PoolName::new("b").unwrap(), settings);
+    let mut env = Env::with(&[4], &scheduling);
+    env.submit_to("a", 0, 1000);
+    env.done(0, &[0], 2 * MILLI);
+    env.submit_to("b", 1, 1000);
+    let mut sent: BTreeMap<u64, u32> = (1..9).map(|id| (id, 0)).collect();
+    let (mut of_b, mut of_a) = (0, 0);
+    for number in 0..600 {
+        let (ended, of) = sent.pop_first().unwrap();
+        let counts = if of == 1 { &mut of_b } else { &mut of_a };
+        *counts += u32::from(number >= 100);
+        for action in env.done(0, &[ended], 2 * MILLI) {
+            if let Action::Run { run, tasks, .. } = action {
+                sent.extend(tasks.iter().map(|(attempt, _)| (attempt.0, run.0)));
+            }
+        }
+    }
+    assert!((340..=400).contains(&of_b), "three of four are 375: {of_b} and {of_a}");
 }
 
 #[test]
