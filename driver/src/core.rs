@@ -22,6 +22,7 @@ use offshoot_proto::cluster::{AppSpec, FromClient, ResourceRequest, ToClient};
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
+use offshoot_proto::scheduling::{PoolName, PoolNameError};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::waiting::WaitReason;
 use offshoot_sandbox::broker::Broker;
@@ -73,6 +74,8 @@ pub(crate) struct Core {
     memory: Option<OwnedFd>,
     snapshot_live: u32,
     jobs: BTreeMap<JobId, Job>,
+    /// Of the jobs that are submitted from now on, or why that is none.
+    pool: Result<PoolName, PoolNameError>,
     updates: Updates,
     next_job: u32,
     /// Why a node was not registered. The guest does not wait for an answer; the next job has it.
@@ -189,7 +192,11 @@ impl Core {
             _slots: ports.slots,
             observer: ports.observer,
             broker,
-            scheduler: Scheduler::new(config.settings.task_max_failures),
+            scheduler: Scheduler::new(
+                config.settings.task_max_failures,
+                &config.settings.scheduling,
+            ),
+            pool: Ok(PoolName::default()),
             updates: Updates::new(config.settings.max_result_bytes),
             settings: config.settings,
             request: config.request,
@@ -339,6 +346,12 @@ impl Core {
                 let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
                 let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
                 self.on_cores(cores);
+            }
+            ToClient::Explain { query } => {
+                if let Some(cluster) = &self.cluster {
+                    let stages = self.scheduler.explain(self.now());
+                    cluster.master.send(FromClient::Explained { query, stages });
+                }
             }
             ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
             _ => {}

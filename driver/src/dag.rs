@@ -29,22 +29,25 @@ use offshoot_proto::id::{
     AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId, StageRunId, WorkerId,
 };
 use offshoot_proto::outcome::{TaskDone, TaskFailure};
+use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::stage::{StageKind, StageRun};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+mod explain;
 mod failure;
 mod flow;
 mod graph;
 mod jobs;
 mod kept;
+mod near;
 mod outputs;
 mod places;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-use crate::tasks::FailedAttempt;
+use crate::tasks::{FailedAttempt, Near};
 use graph::Graph;
 use jobs::{Job, Snapshots};
 use kept::Copies;
@@ -52,6 +55,7 @@ use outputs::Accepted;
 use places::{PlaceIndex, Places};
 use stage::{Phase, Stage, StageKey};
 
+pub(crate) use explain::ActiveStage;
 pub use graph::RegisterError;
 pub use jobs::SubmitError;
 
@@ -67,6 +71,8 @@ pub struct JobSubmission {
     /// What the tasks of its last stage leave behind: [`StageKind::Result`] or
     /// [`StageKind::Output`].
     pub kind: StageKind,
+    /// With which other jobs it shares slots.
+    pub pool: PoolName,
 }
 
 /// What happened.
@@ -153,9 +159,10 @@ pub enum Action {
         run: StageRun,
         /// Which partitions, in order.
         partitions: Vec<Partition>,
-        /// For executors that have, or whose machines have, kept blocks that tasks read: which, as
-        /// indices of `partitions`.
-        near: BTreeMap<ExecutorId, Vec<u32>>,
+        /// The job's pool.
+        pool: PoolName,
+        /// Who is near to what they read.
+        near: Near,
     },
     /// Start no more tasks of this set.
     Suspend(StageRunId),

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One event goes to the machine that it concerns; what that machine says goes to the other or
-//! out, until both are silent; then tasks are given out. The only thing here that depends on time
-//! is how often progress is reported.
+//! out, until both are silent; then tasks are given out. Two things depend on time: how often
+//! progress is reported, and how long tasks wait for a slot near what they read.
 
 use crate::dag::{self, Dag};
 use crate::tasks::{self, FailedAttempt, Tasks};
@@ -18,12 +18,14 @@ use offshoot_proto::id::{
     AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId, StageRunId, WorkerId,
 };
 use offshoot_proto::outcome::{TaskDone, TaskReport};
+use offshoot_proto::scheduling::Scheduling;
 use offshoot_proto::stage::StageRun;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod explain;
 mod route;
 #[cfg(test)]
 mod simulation;
@@ -223,10 +225,10 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Nothing to do and nobody to do it; `failures_max` is `task-max-failures`.
-    pub fn new(failures_max: u32) -> Self {
+    pub fn new(failures_max: u32, scheduling: &Scheduling) -> Self {
         Self {
             dag: Dag::default(),
-            tasks: Tasks::new(failures_max),
+            tasks: Tasks::new(failures_max, scheduling),
             runs: BTreeMap::new(),
             sets: BTreeMap::new(),
             executors: BTreeMap::new(),
@@ -305,7 +307,7 @@ impl Scheduler {
 
     /// When [`Scheduler::handle_timeout`] wants to be called, if nothing happens before.
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.progress_due
+        [self.progress_due, self.tasks.next_timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -313,8 +315,8 @@ impl Scheduler {
         if self.progress_due.is_some_and(|due| due <= now) {
             self.progress_due = None;
             self.dag.report_progress(&mut self.from_dag);
-            self.settle(now, actions);
         }
+        self.settle(now, actions);
     }
 
     /// Reports and answers about attempts that were unknown, over or somebody else's.
@@ -405,7 +407,7 @@ impl Scheduler {
                 }
                 keep_room(&mut self.from_tasks, said);
             } else if !std::mem::replace(&mut dispatched, true) {
-                self.tasks.dispatch(&mut self.from_tasks);
+                self.tasks.dispatch(now, &mut self.from_tasks);
             } else {
                 break;
             }

@@ -14,8 +14,10 @@
 //!
 //! [`Tasks::handle`] takes in what happened, [`Tasks::dispatch`] then gives out work: whoever
 //! calls lets the DAG scheduler react in between, so that nothing is sent only to be recalled.
-//! Nothing here depends on time: how long tasks take is told by the reports, and whoever watches
-//! the executors says when one is lost. Speculation is deliberately not here.
+//! Time is an argument, and only one thing depends on it: how long a slot idles for the sake of
+//! tasks that are nearer to another one (`tasks/locality.rs`). How long tasks take is told by the
+//! reports, and whoever watches the executors says when one is lost. Speculation is deliberately
+//! not here.
 //!
 //! An executor that is to go is given nothing more and is let go of when it runs nothing
 //! ([`Event::Retire`]). When that is to be is decided elsewhere.
@@ -25,14 +27,20 @@
 
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, StageRunId, WorkerId};
 use offshoot_proto::outcome::{TaskDone, TaskFailure, TaskReport};
-use std::collections::{BTreeMap, BTreeSet};
+use offshoot_proto::scheduling::{PoolName, Scheduling};
+use std::collections::BTreeMap;
 
 mod attempts;
 mod dispatch;
 mod executors;
+mod explain;
 mod failures;
+mod fresh;
+mod locality;
 mod outcomes;
+mod pools;
 mod retiring;
+mod rob;
 mod set;
 pub(crate) mod telling;
 #[cfg(test)]
@@ -40,9 +48,12 @@ mod tests;
 
 use attempts::{Attempt, Attempts, Standing};
 use executors::Executors;
+use locality::Locality;
+use pools::{Pools, slot_nanos};
 use set::TaskSet;
 
 pub use failures::FailedAttempt;
+pub use fresh::Near;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,10 +80,12 @@ pub enum Event {
         stage: StageRunId,
         /// Whose place in the queue it takes: jobs in order, then stages in order.
         job: JobId,
+        /// The job's pool.
+        pool: PoolName,
         /// Which partitions, in the order in which they are to start.
         partitions: Vec<Partition>,
-        /// Which of them, as indices, these executors had better run: they are near what is read.
-        near: BTreeMap<ExecutorId, Vec<u32>>,
+        /// Who is near to what they read.
+        near: Near,
     },
     /// Start no more tasks of this set; those that run may end.
     StageSuspended(StageRunId),
@@ -209,10 +222,11 @@ pub struct Tasks {
     attempts: Attempts,
     /// Sets that are not complete, by name.
     sets: BTreeMap<StageRunId, TaskSet>,
-    /// Those that are not suspended and have tasks to give out, in order of priority.
-    ready: BTreeSet<(JobId, StageRunId)>,
-    /// Tasks to give out, over all sets in `ready`.
+    /// Which of them have tasks to give out and are not suspended, and who is first.
+    pools: Pools,
+    /// Tasks to give out, over all of those.
     pending: u64,
+    locality: Locality,
     stirred: Stirred,
     stale_reports: u64,
     #[cfg(debug_assertions)]
@@ -233,14 +247,15 @@ enum Stirred {
 
 impl Tasks {
     /// A scheduler with no executors; `failures_max` is `task-max-failures`.
-    pub fn new(failures_max: u32) -> Self {
+    pub fn new(failures_max: u32, scheduling: &Scheduling) -> Self {
         Self {
             failures_max: failures_max.max(1),
             executors: Executors::default(),
             attempts: Attempts::default(),
             sets: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            pools: Pools::new(scheduling.clone()),
             pending: 0,
+            locality: Locality::new(scheduling.locality_wait),
             stirred: Stirred::Nobody,
             stale_reports: 0,
             #[cfg(debug_assertions)]
@@ -279,8 +294,8 @@ impl Tasks {
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
             Event::Retire(executor) => self.on_retire(executor, actions),
             Event::Unretire(executor) => self.on_unretire(executor),
-            Event::StageSubmitted { stage, job, partitions, near } => {
-                self.on_submitted(stage, job, (partitions, near), actions)
+            Event::StageSubmitted { stage, job, pool, partitions, near } => {
+                self.on_submitted(stage, (job, pool), (partitions, near), actions)
             }
             Event::StageSuspended(stage) => self.on_suspended(stage, actions),
             Event::StageResumed { stage, run } => self.on_resumed(stage, run, actions),
@@ -312,8 +327,8 @@ impl Tasks {
     fn on_submitted(
         &mut self,
         stage: StageRunId,
-        job: JobId,
-        (partitions, near): (Vec<Partition>, BTreeMap<ExecutorId, Vec<u32>>),
+        (job, pool): (JobId, PoolName),
+        (partitions, near): (Vec<Partition>, Near),
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(!self.sets.contains_key(&stage), "run ids are never reused");
@@ -321,10 +336,15 @@ impl Tasks {
             actions.push(Action::StageDone(stage));
             return;
         }
+        let near = self.settled(near, partitions.len() as u32);
         let set = TaskSet::new(job, stage, partitions, near);
         self.pending += set.pending();
-        self.ready.insert((job, stage));
+        self.pools.enter(job, &pool);
+        self.pools.insert(job, stage);
         self.sets.insert(stage, set);
+        if self.pools.are_contended() {
+            self.make_way(actions);
+        }
         self.stirred = Stirred::Everybody;
     }
 
@@ -334,7 +354,7 @@ impl Tasks {
         };
         set.suspended = true;
         self.pending -= set.pending();
-        self.ready.remove(&(set.job, stage));
+        self.pools.remove(set.job, stage);
         let attempts = set.in_flight().collect::<Vec<_>>();
         self.recall(&attempts, actions);
     }
@@ -347,7 +367,7 @@ impl Tasks {
         if std::mem::take(&mut set.suspended) {
             self.pending += set.pending();
             if set.pending() > 0 {
-                self.ready.insert((set.job, stage));
+                self.pools.insert(set.job, stage);
             }
         }
         self.forget_run(older, actions);
@@ -385,10 +405,11 @@ impl Tasks {
         let Some(set) = self.sets.get_mut(&attempt.stage) else {
             return;
         };
+        unload(&mut self.pools, set, attempt);
         set.put_back(attempt.task);
         if !set.suspended {
             self.pending += 1;
-            self.ready.insert((set.job, attempt.stage));
+            self.pools.insert(set.job, attempt.stage);
         }
     }
 
@@ -400,7 +421,9 @@ impl Tasks {
         if !set.suspended {
             self.pending -= set.pending();
         }
-        self.ready.remove(&(set.job, stage));
+        self.pools.remove(set.job, stage);
+        self.pools.leave(set.job, set.load_nanos);
+        self.locality.forget(stage);
         self.forget_run(set.run, actions);
     }
 
@@ -436,5 +459,14 @@ impl Tasks {
             }
         }
         lists
+    }
+}
+
+/// An attempt of a set keeps no slot busy any more.
+fn unload(pools: &mut Pools, set: &mut TaskSet, attempt: &Attempt) {
+    if pools.counts() {
+        let nanos = slot_nanos(attempt.estimate_nanos);
+        set.load_nanos -= nanos;
+        pools.unload(set.job, nanos);
     }
 }

@@ -1,6 +1,6 @@
 //! Between the master and everybody else: workers, drivers and people's tools.
 
-use crate::explain::{Explanation, StageWait};
+use crate::explain::{Explanation, StageWaits};
 use crate::grants::Grants;
 use crate::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
 use crate::settings::Settings;
@@ -181,7 +181,7 @@ pub enum FromClient {
         /// The question's number.
         query: u64,
         /// The stages that are not complete.
-        stages: Vec<StageWait>,
+        stages: StageWaits,
     },
     /// List workers.
     ListWorkers,

@@ -22,6 +22,7 @@ pub mod link;
 pub mod outcome;
 pub mod part;
 mod raw_bytes;
+pub mod scheduling;
 pub mod settings;
 pub mod snapshot;
 pub mod stage;

@@ -289,6 +289,13 @@ pub enum Request {
     },
     /// They are not needed any more. Not answered.
     GiveBackMemory,
+    // -- a driver's again
+    /// `job_pool`: the pool of the jobs that are submitted from now on. Not answered: a name that
+    /// is none is the error of the next job.
+    JobPool {
+        /// Empty for the default one.
+        name: String,
+    },
 }
 
 /// The answer to a [`Request`].

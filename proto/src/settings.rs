@@ -4,6 +4,7 @@ mod allocation;
 mod keys;
 mod units;
 
+use crate::scheduling::Scheduling;
 use core::fmt;
 use keys::Value;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub app_disk_bytes_max: u64,
     /// `dynamic-allocation.*`: when executors come and go.
     pub allocation: AllocationSettings,
+    /// `scheduler.*` and `locality-wait`: how jobs share slots.
+    pub scheduling: Scheduling,
 }
 
 /// A `KEY=VALUE` that is not a setting.
@@ -101,6 +104,7 @@ impl Default for Settings {
             task_disk_bytes_max: 64 << 30,
             app_disk_bytes_max: 1 << 40,
             allocation: AllocationSettings::default(),
+            scheduling: Scheduling::default(),
         }
     }
 }
@@ -111,8 +115,11 @@ impl Settings {
         let (name, text) =
             pair.split_once('=').ok_or_else(|| SettingError::NotAPair { text: pair.to_owned() })?;
         let Some(key) = keys::find(name) else {
-            let nearest = nearest(name, &keys::names());
-            return Err(SettingError::UnknownKey { key: name.to_owned(), nearest });
+            let unknown = || {
+                let nearest = nearest(name, &keys::names());
+                SettingError::UnknownKey { key: name.to_owned(), nearest }
+            };
+            return self.scheduling.set(name, text).ok_or_else(unknown)?;
         };
         (key.set)(self, Value { key: key.name, text })
     }
@@ -153,7 +160,8 @@ impl fmt::Display for SettingError {
                 write!(f, "--conf {key}: no such setting; did you mean {near}?")
             }
             Self::UnknownKey { key, nearest: None } => {
-                let all: Vec<_> = keys::TABLE.iter().map(|key| key.name).collect();
+                let table = keys::TABLE.iter().map(|key| key.name);
+                let all: Vec<_> = table.chain(Scheduling::KEYS).collect();
                 write!(f, "--conf {key}: no such setting; there are {}", all.join(", "))
             }
             Self::BadValue { key, value, expected } => {

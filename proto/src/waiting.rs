@@ -133,6 +133,22 @@ impl WaitReason {
     }
 }
 
+impl WaitReason {
+    /// What it is called where a program reads it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoWorkers => "no-workers",
+            Self::Recovering => "recovering",
+            Self::TooLarge(_) => "too-large",
+            Self::Busy(_) => "busy",
+            Self::OutOfReach => "out-of-reach",
+            Self::Quota(_) => "quota",
+            Self::Share(_) => "share",
+            Self::Unready => "unready",
+        }
+    }
+}
+
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

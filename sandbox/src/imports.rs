@@ -66,7 +66,7 @@ const WASI_NAMES: [&str; 46] = [
 ];
 
 /// Every import of `offshoot1` with its type.
-const SIGNATURES: [(&str, &str); 18] = [
+const SIGNATURES: [(&str, &str); 19] = [
     ("error_text", "(i32, i32) -> i32"),
     ("stream_open", "(i32, i32) -> i32"),
     ("stream_read", "(i32, i32, i32) -> i32"),
@@ -85,6 +85,7 @@ const SIGNATURES: [(&str, &str); 18] = [
     ("update_write", "(i32, i32) -> i32"),
     ("updates_read", "(i32, i32) -> i32"),
     ("task_memory", "() -> i32"),
+    ("job_pool", "(i32, i32) -> i32"),
 ];
 
 /// What a call that did not work returns to the guest.
@@ -202,6 +203,9 @@ fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(IMPORT_MODULE, "parallelism", |caller: Guest<'_>| {
         call(caller, |_, state| state.parallelism())
+    })?;
+    linker.func_wrap(IMPORT_MODULE, "job_pool", |caller: Guest<'_>, ptr: i32, len: i32| {
+        call(caller, |memory, state| state.job_pool(slice(memory, ptr, len, "job_pool")?))
     })?;
     Ok(())
 }

@@ -60,6 +60,15 @@ impl Context {
         external::set_table_bytes(bytes);
     }
 
+    /// The pool of the jobs that start from now on, until another is set; they are in `default`
+    /// before. Pools share the slots if the application has the setting `scheduler.mode=fair`, by
+    /// the settings `scheduler.pool.NAME.*`; one that those do not name has weight 1. A name has 1
+    /// to 64 letters, digits, `_`, `-` and `.`. Spark: the local property `spark.scheduler.pool`.
+    pub fn set_pool(&self, name: &str) -> Result<(), Error> {
+        task::require_main();
+        host::set_pool(name)
+    }
+
     /// The items in equal partitions, in order. They stay in the memory of `main`, where tasks
     /// find them; a task clones its own. Spark: `parallelize`.
     #[track_caller]

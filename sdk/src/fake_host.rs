@@ -7,6 +7,7 @@ use core::cell::RefCell;
 use offshoot_proto::abi::{Dependency, InputFile, JobSpec, NarrowMap, NodeSpec, Source, code};
 use offshoot_proto::id::{NodeId, Partition};
 use offshoot_proto::part::PartNames;
+use offshoot_proto::scheduling::PoolName;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,6 +20,8 @@ pub(crate) struct FakeHost {
     pub(crate) outputs: BTreeMap<String, Vec<Vec<u8>>>,
     /// (name, partitions run, `file:line`) of every job.
     pub(crate) jobs_run: Vec<(String, usize, String)>,
+    /// The pool of every job.
+    pub(crate) pools: Vec<String>,
     /// How many tasks of shuffle writers have run.
     pub(crate) map_tasks: usize,
     /// How many runs were spilled, by all tasks.
@@ -37,6 +40,7 @@ pub(crate) struct FakeHost {
     jobs: BTreeMap<i32, Result<Vec<u8>, String>>,
     current: Attempt,
     next_handle: i32,
+    pool: String,
     last_error: String,
 }
 
@@ -262,6 +266,7 @@ pub(crate) mod imports {
         with(|host| {
             host.next_handle += 1;
             host.jobs.insert(host.next_handle, pieces);
+            host.pools.push(host.pool.clone());
             host.next_handle
         })
     }
@@ -291,6 +296,16 @@ pub(crate) mod imports {
 
     pub(crate) fn job_drop(job: i32) -> i32 {
         with(|host| host.jobs.remove(&job)).map_or(code::INVALID, |_| 0)
+    }
+
+    pub(crate) fn job_pool(name: &[u8]) -> i32 {
+        match PoolName::new(&String::from_utf8_lossy(name)) {
+            Ok(name) => {
+                with(|host| host.pool = name.to_string());
+                0
+            }
+            Err(text) => error(code::INVALID, text.to_string()),
+        }
     }
 
     pub(crate) fn parallelism() -> i32 {

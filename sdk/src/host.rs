@@ -111,6 +111,11 @@ pub(crate) fn parallelism() -> Result<u32, Error> {
     check(raw::parallelism()).map(|cores| cores.max(1))
 }
 
+/// Names the pool of the jobs that are submitted from now on.
+pub(crate) fn set_pool(name: &str) -> Result<(), Error> {
+    check(raw::job_pool(name.as_bytes())).map(drop)
+}
+
 /// Takes the snapshot and starts the job.
 pub(crate) fn submit(spec: &JobSpec) -> Result<HostJob, Error> {
     let spec = spec.bytes();

@@ -78,6 +78,8 @@ imports! {
     fn job_drop(job: i32,);
     /// Reduce partitions where the job names no number.
     fn parallelism();
+    /// The pool of the jobs that are submitted from now on.
+    fn job_pool([in name]);
     /// Appends to the task's result.
     fn result_write([in bytes]);
     /// Appends whole records for one reducer.

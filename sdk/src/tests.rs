@@ -250,6 +250,21 @@ fn two_jobs_at_once_and_their_lineage() {
 }
 
 #[test]
+fn jobs_are_in_the_pool_that_was_set_last() {
+    run(|context| {
+        let numbers = context.range(0..10, 2);
+        let first = numbers.submit_collect().unwrap();
+        context.set_pool("etl").unwrap();
+        assert!(matches!(context.set_pool("e/l"), Err(Error::Invalid(_))));
+        let second = numbers.submit_collect().unwrap();
+        context.set_pool("default").unwrap();
+        assert_eq!(numbers.count().unwrap(), 10);
+        assert_eq!(first.wait().unwrap(), second.wait().unwrap());
+        fake_host::with(|host| assert_eq!(host.pools, ["", "etl", "default"]));
+    });
+}
+
+#[test]
 fn saving_formats_lines() {
     run(|context| {
         let pairs = context.parallelize([("a".to_owned(), 1u8), ("ß".to_owned(), 2)], 2);

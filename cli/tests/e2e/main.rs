@@ -9,6 +9,7 @@ mod keeping;
 mod losses;
 mod memory;
 mod placement;
+mod pools;
 mod sharing;
 mod stores;
 mod support;

@@ -11,6 +11,7 @@ use offshoot_proto::id::{JobId, SnapshotId};
 use offshoot_proto::limits::SNAPSHOTS_LIVE_MAX;
 use offshoot_proto::link::{PathReply, Reply, Request};
 use offshoot_proto::part::PartNames;
+use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::settings::format_size;
 use offshoot_proto::snapshot::SnapshotHeader;
 use offshoot_proto::stage::StageKind;
@@ -78,6 +79,13 @@ impl Core {
                 Err(error) => self.reply(refused(error.code(), &error)),
             },
             Request::Parallelism => self.on_parallelism(),
+            Request::JobPool { name } => {
+                self.pool = match name.as_str() {
+                    "" => Ok(PoolName::default()),
+                    name => PoolName::new(name),
+                };
+                Ok(())
+            }
             Request::Updates { capacity } => {
                 let read = self.updates.read(capacity as usize);
                 self.reply(match read {
@@ -189,6 +197,9 @@ impl Core {
         if let Some(error) = self.graph_error.take() {
             return Err((code::INVALID, error));
         }
+        if let Err(error) = &self.pool {
+            return Err((code::INVALID, error.to_string()));
+        }
         self.check_memory()?;
         let Some(wanted) = &spec.output else {
             return self.submit(job, spec, snapshot, None);
@@ -231,7 +242,8 @@ impl Core {
         let results = Results::new(spec.order, wanted, self.settings.max_result_bytes);
         self.jobs.insert(job, Job { results, output, state: JobState::Running });
         let now = self.now();
-        let submission = JobSubmission { job, spec, snapshot, kind };
+        let pool = self.pool.clone().unwrap_or_default();
+        let submission = JobSubmission { job, spec, snapshot, kind, pool };
         if let Err(error) = self.scheduler.submit(now, submission, &mut self.actions) {
             if let Some(Job { output: Some(output), .. }) = self.jobs.remove(&job) {
                 self.abandon(output);

@@ -119,9 +119,11 @@ impl Dag {
             Some(stage) => actions.push(Action::Resume { stage, run }),
             None => {
                 let partitions = stage.outputs.missing();
-                let near = self.near(run.node, &partitions);
+                let inputs = stage.inputs.clone();
+                let near = self.near(run.node, &inputs, &partitions);
                 self.sets.insert(id, key);
-                actions.push(Action::Submit { run, partitions, near });
+                let pool = self.jobs.get(&job).map(|job| job.pool.clone()).unwrap_or_default();
+                actions.push(Action::Submit { run, pool, partitions, near });
                 self.progress(key, id, ProgressState::Started, actions);
             }
         }

@@ -6,6 +6,7 @@ use super::stage::{Stage, StageKey};
 use super::{Action, Dag, JobSubmission};
 use offshoot_proto::abi::{NodeKind, NodeSpec};
 use offshoot_proto::id::{JobId, NodeId, Partition, SnapshotId, StageRunId};
+use offshoot_proto::scheduling::PoolName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job that has not ended.
@@ -15,6 +16,7 @@ pub(super) struct Job {
     pub(super) source: String,
     node: NodeId,
     pub(super) snapshot: SnapshotId,
+    pub(super) pool: PoolName,
     /// The active stages that it needs.
     pub(super) stages: BTreeSet<StageKey>,
     /// Whether a result of it is with an executor.
@@ -108,7 +110,7 @@ impl Dag {
         actions: &mut Vec<Action>,
     ) -> Result<(), SubmitError> {
         self.validate(&submission)?;
-        let JobSubmission { job, spec, snapshot, kind } = submission;
+        let JobSubmission { job, spec, snapshot, kind, pool } = submission;
         let key = StageKey::Result(job);
         let partitions = self.graph.spec(spec.node).map_or(0, |node| node.partitions);
         let outputs = Outputs::new(partitions, &spec.partitions);
@@ -122,6 +124,7 @@ impl Dag {
             source: spec.source,
             node: spec.node,
             snapshot,
+            pool,
             stages: BTreeSet::new(),
             holds_results: false,
         };

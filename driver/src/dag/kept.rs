@@ -10,7 +10,7 @@
 //! Copies are made by whoever is to have them, which fetches the blocks. Nobody waits for them.
 
 use super::outputs::{Loss, Output};
-use super::places::{PlaceIndex, Seat};
+use super::places::Seat;
 use super::stage::StageKey;
 use super::{Action, Dag};
 use offshoot_proto::abi::{NodeKind, StorageLevel};
@@ -28,42 +28,6 @@ pub(super) type Copies = BTreeMap<(NodeId, Partition), ExecutorId>;
 // === impl Dag ===
 
 impl Dag {
-    /// For each executor the tasks that read blocks which it or its machine has.
-    pub(super) fn near(
-        &mut self,
-        node: NodeId,
-        partitions: &[Partition],
-    ) -> BTreeMap<ExecutorId, Vec<u32>> {
-        let kept = self.graph.kept_of(node);
-        let mut near = BTreeMap::<_, Vec<_>>::new();
-        if kept.is_empty() {
-            return near;
-        }
-        let mut by_place = BTreeMap::<PlaceIndex, Vec<ExecutorId>>::new();
-        for (executor, Seat { files, memory }) in self.places.executors() {
-            by_place.entry(files).or_default().push(executor);
-            by_place.entry(memory).or_default().push(executor);
-        }
-        for (index, partition) in (0..).zip(partitions) {
-            for input in &kept {
-                let map = partition.0.checked_sub(input.first);
-                let Some(map) = map.filter(|map| *map < input.partitions) else {
-                    continue;
-                };
-                let stage = self.stages.get(&StageKey::Shuffle(input.writer));
-                let output = stage.and_then(|stage| stage.outputs.find(Partition(map)));
-                let places = output.into_iter().flat_map(|o| [Some(o.place), o.copy]).flatten();
-                for executor in places.filter_map(|place| by_place.get(&place)).flatten() {
-                    let tasks = near.entry(*executor).or_default();
-                    if tasks.last() != Some(&index) {
-                        tasks.push(index);
-                    }
-                }
-            }
-        }
-        near
-    }
-
     /// Whether an executor has the only copy of a block. As slow as there are blocks.
     pub fn keeps_only_copy(&self, executor: ExecutorId) -> bool {
         let Some(Seat { memory, .. }) = self.places.of(executor) else {

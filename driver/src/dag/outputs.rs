@@ -60,6 +60,15 @@ pub(super) enum Loss {
     Output,
 }
 
+// === impl Output ===
+
+impl Output {
+    /// Where it is, once or twice.
+    pub(super) fn places(self) -> impl Iterator<Item = PlaceIndex> {
+        [Some(self.place), self.copy].into_iter().flatten()
+    }
+}
+
 // === impl Slot ===
 
 impl Slot {

@@ -1,13 +1,14 @@
 //! One rule, one test: the whole list of actions after an event.
 #![allow(clippy::unwrap_used)]
 
-use super::{Action, Dag, Event, JobSubmission, ProgressState, SubmitError};
+use super::{Action, Dag, Event, JobSubmission, Near, ProgressState, SubmitError};
 use offshoot_proto::abi::{Dependency, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder};
 use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, SnapshotId, StageRunId,
     WorkerId,
 };
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure};
+use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageKind, StageRun};
 use std::collections::BTreeMap;
 
@@ -94,7 +95,16 @@ fn reduce_run(id: u32, job: u32, maps: [(u32, u64); 2], places: Vec<ShufflePlace
 
 fn submitted(run: StageRun, ids: impl IntoIterator<Item = u32>) -> Action {
     let partitions = partitions(ids);
-    Action::Submit { run, partitions, near: BTreeMap::new() }
+    let near = Near { mostly: mostly(&run), ..Near::default() };
+    Action::Submit { run, pool: PoolName::default(), partitions, near }
+}
+
+/// The machine that has more than half of what a run of one shuffle reads.
+fn mostly(run: &StageRun) -> Option<WorkerId> {
+    let input = run.inputs.first()?;
+    let maps = |index| input.maps.iter().filter(|(place, _)| *place == index).count();
+    let most = (0..).zip(&input.places).find(|(index, _)| 2 * maps(*index) > input.maps.len());
+    most.map(|(_, place)| place.worker.clone())
 }
 
 fn resumed(stage: u32, run: StageRun) -> Action {
@@ -187,6 +197,7 @@ impl Env {
             },
             snapshot: SnapshotId(job + 1),
             kind: StageKind::Result,
+            pool: PoolName::default(),
         }
     }
 

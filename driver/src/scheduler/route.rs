@@ -8,10 +8,16 @@ use crate::{dag, tasks};
 impl Scheduler {
     pub(super) fn route_dag(&mut self, action: dag::Action, actions: &mut Vec<Action>) {
         match action {
-            dag::Action::Submit { run, partitions, near } => {
+            dag::Action::Submit { run, pool, partitions, near } => {
                 let (stage, job) = (run.id, run.job);
                 self.describe(stage, run);
-                self.tell_tasks(tasks::Event::StageSubmitted { stage, job, partitions, near });
+                self.tell_tasks(tasks::Event::StageSubmitted {
+                    stage,
+                    job,
+                    pool,
+                    partitions,
+                    near,
+                });
             }
             dag::Action::Suspend(stage) => self.tell_tasks(tasks::Event::StageSuspended(stage)),
             dag::Action::Resume { stage, run } => {

@@ -9,8 +9,10 @@ use cluster::{Cluster, Faults, value_of};
 use offshoot_proto::abi::{
     Dependency, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder, StorageLevel,
 };
+use offshoot_proto::explain::TaskWait;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, NodeId, Partition, SnapshotId};
 use offshoot_proto::outcome::{ResultPlace, TaskDone};
+use offshoot_proto::scheduling::{PoolName, PoolSettings, Scheduling, SharingMode};
 use offshoot_proto::stage::StageKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -174,6 +176,7 @@ impl World {
             // Every job has a snapshot of its own.
             snapshot: SnapshotId(job.0 + 1),
             kind: StageKind::Result,
+            pool: PoolName::new(["a", "b", "default"][random.below(3) as usize]).unwrap(),
         };
         self.jobs.insert(job, entry);
         scheduler.submit(Duration::ZERO, submission, out).unwrap();
@@ -295,7 +298,7 @@ impl World {
 fn simulate(seed: u64, faults: Faults, drops: bool) -> World {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut world = World::default();
-    let mut scheduler = Scheduler::new(4);
+    let mut scheduler = Scheduler::new(4, &scheduling(seed));
     let mut now = Duration::ZERO;
     let mut steps = 0;
     loop {
@@ -341,6 +344,9 @@ fn simulate(seed: u64, faults: Faults, drops: bool) -> World {
         }
         scheduler.tasks.check();
         scheduler.dag.check();
+        if steps % 16 == 0 {
+            check_explanation(&scheduler, now, &mut world.cluster.rare);
+        }
         world.act(out);
         let running = |job: &Job| job.state == JobState::Running;
         if !faulty
@@ -354,6 +360,43 @@ fn simulate(seed: u64, faults: Faults, drops: bool) -> World {
     world.check_results();
     end(&mut world, &mut scheduler, now);
     world
+}
+
+/// Every third seed shares fairly, and every second waits for near slots.
+fn scheduling(seed: u64) -> Scheduling {
+    let mut scheduling = Scheduling::default();
+    if seed.is_multiple_of(3) {
+        let fair = PoolSettings { mode: SharingMode::Fair, weight: 2, min_share: 1 };
+        scheduling.mode = SharingMode::Fair;
+        scheduling.pools.insert(PoolName::new("a").unwrap(), fair);
+    }
+    scheduling.locality_wait = Duration::from_millis(50 * (seed % 2));
+    scheduling
+}
+
+/// What is explained is what is there, for each task one reason.
+fn check_explanation(scheduler: &Scheduler, now: Duration, rare: &mut BTreeMap<&'static str, u64>) {
+    let explained = scheduler.explain(now);
+    assert_eq!(explained.more, 0);
+    let running = explained.stages.iter().map(|stage| stage.running as usize).sum::<usize>();
+    assert!(running <= scheduler.attempts_in_flight(), "some are of stages that are gone");
+    for stage in &explained.stages {
+        assert!(stage.pending.iter().all(|pending| pending.tasks > 0), "{stage:?}");
+        let waits =
+            stage.pending.iter().any(|pending| matches!(pending.reason, TaskWait::Parents { .. }));
+        assert!(stage.stage.is_some() || waits, "{stage:?} has not started for no reason");
+        for pending in &stage.pending {
+            let reason = match pending.reason {
+                TaskWait::Parents { .. } => "waits for stages",
+                TaskWait::NoExecutors => "waits for executors",
+                TaskWait::SlotsBusy { .. } => "waits for slots",
+                TaskWait::Locality { .. } => "waits for near slots",
+                TaskWait::Excluded { .. } => "failed where slots are",
+                TaskWait::Retiring | TaskWait::TooLarge { .. } => "never here",
+            };
+            *rare.entry(reason).or_default() += 1;
+        }
+    }
 }
 
 fn drop_something(world: &mut World, random: &mut Random) -> Option<Event> {
@@ -416,6 +459,10 @@ fn everything_ends_right_whatever_goes_wrong() {
         "retired",
         "copy",
         "evicted",
+        "waits for stages",
+        "waits for executors",
+        "waits for slots",
+        "waits for near slots",
     ] {
         assert!(rare.get(what).is_some_and(|count| *count > 100), "{rare:?}");
     }

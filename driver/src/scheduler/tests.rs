@@ -8,6 +8,7 @@ use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, SnapshotId, WorkerId,
 };
 use offshoot_proto::outcome::{TaskDone, TaskFailure, TaskOutcome, TaskReport};
+use offshoot_proto::scheduling::{PoolName, Scheduling};
 use offshoot_proto::stage::StageKind;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ struct Env {
 impl Env {
     /// One executor with two slots; a shuffle of two maps and one reducer; job 0 on it.
     fn new() -> (Self, Vec<Action>) {
-        let mut scheduler = Scheduler::new(4);
+        let mut scheduler = Scheduler::new(4, &Scheduling::default());
         let mut actions = Vec::new();
         let narrow = Dependency::Narrow { parent: NodeId(0), map: NarrowMap::OneToOne };
         let shuffle = Dependency::Shuffle { writer: NodeId(1) };
@@ -64,6 +65,7 @@ impl Env {
             },
             snapshot: SnapshotId(1),
             kind: StageKind::Result,
+            pool: PoolName::default(),
         };
         let submitted = scheduler.submit(Duration::ZERO, submission, &mut actions);
         assert_eq!(submitted, Ok(()));

@@ -1,45 +1,65 @@
-//! Who gets which tasks, and who has to give some back.
+//! Who gets which tasks.
 
 use super::attempts::{Attempt, Standing};
-use super::executors::QUEUED_NANOS_PER_SLOT;
+use super::executors::{QUEUED_NANOS_PER_SLOT, fair_batch};
+use super::fresh::{Asker, Level};
+use super::pools::slot_nanos;
 use super::{Action, Stirred, Tasks};
-use offshoot_proto::id::{AttemptId, ExecutorId, StageRunId};
+use offshoot_proto::id::{AttemptId, ExecutorId, Partition, StageRunId};
 use std::cmp::Reverse;
 #[cfg(any(test, debug_assertions))]
 use std::collections::BTreeMap;
-
-/// Tasks thought to be shorter are not recalled: moving one takes about as long as running it.
-const RECALLED_NANOS_MIN: u64 = 1_000_000;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How long a task of a stage of which none has ended is thought to take.
-const UNKNOWN_NANOS: u64 = QUEUED_NANOS_PER_SLOT;
+pub(super) const UNKNOWN_NANOS: u64 = QUEUED_NANOS_PER_SLOT;
 
 /// Ended attempts that an executor's list may hold besides three for each live one.
 const SENT_SLACK: usize = 1024;
+
+/// How many tasks an executor is sent of one set, and which.
+#[derive(Clone, Copy, Debug)]
+enum Portion {
+    /// As many as the executor has room for, or this many.
+    UpTo(u64),
+    /// As many as this; how much room there is has been found out.
+    Fair(u64),
+    /// What it is near to, as far as it has room.
+    Near,
+}
 
 // === impl Tasks ===
 
 impl Tasks {
     /// Gives out tasks to the executors that can take some, after one or several events.
-    pub fn dispatch(&mut self, actions: &mut Vec<Action>) {
+    pub fn dispatch(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.expire(now) {
+            self.stirred = Stirred::Everybody;
+        }
         match std::mem::take(&mut self.stirred) {
             Stirred::Nobody => {}
             Stirred::One(executor) => {
-                self.fill(executor, actions);
+                self.fill(now, executor, actions);
                 if self.pending > 0 && self.executors.free() > 0 {
-                    self.dispatch_all(actions);
+                    self.dispatch_all(now, actions);
                 } else {
-                    self.rob_for(executor, actions);
+                    self.rob_for(now, executor, actions);
                 }
             }
-            Stirred::Everybody => self.dispatch_all(actions),
+            Stirred::Everybody => self.dispatch_all(now, actions),
         }
         #[cfg(debug_assertions)]
         self.check_sometimes();
     }
 
+    /// When [`Tasks::dispatch`] wants to be called, if nothing happens before.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.locality.next_timeout()
+    }
+
     /// Executors with the most free slots come first, so that work goes to who waits for it.
-    fn dispatch_all(&mut self, actions: &mut Vec<Action>) {
+    fn dispatch_all(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let executors = self.executors.iter();
         let mut order =
             executors.map(|(id, executor)| (Reverse(executor.free()), id)).collect::<Vec<_>>();
@@ -48,30 +68,81 @@ impl Tasks {
             if self.pending == 0 {
                 break;
             }
-            self.fill(*executor, actions);
+            self.fill(now, *executor, actions);
         }
+        self.send_refused(now, &order, actions);
         for (_, executor) in &order {
-            self.rob_for(*executor, actions);
+            self.rob_for(now, *executor, actions);
+        }
+        self.locality.settle();
+    }
+
+    /// What some had to refuse is not shared among all: who is near to it may have all of it.
+    fn send_refused(
+        &mut self,
+        now: Duration,
+        order: &[(Reverse<u32>, ExecutorId)],
+        actions: &mut Vec<Action>,
+    ) {
+        for stage in self.locality.refused().collect::<Vec<_>>() {
+            for (_, executor) in order {
+                if self.executors.find(*executor).is_some_and(|e| e.free() > 0) {
+                    self.send(now, *executor, stage, Portion::Near, actions);
+                }
+            }
+            if self.sets.get(&stage).is_none_or(|set| set.pending() == 0) {
+                self.locality.unrefuse(stage);
+            }
         }
     }
 
-    /// Sends one executor what it can take, from the first job's first stage on.
-    fn fill(&mut self, id: ExecutorId, actions: &mut Vec<Action>) {
-        let mut after = None;
+    /// Sends one executor what it can take, from the first job's first stage on, or from whoever
+    /// has least.
+    fn fill(&mut self, now: Duration, id: ExecutorId, actions: &mut Vec<Action>) {
         let mut share = self.share(id);
+        if self.pools.are_contended() {
+            return self.fill_fairly(now, id, share, actions);
+        }
+        let mut after = None;
         while share > 0 {
-            let next = match after {
-                None => self.ready.first(),
-                Some(key) => self
-                    .ready
-                    .range((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded))
-                    .next(),
-            };
-            let Some(key) = next.copied() else {
+            let Some(key) = self.pools.next(after) else {
                 break;
             };
             after = Some(key);
-            let sent = self.send(id, key.1, share, actions);
+            share -= self.send(now, id, key.1, Portion::UpTo(share), actions);
+        }
+    }
+
+    /// Sends one executor tasks a slot's worth at a time, each of the set that has least by then.
+    fn fill_fairly(
+        &mut self,
+        now: Duration,
+        id: ExecutorId,
+        mut share: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut without = BTreeSet::new();
+        while share > 0 {
+            let Some((job, stage)) = self.pools.neediest(&without) else {
+                return;
+            };
+            let estimate_nanos =
+                self.sets.get(&stage).and_then(|set| set.estimate_nanos()).unwrap_or(UNKNOWN_NANOS);
+            let room = self.executors.find(id).map_or(0, |e| e.fair_room(estimate_nanos));
+            if room == 0 {
+                // Others would fit, and go on fitting, and the neediest would never be served.
+                return;
+            }
+            let mut batch = room.min(share).min(fair_batch(estimate_nanos));
+            if let Some(lacks) = self.pools.lacks(job) {
+                // An eighth of a batch at least, so that there are not many small frames.
+                let least = fair_batch(estimate_nanos).div_ceil(8);
+                batch = batch.min(lacks.div_ceil(slot_nanos(estimate_nanos)).max(least));
+            }
+            let sent = self.send(now, id, stage, Portion::Fair(batch), actions);
+            if sent < batch {
+                without.insert(stage);
+            }
             share -= sent;
         }
     }
@@ -92,12 +163,13 @@ impl Tasks {
         (level * u64::from(executor.slots)).saturating_sub(u64::from(executor.in_flight))
     }
 
-    /// Sends an executor tasks of one set, at most `share`; returns how many.
+    /// Sends an executor tasks of one set; returns how many.
     fn send(
         &mut self,
+        now: Duration,
         id: ExecutorId,
         stage: StageRunId,
-        share: u64,
+        portion: Portion,
         actions: &mut Vec<Action>,
     ) -> u64 {
         let (Some(set), Some(executor)) = (self.sets.get_mut(&stage), self.executors.find(id))
@@ -106,12 +178,30 @@ impl Tasks {
         };
         let estimate = set.estimate_nanos();
         let estimate_nanos = estimate.unwrap_or(UNKNOWN_NANOS);
-        let room = executor.room(estimate).min(share).min(set.pending());
+        let wanted = match portion {
+            Portion::UpTo(share) => executor.room(estimate).min(share),
+            Portion::Fair(batch) => batch,
+            Portion::Near => executor.room(estimate),
+        };
+        let room = wanted.min(set.pending());
+        let (executors, locality) = (&self.executors, &mut self.locality);
+        let asker = Asker { executor: id, worker: &executor.worker, level: locality.level(stage) };
+        let mut near = false;
         let mut tasks = Vec::with_capacity(room as usize);
         while (tasks.len() as u64) < room {
-            let Some(task) = set.take(id, |history| self.executors.allows(history, id)) else {
+            let taken = match portion {
+                Portion::Near => set.take_near(asker),
+                Portion::UpTo(_) | Portion::Fair(_) => set.take(
+                    asker,
+                    |history| executors.allows(history, id),
+                    |other| executors.worker_of(other),
+                    |owner, left| locality.is_vain(executors, estimate, owner, left),
+                ),
+            };
+            let Some((task, level)) = taken else {
                 break;
             };
+            near |= level == Level::Process;
             let attempt = self.attempts.insert(Attempt {
                 stage,
                 run: set.run,
@@ -123,13 +213,42 @@ impl Tasks {
             set.send(task, attempt);
             tasks.push((attempt, set.partition(task)));
         }
+        let sent = tasks.len() as u64;
+        let idles = u64::from(executor.free()) > sent && set.pending() > 0;
+        if near {
+            locality.started_near(stage);
+        }
+        if sent < room && idles && set.waits_for_near(asker) {
+            locality.refuse(stage, now);
+        }
+        self.sent(id, stage, tasks, estimate_nanos, actions);
+        sent
+    }
+
+    /// Counts what was sent to an executor, and sends it.
+    fn sent(
+        &mut self,
+        id: ExecutorId,
+        stage: StageRunId,
+        tasks: Vec<(AttemptId, Partition)>,
+        estimate_nanos: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(set) = self.sets.get_mut(&stage) else {
+            return;
+        };
         let (job, run, left) = (set.job, set.run, set.pending());
         if left == 0 {
-            self.ready.remove(&(job, stage));
+            self.pools.remove(job, stage);
         }
         let sent = tasks.len() as u64;
         if sent == 0 {
-            return 0;
+            return;
+        }
+        if self.pools.counts() {
+            let nanos = slot_nanos(estimate_nanos) * sent;
+            set.load_nanos += nanos;
+            self.pools.load(job, nanos);
         }
         self.pending -= sent;
         self.executors.charge(id, &tasks, estimate_nanos);
@@ -139,7 +258,6 @@ impl Tasks {
             actions.push(Action::SendStage { executor: id, run });
         }
         actions.push(Action::Run { executor: id, run, tasks });
-        sent
     }
 
     /// Forgets ended attempts at the front of an executor's list, and all when they are many.
@@ -157,51 +275,6 @@ impl Tasks {
         }
     }
 
-    /// When an executor has a slot with nothing to run, asks the one with the most work queued
-    /// for half of it.
-    fn rob_for(&mut self, thief: ExecutorId, actions: &mut Vec<Action>) {
-        let idle = self.executors.find(thief).is_some_and(|e| e.free() > 0);
-        if !idle || self.pending > 0 {
-            return;
-        }
-        let others = self.executors.iter().filter(|(id, _)| *id != thief);
-        let mut victims = others
-            .filter(|(_, e)| !e.retiring && e.queued() > 0 && e.mean_nanos() >= RECALLED_NANOS_MIN)
-            .map(|(id, e)| (Reverse(e.mean_nanos() * u64::from(e.queued())), id))
-            .collect::<Vec<_>>();
-        victims.sort_unstable();
-        for (_, victim) in victims {
-            let attempts = self.last_half(victim);
-            if !attempts.is_empty() {
-                return self.recall(&attempts, actions);
-            }
-        }
-    }
-
-    /// The last half of what an executor has queued, without what is not worth recalling.
-    fn last_half(&self, victim: ExecutorId) -> Vec<AttemptId> {
-        let Some(victim) = self.executors.find(victim) else {
-            return Vec::new();
-        };
-        let live = victim.sent.iter().rev();
-        let live = live.filter_map(|id| Some((*id, self.attempts.find(*id)?)));
-        // They start in order: before one that has started there is none that has not.
-        let unstarted = live.take_while(|(_, attempt)| attempt.standing != Standing::Started);
-        let mut attempts = unstarted
-            .filter(|(_, attempt)| self.is_worth_recalling(attempt))
-            .map(|(id, _)| id)
-            .take(victim.queued().div_ceil(2) as usize)
-            .collect::<Vec<_>>();
-        attempts.reverse();
-        attempts
-    }
-
-    fn is_worth_recalling(&self, attempt: &Attempt) -> bool {
-        let set = self.sets.get(&attempt.stage);
-        let estimate = set.map(|set| set.estimate_nanos().unwrap_or(UNKNOWN_NANOS));
-        attempt.standing == Standing::Sent && estimate >= Some(RECALLED_NANOS_MIN)
-    }
-
     /// The first steps, then one in 1,024: a check costs as much as there are tasks.
     #[cfg(debug_assertions)]
     pub(super) fn check_sometimes(&mut self) {
@@ -214,15 +287,17 @@ impl Tasks {
     /// Panics if what is counted differs from what is there.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
-        let ready = self.ready.iter().map(|(_, stage)| self.sets[stage].pending());
+        let ready = self.pools.ready().iter().map(|(_, stage)| self.sets[stage].pending());
         assert_eq!(self.pending, ready.sum::<u64>(), "tasks to give out");
         for (stage, set) in &self.sets {
-            let is_ready = self.ready.contains(&(set.job, *stage));
+            let is_ready = self.pools.ready().contains(&(set.job, *stage));
             assert_eq!(is_ready, !set.suspended && set.pending() > 0, "{stage}");
             for id in set.in_flight() {
                 assert!(self.attempts.find(id).is_some(), "attempt {id} is nowhere");
             }
         }
+        let loads = self.sets.values().map(|set| (set.job, set.load_nanos));
+        self.pools.check(loads);
         let mut held = BTreeMap::<ExecutorId, (u32, u64, u32)>::new();
         for (_, attempt) in self.attempts.iter() {
             let (count, load, asked) = held.entry(attempt.executor).or_default();

@@ -2,6 +2,7 @@
 
 use super::attempts::{Attempt, Standing};
 use super::failures::History;
+use super::pools::slot_nanos;
 use offshoot_proto::id::{AttemptId, ExecutorId, StageRunId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,6 +25,8 @@ pub(super) struct Executor {
     pub(super) in_flight: u32,
     /// Sum of their estimates.
     pub(super) load_nanos: u64,
+    /// Sum of the slot time that they keep busy (`slot_nanos`).
+    pub(super) busy_nanos: u64,
     /// How many of them have been recalled without an answer yet.
     pub(super) asked: u32,
     /// What it was sent, in order; those that have ended are removed now and then.
@@ -36,12 +39,19 @@ pub(super) struct Executor {
     pub(super) retiring: bool,
 }
 
+/// The executors of one machine.
+#[derive(Debug, Default)]
+struct Machine {
+    executors: u32,
+    slots: u32,
+}
+
 /// All executors.
 #[derive(Debug, Default)]
 pub(super) struct Executors {
     by_id: BTreeMap<ExecutorId, Executor>,
     /// Of those that stay, how many there are on each machine.
-    per_worker: BTreeMap<WorkerId, u32>,
+    per_worker: BTreeMap<WorkerId, Machine>,
     /// How many stay.
     staying: usize,
     /// Slots of those that stay.
@@ -51,6 +61,11 @@ pub(super) struct Executors {
     free: u64,
     /// Those whose first attempt came or whose last one ended, since somebody looked.
     turned: BTreeSet<ExecutorId>,
+}
+
+/// How many tasks of an estimate keep one slot busy for the time that is queued at it.
+pub(super) fn fair_batch(estimate_nanos: u64) -> u64 {
+    (QUEUED_NANOS_PER_SLOT / slot_nanos(estimate_nanos)).min(u64::from(TASKS_PER_SLOT_MAX))
 }
 
 // === impl Executor ===
@@ -83,6 +98,19 @@ impl Executor {
         u64::from(least).max(by_work).min(u64::from(most.saturating_sub(self.in_flight)))
     }
 
+    /// How many tasks of a set it can take while others want its slots, too: as many as keep idle
+    /// slots busy for the time that is queued otherwise, or one for each. What is queued behind
+    /// long tasks would wait for them, whoever is first by then.
+    pub(super) fn fair_room(&self, estimate_nanos: u64) -> u64 {
+        let full = u64::from(self.slots) * QUEUED_NANOS_PER_SLOT;
+        let each = slot_nanos(estimate_nanos);
+        let most = (TASKS_PER_SLOT_MAX * self.slots).saturating_sub(self.in_flight);
+        let room = (full.saturating_sub(self.busy_nanos) / each).min(u64::from(most));
+        // Few at a time would be many frames: short tasks are sent when there is room for half of
+        // what a slot may have.
+        if 2 * room < fair_batch(estimate_nanos) { 0 } else { room }
+    }
+
     /// Notes that a run was described to it; false if it had been already.
     pub(super) fn describe(&mut self, run: StageRunId) -> bool {
         self.runs.insert(run)
@@ -103,6 +131,7 @@ impl Executors {
             slots,
             in_flight: 0,
             load_nanos: 0,
+            busy_nanos: 0,
             asked: 0,
             sent: VecDeque::new(),
             recalls: VecDeque::new(),
@@ -146,7 +175,9 @@ impl Executors {
         self.staying += 1;
         self.slots += u64::from(executor.slots);
         self.free += u64::from(executor.free());
-        *self.per_worker.entry(executor.worker.clone()).or_default() += 1;
+        let machine = self.per_worker.entry(executor.worker.clone()).or_default();
+        machine.executors += 1;
+        machine.slots += executor.slots;
     }
 
     /// It can be given none any more.
@@ -154,9 +185,10 @@ impl Executors {
         self.staying -= 1;
         self.slots -= u64::from(executor.slots);
         self.free -= u64::from(executor.free());
-        if let Some(count) = self.per_worker.get_mut(&executor.worker) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(machine) = self.per_worker.get_mut(&executor.worker) {
+            machine.executors -= 1;
+            machine.slots -= executor.slots;
+            if machine.executors == 0 {
                 self.per_worker.remove(&executor.worker);
             }
         }
@@ -180,9 +212,19 @@ impl Executors {
         self.by_id.get_mut(&id)
     }
 
+    /// The machine of an executor, if it is here.
+    pub(super) fn worker_of(&self, id: ExecutorId) -> Option<&WorkerId> {
+        self.by_id.get(&id).map(|executor| &executor.worker)
+    }
+
     /// The machine of an executor that is here.
     pub(super) fn worker(&self, id: ExecutorId) -> &WorkerId {
         &self.by_id[&id].worker
+    }
+
+    /// Slots of all executors of a machine.
+    pub(super) fn slots_on(&self, worker: &WorkerId) -> u32 {
+        self.per_worker.get(worker).map_or(0, |machine| machine.slots)
     }
 
     pub(super) fn slots(&self) -> u64 {
@@ -213,6 +255,7 @@ impl Executors {
         }
         executor.in_flight += tasks.len() as u32;
         executor.load_nanos += estimate_nanos * tasks.len() as u64;
+        executor.busy_nanos += slot_nanos(estimate_nanos) * tasks.len() as u64;
         executor.sent.extend(tasks.iter().map(|(id, _)| *id));
         self.in_flight += tasks.len() as u64;
         self.free -= u64::from(free - executor.free());
@@ -226,6 +269,7 @@ impl Executors {
         let free = executor.free();
         executor.in_flight -= 1;
         executor.load_nanos -= attempt.estimate_nanos;
+        executor.busy_nanos -= slot_nanos(attempt.estimate_nanos);
         executor.asked -= u32::from(attempt.standing == Standing::Asked);
         if executor.in_flight == 0 {
             self.turned.insert(id);
@@ -273,7 +317,7 @@ impl Executors {
         let failed = &history.failed;
         let workers = failed.iter().map(|f| &f.worker).collect::<BTreeSet<_>>();
         let on_workers = workers.iter().filter_map(|w| self.per_worker.get(*w));
-        if self.staying > on_workers.map(|count| *count as usize).sum() {
+        if self.staying > on_workers.map(|machine| machine.executors as usize).sum() {
             return !workers.contains(&executor.worker);
         }
         let executors = failed.iter().map(|f| f.executor).collect::<BTreeSet<_>>();

@@ -2,7 +2,7 @@
 
 use super::attempts::{Attempt, Standing};
 use super::failures::{FailedAttempt, Verdict};
-use super::{Action, Stirred, Tasks};
+use super::{Action, Stirred, Tasks, unload};
 use offshoot_proto::id::{AttemptId, ExecutorId};
 use offshoot_proto::outcome::{
     FailureClass, ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport,
@@ -52,6 +52,7 @@ impl Tasks {
         };
         match report.outcome {
             TaskOutcome::Done(done) => {
+                unload(&mut self.pools, set, &attempt);
                 set.observe(report.run_nanos);
                 let partition = set.finish(attempt.task);
                 let complete = set.is_complete();
@@ -109,6 +110,7 @@ impl Tasks {
                     }),
                     Verdict::ForGood => {
                         let attempts = history.failed.clone();
+                        unload(&mut self.pools, set, attempt);
                         set.give_up(attempt.task);
                         actions.push(Action::FailedForGood { stage, partition, failure, attempts });
                         return;

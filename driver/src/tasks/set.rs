@@ -1,7 +1,8 @@
 //! The tasks of one stage that are to be run: which wait, which are out, how long they take.
 
 use super::failures::History;
-use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, StageRunId};
+use super::fresh::{Asker, Fresh, Level, Near, Owner};
+use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, StageRunId, WorkerId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Put-back tasks that are looked at for one that may go to a given executor. More would make a
@@ -30,6 +31,8 @@ pub(super) struct TaskSet {
     /// Moving average of the run time of its tasks, once one has ended.
     estimate_nanos: Option<u64>,
     histories: BTreeMap<u32, History>,
+    /// Slot time that its attempts keep busy, if anybody counts it.
+    pub(super) load_nanos: u64,
 }
 
 /// Where one task is.
@@ -41,83 +44,10 @@ enum State {
     GivenUp,
 }
 
-/// Tasks that have never been given out: in order, but that an executor takes those first that read
-/// what it has, and those that read what another has last, from the end.
-#[derive(Debug)]
-struct Fresh {
-    left: u32,
-    total: u32,
-    /// Tasks before this one are given out or near somebody.
-    next: u32,
-    near: BTreeMap<ExecutorId, VecDeque<u32>>,
-    /// Of tasks that are near somebody, whether they have been given out.
-    given: BTreeMap<u32, bool>,
-}
-
-// === impl Fresh ===
-
-impl Fresh {
-    fn new(total: u32, near: BTreeMap<ExecutorId, Vec<u32>>) -> Self {
-        let given = near.values().flatten().map(|task| (*task, false)).collect();
-        let near = near.into_iter().map(|(executor, tasks)| (executor, tasks.into()));
-        Self { left: total, total, next: 0, near: near.collect(), given }
-    }
-
-    fn take(&mut self, executor: ExecutorId) -> Option<u32> {
-        let task = self.take_near(executor, VecDeque::pop_front);
-        let task = task.or_else(|| self.take_next()).or_else(|| self.take_far())?;
-        self.left -= 1;
-        Some(task)
-    }
-
-    fn take_near(
-        &mut self,
-        executor: ExecutorId,
-        mut pop: impl FnMut(&mut VecDeque<u32>) -> Option<u32>,
-    ) -> Option<u32> {
-        let tasks = self.near.get_mut(&executor)?;
-        while let Some(task) = pop(tasks) {
-            let given = self.given.entry(task).or_default();
-            if !std::mem::replace(given, true) {
-                return Some(task);
-            }
-        }
-        self.near.remove(&executor);
-        None
-    }
-
-    fn take_next(&mut self) -> Option<u32> {
-        while self.given.contains_key(&self.next) {
-            self.next += 1;
-        }
-        let task = self.next;
-        (task < self.total).then(|| {
-            self.next += 1;
-            task
-        })
-    }
-
-    /// From whoever has most left.
-    fn take_far(&mut self) -> Option<u32> {
-        while let Some(executor) = self.near.iter().max_by_key(|(_, tasks)| tasks.len()) {
-            let executor = *executor.0;
-            if let Some(task) = self.take_near(executor, VecDeque::pop_back) {
-                return Some(task);
-            }
-        }
-        None
-    }
-}
-
 // === impl TaskSet ===
 
 impl TaskSet {
-    pub(super) fn new(
-        job: JobId,
-        run: StageRunId,
-        partitions: Vec<Partition>,
-        near: BTreeMap<ExecutorId, Vec<u32>>,
-    ) -> Self {
+    pub(super) fn new(job: JobId, run: StageRunId, partitions: Vec<Partition>, near: Near) -> Self {
         Self {
             job,
             run,
@@ -128,13 +58,14 @@ impl TaskSet {
             unfinished: partitions.len() as u32,
             estimate_nanos: None,
             histories: BTreeMap::new(),
+            load_nanos: 0,
             partitions,
         }
     }
 
     /// How many tasks wait to be given out.
     pub(super) fn pending(&self) -> u64 {
-        u64::from(self.fresh.left) + self.again.len() as u64
+        u64::from(self.fresh.left()) + self.again.len() as u64
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -161,20 +92,49 @@ impl TaskSet {
         })
     }
 
-    /// Takes the next task that may go where `allows` says, judging by what it has been through.
-    pub(super) fn take(
+    /// Takes the next task that may go where `allows` says, judging by what it has been through,
+    /// and says how near it is to what it reads. The others are as in [`Fresh::take`]; what has
+    /// failed does not wait for a near slot.
+    pub(super) fn take<'a>(
         &mut self,
-        executor: ExecutorId,
+        asker: Asker<'_>,
         allows: impl Fn(&History) -> bool,
-    ) -> Option<u32> {
+        worker_of: impl Fn(ExecutorId) -> Option<&'a WorkerId>,
+        may_leave: impl Fn(&Owner, usize) -> bool,
+    ) -> Option<(u32, Level)> {
         if !self.again.is_empty() {
-            let may_go = |task: &u32| self.histories.get(task).is_none_or(&allows);
+            let may_go = |task: &u32| match self.histories.get(task) {
+                Some(history) => allows(history),
+                None => self.fresh.may_take(*task, asker, &worker_of, &may_leave),
+            };
             let mut looked_at = self.again.iter().take(AGAIN_LOOKED_AT_MAX);
             if let Some(index) = looked_at.position(may_go) {
-                return self.again.remove(index);
+                return self.again.remove(index).map(|task| (task, Level::Any));
             }
         }
-        self.fresh.take(executor)
+        self.fresh.take(asker, worker_of, may_leave)
+    }
+
+    /// Takes a task that has not been given out and that an executor is near to.
+    pub(super) fn take_near(&mut self, asker: Asker<'_>) -> Option<(u32, Level)> {
+        self.fresh.take_near(asker).map(|task| (task, Level::Process))
+    }
+
+    /// Whether an executor that got no task did not because others are nearer to some.
+    pub(super) fn waits_for_near(&self, asker: Asker<'_>) -> bool {
+        let again =
+            |task: &u32| self.fresh.is_near_anybody(*task) && !self.histories.contains_key(task);
+        asker.level != Level::Any
+            && (self.fresh.owners().next().is_some() || self.again.iter().any(again))
+    }
+
+    pub(super) fn fresh(&self) -> &Fresh {
+        &self.fresh
+    }
+
+    /// Tasks that came back, each with what it has been through if it failed.
+    pub(super) fn again(&self) -> impl Iterator<Item = (u32, Option<&History>)> {
+        self.again.iter().map(|task| (*task, self.histories.get(task)))
     }
 
     /// A task that was taken is out.

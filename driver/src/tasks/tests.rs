@@ -1,12 +1,17 @@
 //! One rule, one test: the whole list of actions after an event.
 #![allow(clippy::unwrap_used)]
 
-use super::{Action, Event, FailedAttempt, Tasks};
+use super::{Action, Event, FailedAttempt, Near, Tasks};
 use offshoot_proto::id::{
     AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, StageRunId, WorkerId,
 };
 use offshoot_proto::outcome::{ResultPlace, TaskDone, TaskFailure, TaskOutcome, TaskReport};
+use offshoot_proto::scheduling::{PoolName, Scheduling};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+mod locality;
+mod sharing;
 
 mod retiring;
 
@@ -16,6 +21,8 @@ const SECOND: u64 = 1_000_000_000;
 /// A scheduler whose every event is followed by a dispatch, and a check of its counts.
 struct Env {
     tasks: Tasks,
+    now: Duration,
+    pool: PoolName,
 }
 
 fn executor(number: u32) -> ExecutorId {
@@ -90,7 +97,12 @@ fn given_out(actions: &[Action]) -> (usize, usize) {
 impl Env {
     /// One executor a worker.
     fn with_executors(slots: &[u32]) -> Self {
-        let mut env = Self { tasks: Tasks::new(4) };
+        Self::with(slots, &Scheduling::default())
+    }
+
+    fn with(slots: &[u32], scheduling: &Scheduling) -> Self {
+        let tasks = Tasks::new(4, scheduling);
+        let mut env = Self { tasks, now: Duration::ZERO, pool: PoolName::default() };
         for (number, slots) in (0..).zip(slots) {
             assert_eq!(env.add(number, number, *slots), []);
         }
@@ -100,7 +112,7 @@ impl Env {
     fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.tasks.handle(event, &mut actions);
-        self.tasks.dispatch(&mut actions);
+        self.tasks.dispatch(self.now, &mut actions);
         actions
     }
 
@@ -112,8 +124,9 @@ impl Env {
         self.handle(Event::StageSubmitted {
             stage: StageRunId(stage),
             job: JobId(job),
+            pool: self.pool.clone(),
             partitions: (0..partitions).map(Partition).collect(),
-            near: BTreeMap::new(),
+            near: Near::default(),
         })
     }
 
@@ -413,10 +426,12 @@ fn memory_follows_the_attempts_in_flight_not_the_oldest_of_them() {
 #[test]
 fn an_executor_runs_what_it_is_near_to_first_and_what_others_are_near_to_last() {
     let mut env = Env::with_executors(&[1, 1]);
-    let near = BTreeMap::from([(executor(0), vec![4, 5, 6, 7]), (executor(1), vec![2, 3])]);
+    let executors = BTreeMap::from([(executor(0), vec![4, 5, 6, 7]), (executor(1), vec![2, 3])]);
+    let near = Near { executors, ..Near::default() };
     let actions = env.handle(Event::StageSubmitted {
         stage: StageRunId(0),
         job: JobId(0),
+        pool: PoolName::default(),
         partitions: (0..8).map(Partition).collect(),
         near,
     });

@@ -3,7 +3,7 @@
 use super::rows::ADMIN;
 use super::{Action, Cluster, Life, SessionId};
 use offshoot_proto::cluster::{AppState, ToClient};
-use offshoot_proto::explain::{Explanation, MissingExecutors, StageWait};
+use offshoot_proto::explain::{Explanation, MissingExecutors, StageWaits};
 use offshoot_proto::id::AppId;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Cluster {
         &mut self,
         app: AppId,
         query: u64,
-        stages: Vec<StageWait>,
+        stages: StageWaits,
         out: &mut Vec<Action>,
     ) {
         let asked = self.questions.open.get(&query).is_some_and(|question| question.app == app);
@@ -96,7 +96,7 @@ impl Cluster {
         &self,
         asker: SessionId,
         id: AppId,
-        stages: Option<Vec<StageWait>>,
+        stages: Option<StageWaits>,
         out: &mut Vec<Action>,
     ) {
         let explanation = self.explanation(id, stages);
@@ -107,7 +107,7 @@ impl Cluster {
         out.push(Action::ToClient { session: asker, message });
     }
 
-    fn explanation(&self, id: AppId, stages: Option<Vec<StageWait>>) -> Option<Explanation> {
+    fn explanation(&self, id: AppId, stages: Option<StageWaits>) -> Option<Explanation> {
         let Some(app) = self.apps.get(&id) else {
             let ended = self.ended.iter().find(|app| app.id == id)?;
             return Some(Explanation {

@@ -4,6 +4,7 @@
 use super::units::{Share, format_duration, format_size, parse_duration, parse_size};
 use super::{CORES_MAX, EXECUTORS_MAX, SettingError, Settings, TASK_DISK_BYTES};
 use crate::limits::PARTITIONS_MAX;
+use crate::scheduling::Scheduling;
 use core::time::Duration;
 
 /// One setting.
@@ -174,7 +175,8 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// Every name, Spark's included.
 pub(super) fn names() -> Vec<&'static str> {
-    TABLE.iter().flat_map(|key| [Some(key.name), key.spark]).flatten().collect()
+    let table = TABLE.iter().flat_map(|key| [Some(key.name), key.spark]).flatten();
+    table.chain(Scheduling::KEYS).collect()
 }
 
 // === impl Value ===

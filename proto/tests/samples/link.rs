@@ -21,7 +21,7 @@ variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
     OpenOutputSink, OpenSpill, Path, Updates, Disk, Memory,
-    GiveBackMemory
+    GiveBackMemory, JobPool
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
@@ -149,6 +149,7 @@ fn requests() -> Vec<Request> {
         Request::OpenSpill(attempt),
         Request::Memory { bytes: 16 << 20 },
         Request::GiveBackMemory,
+        Request::JobPool { name: "etl".into() },
     ];
     requests.extend(operations().into_iter().map(|operation| {
         Request::Path(PathRequest { preopen: 1, path: "a/../b".into(), operation })

@@ -2,8 +2,11 @@
 
 use super::{Sample, samples, variants};
 use offshoot_proto::cluster::{AppState, FromClient, ToClient};
-use offshoot_proto::explain::{Explanation, MissingExecutors, PendingTasks, StageWait, TaskWait};
-use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, JobId, StageRunId};
+use offshoot_proto::explain::{
+    Explanation, MissingExecutors, PendingTasks, StageWait, StageWaits, TaskWait,
+};
+use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, JobId, NodeId, StageRunId};
+use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::tenant::{TenantChange, TenantOrder, TenantPolicy, TenantRow, TenantRules};
 use offshoot_proto::waiting::{Quota, Share, WaitReason};
 
@@ -110,20 +113,24 @@ fn orders() -> Vec<TenantOrder> {
     ]
 }
 
-fn stages() -> Vec<StageWait> {
+fn stages() -> StageWaits {
     let pending = task_waits().into_iter().map(|reason| PendingTasks { tasks: 3, reason });
-    vec![StageWait {
+    let stage = StageWait {
         job: JobId(1),
-        stage: StageRunId(4),
-        pool: "default".into(),
+        stage: Some(StageRunId(4)),
+        node: NodeId(6),
+        name: "map".into(),
+        source: "job.rs:3".into(),
+        pool: PoolName::default(),
         running: 2,
         pending: pending.collect(),
-    }]
+    };
+    StageWaits { stages: vec![stage], more: 1 }
 }
 
 fn task_waits() -> Vec<TaskWait> {
     vec![
-        TaskWait::Parents { stages: vec![StageRunId(3)] },
+        TaskWait::Parents { nodes: vec![NodeId(3)], count: 2 },
         TaskWait::NoExecutors,
         TaskWait::Retiring,
         TaskWait::SlotsBusy { slots: 8 },

@@ -3,13 +3,14 @@
 use super::runner::{Guest, GuestEnd};
 use super::tasks::unexpected_reply;
 use super::{Loaded, SlotError, SlotState};
-use crate::imports::{CallError, Outcome};
+use crate::imports::{CallError, Outcome, refused};
 use crate::memory::memory_file;
-use offshoot_proto::abi::{JobSpec, NodeSpec};
+use offshoot_proto::abi::{JobSpec, NodeSpec, code};
 use offshoot_proto::id::{JobId, NodeId, SnapshotId};
 use offshoot_proto::limits::WASM_PAGE_BYTES;
 use offshoot_proto::link::{FromSlot, MainEnd, Reply, Request};
 use offshoot_proto::outcome::TaskFailure;
+use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::snapshot::{GlobalValue, SnapshotHeader};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -148,6 +149,17 @@ impl SlotState {
             Reply::Number(cores) => Ok(cores as i32),
             _ => Err(CallError::Ends(unexpected_reply())),
         }
+    }
+
+    /// `job_pool`: the owner checks the name again.
+    pub(crate) fn job_pool(&mut self, name: &[u8]) -> Outcome {
+        self.only_in_main("job_pool")?;
+        let invalid = |error: String| refused(code::INVALID, format!("job_pool: {error}"));
+        let name = std::str::from_utf8(name).map_err(|error| invalid(error.to_string()))?;
+        if !name.is_empty() {
+            PoolName::new(name).map_err(|error| invalid(error.to_string()))?;
+        }
+        self.tell_later(Request::JobPool { name: name.to_owned() })
     }
 
     fn draw_seed(&mut self) -> Result<u64, CallError> {

@@ -29,10 +29,10 @@ fn tell(env: &mut Env, by: u32, map: u32, attempt: u64, state: BlockState) -> Ve
 }
 
 /// Where a submitted or resumed run reads the two partitions, and who is near.
-fn reads(actions: &[Action]) -> (Vec<ShufflePlace>, BTreeMap<ExecutorId, Vec<u32>>) {
+fn reads(actions: &[Action]) -> (Vec<ShufflePlace>, Near) {
     let (run, near) = match actions {
         [.., Action::Submit { run, near, .. }] => (run, near.clone()),
-        [.., Action::Resume { run, .. }] => (run, BTreeMap::new()),
+        [.., Action::Resume { run, .. }] => (run, Near::default()),
         other => panic!("{other:?}"),
     };
     let input = &run.inputs[0];
@@ -44,7 +44,9 @@ fn tasks_are_near_what_they_read_in_memory_and_in_files() {
     let mut env = keeping(StorageLevel::MemoryAndDisk, 1);
     env.report(0, 0, 0, 10, IN_MEMORY());
     let actions = env.report(0, 1, 1, 11, TaskDone::default());
-    let near = BTreeMap::from([(executor(0), vec![0]), (executor(1), vec![1])]);
+    let executors = BTreeMap::from([(executor(0), vec![0])]);
+    let workers = BTreeMap::from([(WorkerId("w1".to_owned()), vec![1])]);
+    let near = Near { executors, workers, mostly: None };
     assert_eq!(reads(&actions), (vec![memory_of(0), place(1)], near));
 }
 
@@ -71,9 +73,11 @@ fn a_block_that_moved_to_a_file_is_read_there() {
     assert_eq!(tell(&mut env, 0, 0, 10, BlockState::OnDisk), []);
     assert_eq!(env.handle(Event::ExecutorLost(executor(0))), []);
     let actions = env.submit(1, READER, []);
+    let executors = BTreeMap::from([(executor(1), vec![1])]);
+    let workers = BTreeMap::from([(WorkerId("w0".to_owned()), vec![0])]);
     assert_eq!(
         reads(&actions),
-        (vec![place(0), memory_of(1)], BTreeMap::from([(executor(1), vec![1])]))
+        (vec![place(0), memory_of(1)], Near { executors, workers, mostly: None })
     );
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         | Request::DropJob(_)
         | Request::ListInputs { .. }
         | Request::Parallelism
+        | Request::JobPool { .. }
         | Request::Updates { .. } => {
             let message = "actions run in main; this is a task".to_owned();
             (Reply::Error { code: code::NOT_HERE, message }, vec![])

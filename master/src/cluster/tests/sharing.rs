@@ -84,7 +84,7 @@ impl Env {
         let [Action::ToClient { message: ToClient::Explain { query }, .. }] = asked[..] else {
             panic!("{asked:?}")
         };
-        let stages = Vec::new();
+        let stages = Default::default();
         let told = self.client_says(session, "ada", FromClient::Explained { query, stages });
         let [Action::ToClient { session: to, message: ToClient::Explanation(explanation) }] =
             &told[..]
