@@ -162,8 +162,8 @@ impl Core {
     }
 }
 
-/// Cores that the application could have if nobody else had any. With dynamic allocation it may have
-/// none of them when its first job asks.
+/// Cores that the application could have if nobody else had any. With dynamic allocation it may
+/// have none of them when its first job asks.
 fn cores_within_reach(
     workers: &[WorkerRow],
     request: &ResourceRequest,
