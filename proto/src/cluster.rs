@@ -118,6 +118,8 @@ pub enum ToWorker {
     Kill(ExecutorId),
     /// An application has ended: stop its executors and delete its files.
     Forget(AppId),
+    /// Nothing is left to do here: end.
+    Leave,
     /// The registration or the renewal is refused; the connection is closed after this frame.
     Refused {
         /// A sentence for the person.
@@ -191,6 +193,20 @@ pub enum FromClient {
     Explain(AppId),
     /// For tenant `admin` only.
     Tenants(TenantOrder),
+    /// Let a worker leave, for tenant `admin` only: nothing new is launched there, what runs there
+    /// ends or goes elsewhere, and so does what was written there. Answered by [`ToClient::Done`].
+    Drain {
+        /// Which.
+        worker: WorkerId,
+        /// After so long it leaves in any case.
+        within_millis: u64,
+    },
+    /// Nothing that the application needs is on this worker and nowhere else, and no executor of it
+    /// runs there.
+    Drained {
+        /// A worker that the master said is draining.
+        worker: WorkerId,
+    },
 }
 
 /// To a driver or a person's tool.
@@ -229,6 +245,15 @@ pub enum ToClient {
     GiveBack {
         /// Which.
         executors: Vec<ExecutorId>,
+    },
+    /// A worker is to leave: have what it wrote for the application copied elsewhere, then say
+    /// [`FromClient::Drained`]. Its executors stand in [`ToClient::GiveBack`], too. Said again when
+    /// the connection is new.
+    Draining {
+        /// Which.
+        worker: WorkerId,
+        /// After so long it leaves in any case.
+        left_millis: u64,
     },
     /// What do your tasks wait for? Answered by [`FromClient::Explained`].
     Explain {
@@ -275,7 +300,7 @@ pub struct WorkerRow {
     pub id: WorkerId,
     /// Where it listens.
     pub address: SocketAddr,
-    /// `alive` or `lost`.
+    /// `alive`, `draining` or `lost`.
     pub state: WorkerState,
     /// Cores that it gives.
     pub cores: u32,
@@ -293,6 +318,8 @@ pub struct WorkerRow {
 pub enum WorkerState {
     /// It can.
     Alive,
+    /// It is given none, and leaves when what it has is elsewhere.
+    Draining,
     /// Its lease ran out.
     Lost,
 }

@@ -85,13 +85,16 @@ pub enum FromExecutor {
     },
 }
 
-/// Blocks of a kept dataset that an executor is to fetch and keep, too.
+/// Blocks of a kept dataset, or outputs of the map tasks of a shuffle, that an executor is to fetch
+/// and keep, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyBlocks {
     /// The dataset.
     pub writer: NodeId,
-    /// Where to keep them.
+    /// Where to keep them; outputs of a shuffle are kept on disk.
     pub level: StorageLevel,
+    /// For how many reducers each was written; one for a kept dataset.
+    pub reducers: u32,
     /// Who has them.
     pub from: ShufflePlace,
     /// Which.

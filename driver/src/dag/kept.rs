@@ -124,7 +124,7 @@ impl Dag {
             self.copies.extend(blocks.iter().map(|(map, _)| ((writer, *map), executor)));
             for blocks in blocks.chunks(COPIES_MAX).map(<[_]>::to_vec) {
                 let from = self.places.place(place).clone();
-                let copy = CopyBlocks { writer, level, from, blocks };
+                let copy = CopyBlocks { writer, level, from, reducers: 1, blocks };
                 actions.push(Action::Copy { executor, copy });
             }
         }

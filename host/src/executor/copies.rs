@@ -51,7 +51,7 @@ impl Copies {
 
 impl Copier {
     async fn carry_out(&self, order: CopyBlocks, ticket: Ticket) {
-        let CopyBlocks { writer, level, from, blocks } = order;
+        let CopyBlocks { writer, level, from, blocks, .. } = order;
         let SlotContext { fetcher, kept, files, .. } = &*self.context;
         let request = FetchBlocks { app: self.app, writer, reducer: 0, maps: blocks.clone() };
         let mut stream = fetcher.open(&from, &request).await;

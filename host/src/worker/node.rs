@@ -200,13 +200,19 @@ impl Node {
             ToWorker::Registered { epoch } => self.on_registered(now, epoch, out),
             ToWorker::Refused { reason } => self.on_refused(now, reason, out),
             ToWorker::Renewed { certificate } => out.push(Action::Install { certificate }),
-            ToWorker::Launch(_) | ToWorker::Kill(_) | ToWorker::Forget(_) if !registered => {
+            ToWorker::Launch(_) | ToWorker::Kill(_) | ToWorker::Forget(_) | ToWorker::Leave
+                if !registered =>
+            {
                 let reason = "the master gave orders before it accepted the registration";
                 self.lose(now, reason.to_owned(), out);
             }
             ToWorker::Launch(order) => self.on_launch(order, out),
             ToWorker::Kill(executor) => self.on_kill(now, executor, out),
             ToWorker::Forget(app) => self.on_forget(now, app, out),
+            ToWorker::Leave => {
+                out.push(Action::Note(Note::Drained));
+                self.on_stop(now, out);
+            }
         }
     }
 

@@ -58,6 +58,7 @@ impl Cluster {
             (FromClient::Target { .. } | FromClient::Release { .. }, None)
             | (FromClient::Explained { .. }, None) => self.rejected += 1,
             (FromClient::Explain(app), _) => self.on_explain(session, &tenant, app, out),
+            (FromClient::Drain { .. } | FromClient::Drained { .. }, _) => self.rejected += 1,
             (FromClient::Tenants(order), _) => self.on_tenant_order(session, &tenant, order, out),
             (FromClient::Finished { succeeded }, Some(app)) => {
                 let states = [AppState::Failed, AppState::Finished];

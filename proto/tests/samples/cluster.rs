@@ -14,19 +14,19 @@ use offshoot_proto::waiting::{Busy, Holder, Shortage, Size, TooLarge, WaitReason
 use std::net::SocketAddr;
 
 variants!(FromWorker: Register, Heartbeat, ExecutorReady, ExecutorGone, Renew);
-variants!(ToWorker: Registered, Heartbeat, Launch, Kill, Forget, Refused, Renewed);
+variants!(ToWorker: Registered, Heartbeat, Launch, Kill, Forget, Leave, Refused, Renewed);
 variants!(
     FromClient: Register, Heartbeat, Finished, Target, Release, Explained, ListWorkers, ListApps,
-    Explain, Tenants
+    Explain, Tenants, Drain, Drained
 );
 variants!(
     ToClient: Registered, Refused, Heartbeat, ExecutorAdded, ExecutorGone, Waiting, GiveBack,
-    Explain, Explanation, Tenants, TenantAdded, Done, Workers, Apps
+    Draining, Explain, Explanation, Tenants, TenantAdded, Done, Workers, Apps
 );
 variants!(
     WaitReason: NoWorkers, Recovering, TooLarge, Busy, OutOfReach, Quota, Share, Unready
 );
-variants!(WorkerState: Alive, Lost);
+variants!(WorkerState: Alive, Draining, Lost);
 variants!(AppState: Waiting, Running, Finished, Failed, Lost);
 variants!(ExecutorState: Launching, Running, Stopping);
 variants!(ModuleRequest: Put, Get);
@@ -34,7 +34,7 @@ variants!(ModuleReply: Ok, Refused);
 
 /// Samples of every message.
 pub fn all() -> Vec<Sample> {
-    let states = [WorkerState::Alive, WorkerState::Lost];
+    let states = [WorkerState::Alive, WorkerState::Draining, WorkerState::Lost];
     let mut all = samples("FromWorker", &from_worker());
     all.extend(samples("ToWorker", &to_worker()));
     all.extend(samples("FromClient", &from_client()));
@@ -83,6 +83,7 @@ pub fn to_worker() -> Vec<ToWorker> {
         ToWorker::Launch(Box::new(launch)),
         ToWorker::Kill(executor()),
         ToWorker::Forget(AppId(7)),
+        ToWorker::Leave,
         ToWorker::Refused { reason: "no".into() },
         ToWorker::Renewed { certificate: vec![4, 5] },
     ]

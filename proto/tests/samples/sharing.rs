@@ -5,7 +5,7 @@ use offshoot_proto::cluster::{AppState, FromClient, ToClient};
 use offshoot_proto::explain::{
     Explanation, MissingExecutors, PendingTasks, StageWait, StageWaits, TaskWait,
 };
-use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, JobId, NodeId, StageRunId};
+use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, JobId, NodeId, StageRunId, WorkerId};
 use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::tenant::{TenantChange, TenantOrder, TenantPolicy, TenantRow, TenantRules};
 use offshoot_proto::waiting::{Quota, Share, WaitReason};
@@ -31,6 +31,8 @@ pub fn from_client() -> Vec<FromClient> {
         FromClient::Release { executors: vec![executor(1), executor(2)] },
         FromClient::Explained { query: 5, stages: stages() },
         FromClient::Explain(AppId(7)),
+        FromClient::Drain { worker: worker(), within_millis: 30_000 },
+        FromClient::Drained { worker: worker() },
     ];
     messages.extend(orders().into_iter().map(FromClient::Tenants));
     messages
@@ -60,6 +62,7 @@ pub fn to_client() -> Vec<ToClient> {
     };
     vec![
         ToClient::GiveBack { executors: vec![executor(1)] },
+        ToClient::Draining { worker: worker(), left_millis: 20_000 },
         ToClient::Explain { query: 5 },
         ToClient::Explanation(Box::new(explanation)),
         ToClient::Tenants(vec![row]),
@@ -142,4 +145,8 @@ fn task_waits() -> Vec<TaskWait> {
 
 fn executor(number: u32) -> ExecutorId {
     ExecutorId { app: AppId(7), number: ExecutorNumber(number) }
+}
+
+fn worker() -> WorkerId {
+    WorkerId("w1".into())
 }

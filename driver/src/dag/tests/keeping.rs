@@ -104,7 +104,7 @@ fn of_two_copies_the_second_is_made_elsewhere_and_the_loss_of_one_costs_nothing(
     let actions = env.report(0, 1, 0, 11, IN_MEMORY());
     let blocks = vec![(Partition(0), AttemptId(10)), (Partition(1), AttemptId(11))];
     let level = StorageLevel::Memory;
-    let copy = CopyBlocks { writer: WRITER, level, from: memory_of(0), blocks };
+    let copy = CopyBlocks { writer: WRITER, level, from: memory_of(0), reducers: 1, blocks };
     assert_eq!(actions[0], Action::Copy { executor: executor(1), copy });
     tell(&mut env, 1, 0, 10, BlockState::InMemory);
     tell(&mut env, 1, 1, 11, BlockState::Gone);

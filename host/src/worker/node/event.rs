@@ -112,6 +112,8 @@ pub enum Action {
 /// What happened to the worker, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// The master lets it go: nothing is left to do here.
+    Drained,
     /// The master takes this worker.
     Registered {
         /// The master's life.
@@ -159,6 +161,7 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Drained => f.write_str("drained: the master lets this worker go"),
             Self::Registered { epoch, executors } => {
                 write!(f, "registered with the master (epoch {epoch}), {executors} executors")
             }
