@@ -61,7 +61,7 @@ struct Tenant {
     stopping: Size,
     /// Applications.
     apps: u32,
-    /// Applications with executors.
+    /// Applications with executors that have not been told to stop.
     running: u32,
     /// Those with executors that want more, and those without; in order.
     queues: [BTreeSet<(Level, AppId)>; 2],
@@ -186,10 +186,10 @@ impl Shares {
     pub fn remove_app(&mut self, id: AppId) {
         self.change(id, |tenant, app| {
             tenant.used = minus(tenant.used, app.used);
-            tenant.running -= u32::from(app.executors > 0);
             tenant.stopping = minus(tenant.stopping, app.stopping.1);
             tenant.apps -= 1;
             (app.wants, app.used, app.executors) = (0, Size::default(), 0);
+            app.stopping = Default::default();
         });
         self.apps.remove(&id);
     }
@@ -206,7 +206,6 @@ impl Shares {
         self.change(id, |tenant, app| {
             tenant.used = plus(tenant.used, size);
             app.used = plus(app.used, size);
-            tenant.running += u32::from(app.executors == 0 && executors > 0);
             app.executors += executors;
         });
     }
@@ -229,7 +228,6 @@ impl Shares {
             tenant.used = minus(tenant.used, size);
             app.used = minus(app.used, size);
             app.executors = app.executors.saturating_sub(1);
-            tenant.running -= u32::from(app.executors == 0);
         });
     }
 
@@ -294,7 +292,7 @@ impl Shares {
     pub fn quota(&self, id: AppId) -> Option<Quota> {
         let app = self.apps.get(&id)?;
         let tenant = self.tenants.get(&app.tenant)?;
-        tenant.quota(app.unit.size, app.executors > 0)
+        tenant.quota(app.unit.size, app.runs())
     }
 
     fn name(&self, name: &str) -> Arc<str> {
@@ -313,9 +311,11 @@ impl Shares {
         if let Some((queue, level)) = app.place.take() {
             tenant.queues[queue].remove(&(level, id));
         }
+        let ran = app.runs();
         change(tenant, app);
+        tenant.running = tenant.running + u32::from(app.runs()) - u32::from(ran);
         if app.wants > 0 {
-            let place = (usize::from(app.executors == 0), tenant.level_of(app, self.total));
+            let place = (usize::from(!app.runs()), tenant.level_of(app, self.total));
             app.place = Some(place);
             tenant.queues[place.0].insert((place.1, id));
         }
@@ -330,6 +330,15 @@ impl Shares {
         if let Some(place) = place {
             self.queue.insert((place, app.tenant.clone()));
         }
+    }
+}
+
+// === impl App ===
+
+impl App {
+    /// Whether it has executors that go on.
+    fn runs(&self) -> bool {
+        self.executors > self.stopping.0
     }
 }
 

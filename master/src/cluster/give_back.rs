@@ -148,7 +148,14 @@ impl Cluster {
     /// Tells a driver, if it is there, all that it is asked to give back.
     pub(super) fn tell_give_back(&self, app: AppId, out: &mut Vec<Action>) {
         if let Some(session) = self.apps.get(&app).and_then(|app| app.session) {
-            let message = ToClient::GiveBack { executors: self.give_back.list(app) };
+            let mut executors = self.give_back.list(app);
+            let leaves = self.executors_of(app).filter(|(id, executor)| {
+                self.is_draining(&executor.worker)
+                    && executor.life.is_live()
+                    && !self.give_back.marks.contains_key(id)
+            });
+            executors.extend(leaves.map(|(id, _)| id));
+            let message = ToClient::GiveBack { executors };
             out.push(Action::ToClient { session, message });
         }
     }
@@ -162,11 +169,12 @@ impl Cluster {
     ) {
         for id in executors {
             let live = self.executors.get(&id).filter(|executor| executor.life.is_live());
-            let Some(size) = live.filter(|_| id.app == app).map(|executor| executor.size()) else {
+            let Some(executor) = live.filter(|_| id.app == app) else {
                 self.rejected += u64::from(id.app != app);
                 continue;
             };
-            if self.give_back.take(id).is_none() {
+            let (size, leaves) = (executor.size(), self.is_draining(&executor.worker));
+            if self.give_back.take(id).is_none() && !leaves {
                 self.instead(app, size, out);
                 self.give_back.reconsider();
             }

@@ -88,6 +88,7 @@ impl Cluster {
             cores_used,
             memory_used_bytes,
             stopping: self.stopping_on(&id),
+            drain: self.workers.get_mut(&id).and_then(|worker| worker.drain.take()),
             link: Link::Alive { session: Some(session), heard: self.now },
             forgets: BTreeMap::new(),
         };
@@ -227,7 +228,11 @@ impl Cluster {
 
     /// An executor has ended, or never started, by the word of its worker or of the shell.
     pub(super) fn on_gone(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) {
+        let worker = self.executors.get(&id).map(|executor| executor.worker.clone());
         let life = self.strike(id, reason, out);
+        if let Some(worker) = worker.filter(|worker| self.is_draining(worker)) {
+            self.leave_if_empty(&worker, out);
+        }
         if life == Some(Life::Launching) {
             self.count_failure(id, reason, out);
         }
@@ -306,6 +311,8 @@ impl Cluster {
         };
         let session = worker.session();
         worker.link = Link::Lost { since: self.now };
+        worker.drain = None;
+        self.draining.remove(id);
         self.recount_free(id);
         self.recount_total();
         if let Some(session) = session {

@@ -64,7 +64,8 @@ struct Owners<'a> {
 
 /// Judges what everybody has and wants now.
 pub(super) fn run(cluster: &Cluster) -> Outcome {
-    let stop = cluster.workers.iter().filter(|(_, worker)| worker.stopping.cores > 0);
+    let stop = cluster.workers.iter();
+    let stop = stop.filter(|(_, worker)| worker.stopping.cores > 0 && worker.drain.is_none());
     let mut round = Round {
         cluster,
         lost: BTreeMap::new(),
@@ -144,7 +145,8 @@ impl<'a> Round<'a> {
     fn candidate(&self, id: ExecutorId, claim: &Claim<'_>) -> Option<(&'a WorkerId, Candidate)> {
         let executor = self.cluster.executors.get(&id)?;
         let worker = self.cluster.workers.get(&executor.worker)?;
-        let fits = worker.session().is_some() && covers(worker.size(), claim.unit.size);
+        let usable = worker.session().is_some() && worker.drain.is_none();
+        let fits = usable && covers(worker.size(), claim.unit.size);
         let asked = executor.life.is_live() && !self.marks.contains_key(&id);
         let candidate = Candidate { id, size: executor.size() };
         (fits && asked).then_some((&executor.worker, candidate))
