@@ -17,6 +17,7 @@ pub mod dispatch;
 mod driver_link;
 mod fetch;
 mod files;
+mod flat;
 mod granted;
 mod kept;
 mod receive;
