@@ -19,6 +19,7 @@ const GUEST: &str = r#"(module
   (func (export "_start"))
   (func (export "offshoot_task") (param $op i32) (param $arg i32) (result i64)
     (local $at i32) (local $page i32)
+    (i64.store (i32.const 52) (i64.const 0))
     (i32.store (i32.const 48) (call $map (i32.const 7) (i32.const 0) (i32.const 52) (i32.const 8)))
     (local.set $at (i32.load (i32.const 52)))
     (if (i32.eq (local.get $op) (i32.const 1)) (then
