@@ -111,6 +111,7 @@ impl Core {
             | Request::OpenSpill(_)
             | Request::Disk { .. }
             | Request::Memory { .. }
+            | Request::MapBlock { .. }
             | Request::GiveBackMemory => {
                 let message = "only a task may do this; this is main".to_owned();
                 self.reply(Reply::Error { code: code::NOT_HERE, message })

@@ -2,6 +2,7 @@
 //! the other, and kept here.
 
 use super::fetch::{HeldStream, check_chunks};
+use super::flat::FlatFile;
 use super::granted::GrantedFile;
 use super::kept::{Kept, Ticket};
 use super::slot_task::SlotContext;
@@ -86,25 +87,41 @@ impl Copier {
     ) -> io::Result<BlockState> {
         let SlotContext { kept, files, .. } = &*self.context;
         let file = files.shuffle_sink(id.writer, id.map, id.attempt)?.into();
-        let mut file = GrantedFile::new(files, file);
-        receive(held, id.map, &mut file).await?;
-        let length = file.length();
-        // From here on it counts as committed, or as memory.
-        drop(file);
-        let extents = if length > 0 { vec![Extent { offset: 0, length }] } else { vec![] };
-        let index = ShuffleIndex { reducers: vec![extents], data_bytes: length };
+        let file = GrantedFile::new(files, file);
+        let index = match level.uses_memory() {
+            true => {
+                let mut file = FlatFile::new(file);
+                receive(held, id.map, |chunks| file.push(chunks)).await?;
+                file.finish()?
+            }
+            false => {
+                let mut file = file;
+                receive(held, id.map, |chunks| file.push(chunks)).await?;
+                as_it_came(file.length())
+            }
+        };
         let in_memory = kept.commit(id, level, &index).await?;
         Ok(if in_memory { BlockState::InMemory } else { BlockState::OnDisk })
     }
 }
 
+/// The index of a file of chunks.
+fn as_it_came(length: u64) -> ShuffleIndex {
+    let extents = if length > 0 { vec![Extent { offset: 0, length }] } else { vec![] };
+    ShuffleIndex { reducers: vec![extents], data_bytes: length }
+}
+
 /// Takes the chunks of the map that is due.
-async fn receive(held: &mut HeldStream, due: Partition, file: &mut GrantedFile) -> io::Result<()> {
+async fn receive(
+    held: &mut HeldStream,
+    due: Partition,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     loop {
         match held.next().await.map_err(io::Error::other)? {
             BlockFrame::Chunks(chunks) => {
                 check_chunks(&chunks).map_err(io::Error::other)?;
-                file.push(&chunks)?;
+                take(&chunks)?;
             }
             BlockFrame::End { map } if map == due => return Ok(()),
             BlockFrame::Failed { reason, .. } => return Err(io::Error::other(reason)),
