@@ -1,6 +1,7 @@
 //! What `main` asks for.
 
-use super::{Core, Job, JobOutput, JobState, Waiting, ask_cores};
+use super::cluster_side::ask_cores;
+use super::{Core, Job, JobOutput, JobState, Waiting};
 use crate::DriverError;
 use crate::output::Output;
 use crate::results::Results;
