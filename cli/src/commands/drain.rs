@@ -55,9 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             Some(_) => {}
         }
         if Instant::now() > deadline {
-            let within = arguments.within.as_secs();
             return Err(Failure::cluster(format!(
-                "worker {worker} has not left, {within} s and more after it was told to; see its log"
+                "worker {worker} has not left, {} s and more after it was told to; see its log",
+                arguments.within.as_secs()
             )));
         }
         std::thread::sleep(LOOK);
