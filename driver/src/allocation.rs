@@ -15,7 +15,9 @@
 //!
 //! What the master wants back goes whatever is wanted, and nothing more is wanted by that: an
 //! executor that is to go still counts as a place for tasks. If another one of its size has nothing
-//! to do, that one goes instead.
+//! to do, that one goes instead. Not so on a worker that is to leave: what is there goes, and
+//! others
+//! are wanted in its place.
 //!
 //! Not here: what an executor still runs ([`crate::tasks`]), and how many there can be: the
 //! master gives what there is.
@@ -53,6 +55,10 @@ pub(crate) enum Event {
     Work(u64),
     /// The master wants these back; the list replaces the one before.
     GiveBack(Vec<ExecutorId>),
+    /// These are on a worker that is to leave. The list does not replace one before.
+    Draining(Vec<ExecutorId>),
+    /// Whether something is to be copied from such a worker, for which somebody must be there.
+    Moving(bool),
     /// There is a connection to the master again, which may know the application by another id.
     Master(AppId),
 }
@@ -82,10 +88,13 @@ pub(crate) struct Allocation {
     is_sized: bool,
     app: AppId,
     held: BTreeMap<ExecutorId, Held>,
-    /// Of all that are held.
+    /// Of all that are held, but on workers that leave.
     slots: u64,
-    /// Of those that are held, how many are to go.
+    /// Of those, how many are to go.
     leaving: u32,
+    /// Those on workers that leave. Tasks have no place there, so others are wanted for them.
+    draining: BTreeSet<ExecutorId>,
+    moving: bool,
     /// Idle executors that stay, by when they are to be looked at.
     idle: BTreeSet<(Duration, ExecutorId)>,
     work: u64,
@@ -121,6 +130,8 @@ enum Leaving {
     Idle,
     /// The master wants it back, and may think better of it.
     GivenBack,
+    /// Its worker leaves.
+    Draining,
 }
 
 /// Tasks have no slot.
@@ -151,6 +162,8 @@ impl Allocation {
             held: BTreeMap::new(),
             slots: 0,
             leaving: 0,
+            draining: BTreeSet::new(),
+            moving: false,
             idle: BTreeSet::new(),
             work: 0,
             target: allocation.initial(),
@@ -190,6 +203,8 @@ impl Allocation {
             }
             Event::Work(tasks) => self.work = tasks,
             Event::GiveBack(executors) => self.on_give_back(executors, keeps, out),
+            Event::Draining(executors) => self.on_draining(executors, out),
+            Event::Moving(moving) => self.moving = moving,
             Event::Master(app) => {
                 self.app = app;
                 self.told = None;
@@ -222,9 +237,12 @@ impl Allocation {
         }
         self.rise(now);
         self.fall(now);
-        let others = self.held.keys().filter(|executor| executor.app != self.app).count();
+        let is_other = |executor: &ExecutorId| executor.app != self.app;
+        let others = self.held.keys().filter(|e| is_other(e) && !self.draining.contains(e)).count();
+        let draining = self.draining.iter().filter(|executor| !is_other(executor)).count();
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
         // Those of an application that the master has forgotten are not known to it.
-        let target = self.target.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
+        let target = self.target.saturating_sub(count(others)).saturating_add(count(draining));
         if self.told.replace(target) != Some(target) {
             out.push(Action::Target(target));
         }
@@ -236,7 +254,7 @@ impl Allocation {
             return;
         }
         let held = Held { cores, idle: None, leaving: None };
-        let slots = self.slots_of(&held);
+        let slots = self.slots_of(cores);
         self.slots += u64::from(slots);
         if !self.is_sized {
             self.per_executor = self.per_executor.max(slots);
@@ -248,15 +266,16 @@ impl Allocation {
 
     fn on_gone(&mut self, executor: ExecutorId) {
         self.set_idle(executor, None);
-        if let Some(held) = self.held.remove(&executor) {
-            self.slots -= u64::from(self.slots_of(&held));
+        let drains = self.draining.remove(&executor);
+        if let Some(held) = self.held.remove(&executor).filter(|_| !drains) {
+            self.slots -= u64::from(self.slots_of(held.cores));
             self.leaving -= u32::from(held.leaving.is_some());
         }
     }
 
     /// As its executor decides it.
-    fn slots_of(&self, held: &Held) -> u32 {
-        (held.cores / self.task_cores).max(1)
+    fn slots_of(&self, cores: u32) -> u32 {
+        (cores / self.task_cores).max(1)
     }
 
     fn set_idle(&mut self, executor: ExecutorId, idle: Option<Idle>) {
@@ -296,6 +315,22 @@ impl Allocation {
         }
     }
 
+    /// They go, and nobody else instead of them.
+    fn on_draining(&mut self, executors: Vec<ExecutorId>, out: &mut Vec<Action>) {
+        for executor in executors {
+            self.leave(executor, Leaving::Draining, out);
+            let Some(held) = self.held.get_mut(&executor) else {
+                continue;
+            };
+            held.leaving = Some(Leaving::Draining);
+            let cores = held.cores;
+            if self.draining.insert(executor) {
+                self.leaving -= 1;
+                self.slots -= u64::from(self.slots_of(cores));
+            }
+        }
+    }
+
     fn leave(&mut self, executor: ExecutorId, why: Leaving, out: &mut Vec<Action>) {
         let Some(held) = self.held.get_mut(&executor) else {
             return;
@@ -319,8 +354,9 @@ impl Allocation {
         }
     }
 
+    /// Those that are held, but on workers that leave.
     fn count(&self) -> u32 {
-        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.held.len() - self.draining.len()).unwrap_or(u32::MAX)
     }
 
     /// Executors that have a slot for each task, within the bounds. What is held counts with the
@@ -333,7 +369,7 @@ impl Allocation {
             _ => wanted.div_ceil(per_executor),
         };
         let executors = u32::try_from(executors).unwrap_or(u32::MAX);
-        executors.min(self.max).max(self.settings.executors_min)
+        executors.max(u32::from(self.moving)).min(self.max).max(self.settings.executors_min)
     }
 
     /// Wants more, as long as tasks have no slot.
@@ -343,7 +379,7 @@ impl Allocation {
             self.expects = None;
         }
         let in_use = (self.count() - self.leaving).min(needed);
-        self.target = self.target.max(in_use);
+        self.target = self.target.max(in_use).max(u32::from(self.moving).min(needed));
         if self.work <= self.slots {
             self.backlog = None;
             return;

@@ -3,29 +3,29 @@
 mod actions;
 mod allocating;
 mod cluster_side;
+mod draining;
 mod dropped;
 mod executors;
+mod master;
 mod requests;
 mod storing;
 
-use crate::allocation::{self, Allocation};
+use crate::allocation::Allocation;
 use crate::executors::{ExecutorEvent, ExecutorLink, Fetched};
-use crate::master_link::MasterEvent;
 use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
 use crate::updates::Updates;
 use crate::{Config, DriverError, End, Observer, Ports};
-use cluster_side::{ClusterSide, join_cluster, next_of};
+use cluster_side::{ClusterSide, join_cluster};
 use offshoot_proto::abi::ResultOrder;
-use offshoot_proto::cluster::{FromClient, ResourceRequest, ToClient};
+use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
 use offshoot_proto::scheduling::{PoolName, PoolNameError};
 use offshoot_proto::settings::Settings;
-use offshoot_proto::waiting::WaitReason;
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::link::LinkError;
 use offshoot_sandbox::memory::memory_file;
@@ -87,6 +87,7 @@ pub(crate) struct Core {
     outputs: u32,
     storing: storing::Storing,
     dropped: dropped::Dropped,
+    draining: draining::Draining,
     origin: Instant,
     end: Option<End>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -213,6 +214,7 @@ impl Core {
             outputs: 0,
             storing: storing::Storing::new(remote, owner),
             dropped: dropped::Dropped::default(),
+            draining: draining::Draining::default(),
             origin: Instant::now(),
             end: None,
             stop: ports.stop,
@@ -236,7 +238,12 @@ impl Core {
             }
             self.watch_master(master_watch::Event::Executors(self.executors.len()));
             let allocation = self.allocation.as_ref().and_then(Allocation::next_timeout);
-            let due = [self.scheduler.next_timeout(), self.master_watch.next_timeout(), allocation];
+            let due = [
+                self.scheduler.next_timeout(),
+                self.master_watch.next_timeout(),
+                allocation,
+                self.draining.next_timeout(),
+            ];
             let timeout = due.into_iter().flatten().min().map(|due| self.origin + due);
             tokio::select! {
                 biased;
@@ -253,10 +260,11 @@ impl Core {
                     self.on_fetched(job, partition, attempt, fetched)?;
                 }
                 event = self.storing.next() => self.on_store(event)?,
-                frame = next_of(&mut self.cluster) => self.on_master(frame).await?,
+                frame = master::next_of(&mut self.cluster) => self.on_master(frame).await?,
                 () = sleep_until(timeout) => {
                     let now = self.now();
                     self.scheduler.handle_timeout(now, &mut self.actions);
+                    self.end_drains();
                 }
             }
         }
@@ -305,62 +313,6 @@ impl Core {
         let now = self.now();
         if let Some(notice) = self.master_watch.handle(now, event) {
             self.observer.notice(&notice.to_string());
-        }
-    }
-
-    async fn on_master(&mut self, event: Option<MasterEvent>) -> Result<(), DriverError> {
-        let Some(event) = event else { return Ok(()) };
-        let frame = match event {
-            MasterEvent::Frame(frame) => frame,
-            MasterEvent::Lost(reason) => {
-                self.watch_master(master_watch::Event::Lost(reason));
-                return Ok(());
-            }
-            MasterEvent::Back(identity) => {
-                if let Some(cluster) = &mut self.cluster {
-                    cluster.become_known_as(identity).await?;
-                    let app = cluster.master.app;
-                    self.tell_allocation(allocation::Event::Master(app));
-                }
-                self.watch_master(master_watch::Event::Back);
-                return Ok(());
-            }
-        };
-        match frame {
-            ToClient::ExecutorAdded(info) => self.on_executor_granted(info),
-            ToClient::GiveBack { executors } => {
-                self.tell_allocation(allocation::Event::GiveBack(executors));
-            }
-            ToClient::Workers(rows) => self.on_workers(&rows),
-            ToClient::ExecutorGone { executor, reason } => self.lose(executor, &reason),
-            ToClient::Waiting(reason) => return self.on_waiting(reason),
-            ToClient::Apps(rows) => {
-                let app = self.cluster.as_ref().map(|cluster| cluster.master.app);
-                let cores = rows.iter().find(|row| Some(row.id) == app).map_or(0, |row| row.cores);
-                self.on_cores(cores);
-            }
-            ToClient::Explain { query } => {
-                if let Some(cluster) = &self.cluster {
-                    let stages = self.scheduler.explain(self.now());
-                    cluster.master.send(FromClient::Explained { query, stages });
-                }
-            }
-            ToClient::Refused { reason } => return Err(DriverError::Refused(reason)),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The application has no executor; the end of it, where none can ever come.
-    fn on_waiting(&mut self, reason: WaitReason) -> Result<(), DriverError> {
-        match reason {
-            WaitReason::TooLarge(too_large) if !self.may_wait => {
-                Err(DriverError::TooLarge(too_large))
-            }
-            reason => {
-                self.observer.waiting(&reason);
-                Ok(())
-            }
         }
     }
 

@@ -40,6 +40,7 @@ mod flow;
 mod graph;
 mod jobs;
 mod kept;
+mod moving;
 mod near;
 mod outputs;
 mod places;
@@ -51,6 +52,7 @@ use crate::tasks::{FailedAttempt, Near};
 use graph::Graph;
 use jobs::{Job, Snapshots};
 use kept::Copies;
+use moving::Moves;
 use outputs::Accepted;
 use places::{PlaceIndex, Places};
 use stage::{Phase, Stage, StageKey};
@@ -113,6 +115,14 @@ pub enum Event {
     ExecutorLost(ExecutorId),
     /// A machine is gone, with the shuffle output on it.
     WorkerLost(WorkerId),
+    /// A machine is to leave: what only it has is to be copied elsewhere.
+    WorkerLeaves(WorkerId),
+    /// It is to stay after all.
+    WorkerStays(WorkerId),
+    /// An executor is to go, or to stay after all.
+    Retiring(ExecutorId, bool),
+    /// Nothing is only on a machine that is to leave ([`Dag::needs`]): what was there is forgotten.
+    Emptied(WorkerId),
     /// A partition of a set is computed.
     PartitionDone {
         /// The set, named by the run that it was submitted with.
@@ -265,6 +275,7 @@ pub struct Dag {
     snapshots: Snapshots,
     runs: u32,
     copies: Copies,
+    moves: Moves,
     /// Sets that have gone on since [`Dag::report_progress`], each once.
     moved: Vec<StageRunId>,
 }
@@ -288,10 +299,15 @@ impl Dag {
             Event::ExecutorAdded { executor, address, worker, worker_address } => {
                 self.places.add_executor(executor, address, worker, worker_address);
                 self.copy_all(actions);
+                self.moves.look_again();
             }
             Event::Kept { executor, blocks } => self.on_kept(executor, &blocks, actions),
             Event::ExecutorLost(executor) => self.on_executor_lost(executor, actions),
             Event::WorkerLost(worker) => self.on_worker_lost(&worker, actions),
+            Event::WorkerLeaves(worker) => self.on_worker_leaves(&worker, true),
+            Event::WorkerStays(worker) => self.on_worker_leaves(&worker, false),
+            Event::Retiring(executor, retiring) => self.places.set_retiring(executor, retiring),
+            Event::Emptied(worker) => self.on_emptied(&worker, actions),
             Event::PartitionDone { stage, partition, executor, attempt, done } => {
                 self.on_partition_done(stage, partition, executor, attempt, done, actions)
             }
@@ -303,6 +319,7 @@ impl Dag {
                 self.on_failed_for_good(stage, partition, &attempts, actions)
             }
         }
+        self.order_moves(actions);
     }
 
     /// Whether there is progress to report.
@@ -363,6 +380,9 @@ impl Dag {
         if !std::mem::replace(&mut stage.moved, true) {
             self.moved.push(set);
         }
+        if let StageKey::Shuffle(writer) = key {
+            self.look_at(writer, partition);
+        }
         if let StageKey::Result(job) = key {
             if let Some(job) = self.jobs.get_mut(&job) {
                 job.holds_results |= is_held(&done);
@@ -410,10 +430,15 @@ impl Dag {
     }
 
     fn on_worker_lost(&mut self, worker: &WorkerId, actions: &mut Vec<Action>) {
+        let files = self.places.index(worker, None);
+        let was_leaving = files.is_some_and(|files| self.places.is_leaving(files));
         let Some(place) = self.places.lose(worker) else {
             return;
         };
         self.lose_place(place, actions);
+        if was_leaving {
+            self.describe_anew(worker, actions);
+        }
     }
 
     /// Everything that was served from one place is gone.
@@ -426,6 +451,7 @@ impl Dag {
             self.on_output_lost(writer, actions);
         }
         self.copy_all(actions);
+        self.moves.look_again();
     }
 }
 

@@ -12,6 +12,7 @@
 
 use crate::dag::{self, Dag};
 use crate::tasks::{self, FailedAttempt, Tasks};
+use leaving::Leaving;
 use offshoot_proto::abi::NodeSpec;
 use offshoot_proto::executor::{CopyBlocks, KeptBlock};
 use offshoot_proto::id::{
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod explain;
+mod leaving;
 mod route;
 #[cfg(test)]
 mod simulation;
@@ -83,6 +85,11 @@ pub enum Event {
     Unretire(ExecutorId),
     /// A machine is gone, with its executors and the shuffle output on it.
     WorkerLost(WorkerId),
+    /// A machine is to leave: its executors retire, and what only it has is copied to others.
+    /// [`Action::Drained`] follows.
+    WorkerLeaves(WorkerId),
+    /// It is to stay after all. Its executors may retire all the same.
+    WorkerStays(WorkerId),
     /// Attempts ended.
     Reports {
         /// Where.
@@ -188,6 +195,8 @@ pub enum Action {
     /// An executor that was to go runs nothing any more. Nothing is sent to it from now on; what it
     /// kept in memory counts as gone.
     Retired(ExecutorId),
+    /// No executor is on a machine that is to leave, and nothing that is nowhere else.
+    Drained(WorkerId),
     /// For progress bars.
     StageProgress(StageProgress),
     /// For the log: one partition failed in different ways, which the same bytes cannot.
@@ -212,6 +221,7 @@ pub struct Scheduler {
     sets: BTreeMap<StageRunId, StageRunId>,
     /// By machine, for when it is lost.
     executors: BTreeMap<ExecutorId, WorkerId>,
+    leaving: Leaving,
     progress_due: Option<Duration>,
     /// What frees something: said after what stops those who use it.
     last_words: Vec<Action>,
@@ -232,6 +242,7 @@ impl Scheduler {
             runs: BTreeMap::new(),
             sets: BTreeMap::new(),
             executors: BTreeMap::new(),
+            leaving: Leaving::default(),
             progress_due: None,
             last_words: Vec::new(),
             from_dag: Vec::new(),
@@ -292,9 +303,11 @@ impl Scheduler {
                 self.tell_dag(dag::Event::Kept { executor, blocks });
             }
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
-            Event::Retire(executor) => self.tell_tasks(tasks::Event::Retire(executor)),
-            Event::Unretire(executor) => self.tell_tasks(tasks::Event::Unretire(executor)),
+            Event::Retire(executor) => self.on_retire(executor),
+            Event::Unretire(executor) => self.on_unretire(executor),
             Event::WorkerLost(worker) => self.on_worker_lost(worker),
+            Event::WorkerLeaves(worker) => self.on_worker_leaves(worker),
+            Event::WorkerStays(worker) => self.on_worker_stays(worker),
             Event::Reports { executor, reports } => {
                 self.tell_tasks(tasks::Event::Reports { executor, reports });
             }
@@ -365,6 +378,7 @@ impl Scheduler {
             worker_address,
         });
         self.tell_tasks(tasks::Event::ExecutorAdded { executor, worker, slots });
+        self.retire_if_leaving(executor);
     }
 
     pub(super) fn on_executor_lost(&mut self, executor: ExecutorId) {
@@ -375,10 +389,10 @@ impl Scheduler {
 
     /// What its executors still report would name output that nobody serves.
     fn on_worker_lost(&mut self, worker: WorkerId) {
-        let executors = self.executors.iter().filter(|(_, w)| **w == worker);
-        for executor in executors.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for executor in self.executors_on(&worker) {
             self.on_executor_lost(executor);
         }
+        self.leaving.stays(&worker);
         self.tell_dag(dag::Event::WorkerLost(worker));
     }
 
@@ -406,6 +420,8 @@ impl Scheduler {
                     self.route_tasks(action, actions);
                 }
                 keep_room(&mut self.from_tasks, said);
+            } else if self.settle_leaving() {
+                dispatched = false;
             } else if !std::mem::replace(&mut dispatched, true) {
                 self.tasks.dispatch(now, &mut self.from_tasks);
             } else {

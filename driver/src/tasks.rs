@@ -74,6 +74,10 @@ pub enum Event {
     Retire(ExecutorId),
     /// It is to stay after all.
     Unretire(ExecutorId),
+    /// It has what others are to copy first: until [`Event::LetGo`] it is not retired.
+    Hold(ExecutorId),
+    /// It has nothing that others lack.
+    LetGo(ExecutorId),
     /// Run these partitions.
     StageSubmitted {
         /// The run, which names the set from now on.
@@ -294,6 +298,8 @@ impl Tasks {
             Event::ExecutorLost(executor) => self.on_executor_lost(executor),
             Event::Retire(executor) => self.on_retire(executor, actions),
             Event::Unretire(executor) => self.on_unretire(executor),
+            Event::Hold(executor) => self.set_held(executor, true, actions),
+            Event::LetGo(executor) => self.set_held(executor, false, actions),
             Event::StageSubmitted { stage, job, pool, partitions, near } => {
                 self.on_submitted(stage, (job, pool), (partitions, near), actions)
             }

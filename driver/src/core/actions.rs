@@ -50,6 +50,7 @@ impl Core {
             Action::JobFailed { job, message } => self.on_job_failed(job, message),
             Action::FreeSnapshot(snapshot) => self.free_snapshot(snapshot),
             Action::Retired(executor) => self.release(executor),
+            Action::Drained(worker) => self.on_drained(worker),
             Action::Copy { executor, copy } => self.tell(executor, ToExecutor::Copy(copy)),
             Action::DropShuffle { node } => self.drop_shuffle(node),
             Action::StageProgress(progress) => self.observer.progress(&progress),

@@ -23,6 +23,8 @@ pub(super) struct Allocating {
     work: u64,
     /// There is no worker, and the guest asks how many cores there are.
     lacks_workers: bool,
+    /// Something is to be copied from workers that leave, as said last.
+    moving: bool,
     /// Executors wanted and running, as shown last.
     shown: Option<(u32, u32)>,
 }
@@ -42,6 +44,10 @@ impl Core {
         let work = self.scheduler.unfinished() + u64::from(self.allocating.lacks_workers);
         if std::mem::replace(&mut self.allocating.work, work) != work {
             self.tell_allocation(Event::Work(work));
+        }
+        let moving = self.scheduler.is_moving();
+        if std::mem::replace(&mut self.allocating.moving, moving) != moving {
+            self.tell_allocation(Event::Moving(moving));
         }
         let now = self.now();
         let due = self.allocation.as_ref().and_then(allocation::Allocation::next_timeout);
@@ -99,7 +105,7 @@ impl Core {
         }
     }
 
-    fn tell_master(&self, order: FromClient) {
+    pub(super) fn tell_master(&self, order: FromClient) {
         if let Some(cluster) = &self.cluster {
             cluster.master.send(order);
         }
@@ -110,6 +116,9 @@ impl Core {
         self.may_wait = true;
         let id = info.id;
         if self.allocating.released.contains(&id) {
+            return self.tell_master(FromClient::Release { executors: vec![id] });
+        }
+        if !self.executors.contains_key(&id) && self.is_granted_in_vain(&info.worker) {
             return self.tell_master(FromClient::Release { executors: vec![id] });
         }
         let Some(cluster) = &self.cluster else { return };

@@ -2,7 +2,7 @@
 //! from.
 
 use crate::allocation::Allocation;
-use crate::master_link::{self, Identity, MasterEvent, MasterLink};
+use crate::master_link::{self, Identity, MasterLink};
 use crate::{Config, DriverError, Ports};
 use offshoot_net::{Accepts, Credential, Endpoint, Network};
 use offshoot_proto::cluster::{AppSpec, FromClient, ResourceRequest};
@@ -16,17 +16,6 @@ pub(super) struct ClusterSide {
     pub(super) master: MasterLink,
     /// For executors. Links to older ones keep the endpoint that they were dialled with.
     pub(super) endpoint: Arc<Endpoint>,
-}
-
-pub(super) async fn next_of(cluster: &mut Option<ClusterSide>) -> Option<MasterEvent> {
-    match cluster {
-        Some(cluster) => match cluster.master.events.recv().await {
-            Some(frame) => Some(frame),
-            // The link has given up; what runs goes on without it.
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
 }
 
 pub(super) async fn join_cluster(

@@ -52,19 +52,28 @@ impl Dag {
             return;
         };
         // A run that is suspended or was resumed since has been counted.
-        let counts = matches!(reader.phase, Phase::Running { run: current, .. } if current == run);
-        reader.fetch_failures += u32::from(counts);
-        let failures = reader.fetch_failures;
+        let current = matches!(reader.phase, Phase::Running { run: newest, .. } if newest == run);
         let is_input = reader.inputs.binary_search(writer).is_ok();
         let (node, jobs) = (reader.node, reader.jobs.clone());
-        let lost = is_input && self.lose_block(&block, counts && failures >= DISTRUSTED_FROM);
-        if counts && failures >= FETCH_FAILURES_MAX {
+        let failures = reader.fetch_failures + u32::from(current);
+        let lost = is_input && self.lose_block(&block, current && failures >= DISTRUSTED_FROM);
+        // Who reads where a worker has left is told of the copy, and nothing is the matter.
+        let place = self.places.index(worker, executor);
+        let has_left =
+            is_input && !lost && place.is_some_and(|place| self.places.is_leaving(place));
+        if current && has_left {
+            return self.restart(key, actions);
+        }
+        if let Some(reader) = self.stages.get_mut(&key) {
+            reader.fetch_failures = failures;
+        }
+        if current && failures >= FETCH_FAILURES_MAX {
             let reason = self.fetch_message(partition, &block);
             self.fail_jobs(jobs, (node, set), &reason, actions);
         }
         if lost {
             self.on_output_lost(*writer, actions);
-        } else if counts && failures < FETCH_FAILURES_MAX {
+        } else if current && failures < FETCH_FAILURES_MAX {
             self.restart(key, actions);
         }
     }
@@ -74,6 +83,7 @@ impl Dag {
     /// there is a second copy.
     fn lose_block(&mut self, block: &LostBlock<'_>, all_of_place: bool) -> bool {
         let place = self.places.index(block.worker, block.executor);
+        self.moves.look_again();
         let stage = self.stages.get_mut(&StageKey::Shuffle(block.writer));
         let (Some(place), Some(stage)) = (place, stage) else {
             return false;
@@ -84,7 +94,7 @@ impl Dag {
     }
 
     /// A run named a block that is not an input of it: the next run has the inputs again.
-    fn restart(&mut self, key: StageKey, actions: &mut Vec<Action>) {
+    pub(super) fn restart(&mut self, key: StageKey, actions: &mut Vec<Action>) {
         let Some(stage) = self.stages.get_mut(&key) else {
             return;
         };

@@ -115,9 +115,15 @@ impl Dag {
             kind: stage.kind.clone(),
             inputs: stage.inputs.iter().map(|w| self.input(*w)).collect(),
         };
+        let places = run.inputs.iter().flat_map(|input| &input.places);
+        let reads_from = places.filter_map(|p| self.places.index(&p.worker, p.executor)).collect();
+        if let Some(stage) = self.stages.get_mut(&key) {
+            stage.reads_from = reads_from;
+        }
         match resumed {
             Some(stage) => actions.push(Action::Resume { stage, run }),
             None => {
+                let stage = &self.stages[&key];
                 let partitions = stage.outputs.missing();
                 let inputs = stage.inputs.clone();
                 let near = self.near(run.node, &inputs, &partitions);

@@ -16,7 +16,6 @@ use super::{Action, Dag};
 use offshoot_proto::abi::{NodeKind, StorageLevel};
 use offshoot_proto::executor::{BlockState, CopyBlocks, KeptBlock};
 use offshoot_proto::id::{AttemptId, ExecutorId, NodeId, Partition};
-use offshoot_proto::stage::StageKind;
 use std::collections::BTreeMap;
 
 /// Blocks that are named in one order: a frame has room for many more.
@@ -36,7 +35,7 @@ impl Dag {
         self.stages.values().any(|stage| stage.outputs.is_only_place(memory))
     }
 
-    /// Blocks have come, moved or gone.
+    /// Blocks have come, moved or gone, or outputs of shuffles been copied.
     pub(super) fn on_kept(
         &mut self,
         executor: ExecutorId,
@@ -51,9 +50,8 @@ impl Dag {
             if self.copies.get(&(writer, map)) == Some(&executor) {
                 self.copies.remove(&(writer, map));
             }
-            let stage = self.stages.get_mut(&StageKey::Shuffle(writer));
-            let Some(stage) = stage.filter(|stage| matches!(stage.kind, StageKind::Kept { .. }))
-            else {
+            self.end_move(executor, block);
+            let Some(stage) = self.stages.get_mut(&StageKey::Shuffle(writer)) else {
                 continue;
             };
             let outputs = &mut stage.outputs;
@@ -71,11 +69,13 @@ impl Dag {
             if loss == Loss::Output {
                 self.on_output_lost(writer, actions);
             }
+            self.look_at(writer, map);
         }
     }
 
     pub(super) fn on_executor_lost(&mut self, executor: ExecutorId, actions: &mut Vec<Action>) {
         self.copies.retain(|_, by| *by != executor);
+        self.moves.lose_executor(executor);
         if let Some(memory) = self.places.remove_executor(executor) {
             self.lose_place(memory, actions);
         }
@@ -133,6 +133,7 @@ impl Dag {
     /// Nobody waits for copies of this dataset any more.
     pub(super) fn forget_copies(&mut self, node: NodeId) {
         self.copies.retain(|(writer, _), _| *writer != node);
+        self.moves.forget(node);
     }
 
     /// Who is to have the second copy of a block: an executor on another machine. Blocks in memory
@@ -140,7 +141,7 @@ impl Dag {
     fn copier(&self, map: Partition, output: Output) -> Option<ExecutorId> {
         let home = self.places.place(output.place);
         let seats =
-            self.places.executors().map(|(id, seat)| (id, &self.places.place(seat.files).worker));
+            self.places.staying().map(|(id, seat)| (id, &self.places.place(seat.files).worker));
         let (elsewhere, here) = seats.partition::<Vec<_>, _>(|(_, worker)| **worker != home.worker);
         let other = |(id, _): &&(ExecutorId, _)| home.executor.is_some_and(|home| home != *id);
         let candidates = match elsewhere.is_empty() {

@@ -167,10 +167,29 @@ impl Outputs {
 
     /// Outputs of a stage that wants all, of which there is one copy.
     pub(super) fn without_copy(&self) -> impl Iterator<Item = (Partition, Output)> {
+        self.present().filter(|(_, output)| output.copy.is_none())
+    }
+
+    /// All that is there, of a stage that wants all.
+    pub(super) fn present(&self) -> impl Iterator<Item = (Partition, Output)> {
         let outputs = (0..).map(Partition).zip(&self.slots);
-        outputs
-            .filter_map(|(partition, slot)| Some((partition, slot.output?)))
-            .filter(|(_, output)| output.copy.is_none())
+        outputs.filter_map(|(partition, slot)| Some((partition, slot.output?)))
+    }
+
+    /// Has the better one of two copies read first; what is there then.
+    pub(super) fn prefer(
+        &mut self,
+        partition: Partition,
+        is_worse: impl Fn(PlaceIndex) -> bool,
+    ) -> Option<Output> {
+        let output = self.slot(partition)?.output.as_mut()?;
+        if let Some(copy) = output.copy
+            && is_worse(output.place)
+            && !is_worse(copy)
+        {
+            (output.place, output.copy) = (copy, Some(output.place));
+        }
+        Some(*output)
     }
 
     /// Notes that what an attempt computed is in this place, too.

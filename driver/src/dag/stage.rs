@@ -10,6 +10,7 @@
 //! ```
 
 use super::outputs::Outputs;
+use super::places::PlaceIndex;
 use offshoot_proto::id::{JobId, NodeId, SnapshotId, StageRunId};
 use offshoot_proto::stage::StageKind;
 use std::collections::BTreeSet;
@@ -40,6 +41,8 @@ pub(super) struct Stage {
     pub(super) runs_for: JobId,
     /// Active stages that read it.
     pub(super) readers: BTreeSet<StageKey>,
+    /// Where its newest run was told to read.
+    pub(super) reads_from: BTreeSet<PlaceIndex>,
     /// Runs in a row that ended because a block could not be read.
     pub(super) fetch_failures: u32,
     /// Whether it has been complete in its snapshot, so that others may have read it.
@@ -91,6 +94,7 @@ impl Stage {
             jobs: BTreeSet::new(),
             runs_for: JobId::default(),
             readers: BTreeSet::new(),
+            reads_from: BTreeSet::new(),
             fetch_failures: 0,
             was_complete: false,
             moved: false,

@@ -13,6 +13,7 @@ use offshoot_proto::stage::{ShuffleInput, ShufflePlace, StageKind, StageRun};
 use std::collections::BTreeMap;
 
 mod keeping;
+mod leaving;
 mod lineage;
 mod losses;
 

@@ -37,6 +37,8 @@ pub(super) struct Executor {
     runs: BTreeSet<StageRunId>,
     /// It is to go: it counts with nobody who can be given tasks.
     pub(super) retiring: bool,
+    /// It is not let go of when it is idle.
+    pub(super) held: bool,
 }
 
 /// The executors of one machine.
@@ -71,6 +73,11 @@ pub(super) fn fair_batch(estimate_nanos: u64) -> u64 {
 // === impl Executor ===
 
 impl Executor {
+    /// Whether it is to go and has ended all that it was sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.retiring && self.in_flight == 0
+    }
+
     pub(super) fn free(&self) -> u32 {
         if self.retiring { 0 } else { self.slots.saturating_sub(self.in_flight) }
     }
@@ -137,6 +144,7 @@ impl Executors {
             recalls: VecDeque::new(),
             runs: BTreeSet::new(),
             retiring: false,
+            held: false,
         };
         self.count_in(&executor);
         self.by_id.insert(id, executor);

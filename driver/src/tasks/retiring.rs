@@ -6,6 +6,8 @@
 //!   Unretire ─────────┴──► it is given tasks again
 //! ```
 //!
+//! One that is held is retired only when it is let go of: others copy what it has in memory.
+//!
 //! Nothing of this counts against a task: what is recalled was never run.
 
 use super::attempts::Standing;
@@ -37,10 +39,23 @@ impl Tasks {
         }
     }
 
+    pub(super) fn set_held(&mut self, id: ExecutorId, held: bool, actions: &mut Vec<Action>) {
+        if let Some(executor) = self.executors.find_mut(id) {
+            executor.held = held;
+        }
+        self.end_retired(id, actions);
+    }
+
+    /// Executors that would be retired if they were let go of.
+    pub fn held_back(&self) -> impl Iterator<Item = ExecutorId> {
+        let all = self.executors.iter();
+        all.filter(|(_, executor)| executor.is_done() && executor.held).map(|(id, _)| id)
+    }
+
     /// Lets go of an executor that is retiring and has ended all that it was sent.
     pub(super) fn end_retired(&mut self, id: ExecutorId, actions: &mut Vec<Action>) {
         let executor = self.executors.find(id);
-        if executor.is_some_and(|executor| executor.retiring && executor.in_flight == 0) {
+        if executor.is_some_and(|executor| executor.is_done() && !executor.held) {
             self.executors.remove(id);
             actions.push(Action::Retired(id));
         }
