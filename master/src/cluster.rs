@@ -343,6 +343,12 @@ impl Cluster {
             worker.stopping = minus(worker.stopping, size);
         }
         self.recount_free(&executor.worker);
+        if executor.life != Life::Launching
+            && let Some(app) = self.apps.get_mut(&id.app)
+        {
+            // It has had one that came up: what failed before is no reason to give it none.
+            app.failures = 0;
+        }
         self.give_back.forget(id);
         self.shares.let_go(id.app, size, executor.life == Life::Stopping);
         self.refresh(id.app);

@@ -121,6 +121,20 @@ pub(crate) fn covers(a: Size, b: Size) -> bool {
     a.cores >= b.cores && a.memory_bytes >= b.memory_bytes
 }
 
+/// Whether somebody has what it is guaranteed.
+pub(crate) trait Guarantee {
+    /// By the larger part: who is guaranteed much memory and takes cores is served by the cores.
+    fn is_guaranteed(&self, used: Size, total: Size) -> bool;
+}
+
+impl Guarantee for TenantRules {
+    fn is_guaranteed(&self, used: Size, total: Size) -> bool {
+        let guaranteed =
+            Size { cores: self.cores_guaranteed, memory_bytes: self.memory_bytes_guaranteed };
+        part(used, total) >= part(guaranteed, total)
+    }
+}
+
 // === impl Shares ===
 
 impl Shares {
@@ -347,9 +361,8 @@ impl App {
 impl Tenant {
     fn place_with(&self, used: Size, total: Size) -> Place {
         let rules = &self.rules;
-        let guaranteed = used.cores >= rules.cores_guaranteed
-            && used.memory_bytes >= rules.memory_bytes_guaranteed;
-        Place { above_guarantee: guaranteed, level: Level::new(used, total, rules.weight) }
+        let above_guarantee = rules.is_guaranteed(used, total);
+        Place { above_guarantee, level: Level::new(used, total, rules.weight) }
     }
 
     /// What orders applications inside the tenant.

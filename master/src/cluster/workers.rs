@@ -109,10 +109,11 @@ impl Cluster {
             self.forget(&id, app, out);
         }
         out.push(Action::Note(Note::WorkerRegistered {
-            worker: id,
+            worker: id.clone(),
             cores: info.cores,
             memory_bytes: info.memory_bytes,
         }));
+        self.leave_if_empty(&id, out);
         self.place(out);
     }
 
@@ -206,6 +207,11 @@ impl Cluster {
             }
             if failed {
                 self.refresh(id.app);
+            }
+            // A driver remembers nothing of executors that it does not know yet.
+            let leaves = self.executors.get(&id).is_some_and(|it| self.is_draining(&it.worker));
+            if leaves || self.give_back.is_asked(id) {
+                self.tell_give_back(id.app, out);
             }
         }
     }
@@ -311,8 +317,6 @@ impl Cluster {
         };
         let session = worker.session();
         worker.link = Link::Lost { since: self.now };
-        worker.drain = None;
-        self.draining.remove(id);
         self.recount_free(id);
         self.recount_total();
         if let Some(session) = session {
@@ -334,7 +338,10 @@ impl Cluster {
         let lost: BTreeSet<_> = lost.collect();
         if lost.len() > WORKERS_LOST_KEPT {
             let oldest = lost.first().map(|(_, id)| (*id).clone());
-            oldest.and_then(|id| self.workers.remove(&id));
+            if let Some(id) = oldest {
+                self.workers.remove(&id);
+                self.draining.remove(&id);
+            }
         }
     }
 }
