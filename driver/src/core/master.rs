@@ -38,6 +38,9 @@ impl Core {
                     let app = cluster.master.app;
                     self.tell_allocation(allocation::Event::Master(app));
                 }
+                // It says again what it wants back, and was perhaps never asked for cores.
+                self.tell_allocation(allocation::Event::GiveBack(Vec::new()));
+                self.answer_parallelism();
                 self.draining.master_is_back();
                 self.watch_master(master_watch::Event::Back);
                 return Ok(());
