@@ -104,10 +104,6 @@ impl Copier {
         }
         let (copied, total) = (work.copied, order.blocks.len());
         tracing::info!("has copies of {copied} of {total} blocks of dataset {}", order.writer);
-        // What was dropped meanwhile has not ended.
-        for index in 0..total {
-            work.discard(index);
-        }
         self.context.kept.end_work();
     }
 }
@@ -168,6 +164,7 @@ impl Work<'_> {
         let mut before = None;
         loop {
             let frame = stream.next().await.map_err(Lost::Source)?;
+            // What was written before went with the drop, and nothing may come after it.
             if self.is_dropped() {
                 return Err(Lost::Dropped);
             }
@@ -210,19 +207,13 @@ impl Work<'_> {
 
     /// One will not come.
     fn give_up(&mut self, index: usize, reason: &str) {
-        if let Some(id) = self.discard(index) {
-            let BlockId { writer, map, .. } = id;
-            tracing::info!(reason, "partition {map} of dataset {writer} was not copied");
-            self.copier.context.kept.tell(id, BlockState::Gone);
-        }
-    }
-
-    /// Removes what has come of one that has not ended.
-    fn discard(&mut self, index: usize) -> Option<BlockId> {
-        let Coming { id, .. } = self.coming[index].take()?;
+        let Some(Coming { id, .. }) = self.coming[index].take() else { return };
+        let BlockId { writer, map, attempt } = id;
+        tracing::info!(reason, "partition {map} of dataset {writer} was not copied");
+        let SlotContext { files, kept, .. } = &*self.copier.context;
         let kind = StageKind::ShuffleWrite { reducers: self.order.reducers };
-        self.copier.context.files.discard(&kind, id.writer, id.map, id.attempt);
-        Some(id)
+        files.discard(&kind, writer, map, attempt);
+        kept.tell(id, BlockState::Gone);
     }
 }
 

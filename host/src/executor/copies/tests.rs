@@ -220,21 +220,25 @@ async fn of_a_worker_that_is_gone_nothing_comes_and_nothing_is_left() {
 
 #[tokio::test]
 async fn a_shuffle_that_is_dropped_while_it_is_copied_leaves_no_file() {
-    let mut pair = Pair::start().await;
-    (0..4).for_each(|map| pair.write(map));
-    let order = pair.order(REDUCERS, &[0, 1, 2, 3]);
+    let pair = Pair::start().await;
+    (0..40).for_each(|map| pair.write(map));
+    let order = pair.order(REDUCERS, &(0..40).collect::<Vec<_>>());
     let kept = pair.copier.context.kept.clone();
     let target = pair.target.path().join(format!("shuffle/{WRITER}"));
-    let is_there = async {
-        while !target.exists() {
-            tokio::task::yield_now().await;
-        }
-        kept.drop_dataset(WRITER);
-    };
-    let ticket = kept.begin_work();
-    let work = async { tokio::join!(pair.copier.carry_out(&order, ticket), is_there) };
-    timeout(PATIENCE, work).await.unwrap();
-    assert_eq!(pair.files(), 0);
-    assert!(!target.exists());
-    assert!(pair.events.try_recv().is_err(), "nobody is told of it");
+    // At any moment from its first byte on.
+    for pause in 0..60 {
+        let dropped = async {
+            while !target.exists() {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+            kept.drop_dataset(WRITER);
+        };
+        let ticket = kept.begin_work();
+        let work = async { tokio::join!(pair.copier.carry_out(&order, ticket), dropped) };
+        timeout(PATIENCE, work).await.unwrap();
+        assert!(!target.exists(), "after {pause} turns");
+    }
 }
