@@ -15,8 +15,8 @@
 //!
 //! What the master wants back goes whatever is wanted, and nothing more is wanted by that: an
 //! executor that is to go still counts as a place for tasks. If another one of its size has nothing
-//! to do, that one goes instead. Not so on a worker that is to leave: what is there goes, and others
-//! are wanted in its place.
+//! to do, that one goes instead. Not so on a worker that is to leave: what is there goes, and
+//! others are wanted in its place.
 //!
 //! Not here: what an executor still runs ([`crate::tasks`]), and how many there can be: the
 //! master gives what there is.
