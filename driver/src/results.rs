@@ -101,6 +101,21 @@ impl Results {
         self.entries.values().any(by)
     }
 
+    /// What an executor has, which is to be fetched from now on though nobody has asked for it: a
+    /// partition, its attempt and its length each.
+    pub(crate) fn take_held(&mut self, id: ExecutorId) -> Vec<(Partition, AttemptId, u64)> {
+        let mut taken = Vec::new();
+        for (partition, entry) in &mut self.entries {
+            if let Entry::Held { executor, attempt, length } = *entry
+                && executor == id
+            {
+                taken.push((*partition, attempt, length));
+                *entry = Entry::Coming(length);
+            }
+        }
+        taken
+    }
+
     /// Whether all that was added has been handed out.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.order.is_empty()
@@ -220,6 +235,22 @@ mod tests {
         results.fetched(Partition(1), vec![1; 50]);
         assert!(matches!(results.next(100, false), Next::Pieces(_)));
         assert_eq!(results.next(100, true), Next::End);
+    }
+
+    #[test]
+    fn what_an_executor_has_may_be_fetched_before_it_is_due() {
+        let app = offshoot_proto::id::AppId(1);
+        let executor = |n| ExecutorId { app, number: offshoot_proto::id::ExecutorNumber(n) };
+        let held = |n| Entry::Held { executor: executor(n), attempt: AttemptId(4), length: 5 };
+        let mut results = Results::new(ResultOrder::Arrival, vec![], 60);
+        results.add(Partition(1), held(0)).unwrap();
+        results.add(Partition(2), held(1)).unwrap();
+        assert_eq!(results.take_held(executor(0)), [(Partition(1), AttemptId(4), 5)]);
+        assert_eq!(results.take_held(executor(0)), []);
+        assert!(!results.is_held_by(executor(0)) && results.is_held_by(executor(1)));
+        assert_eq!(results.next(100, false), Next::Wait);
+        results.fetched(Partition(1), vec![1; 5]);
+        assert!(matches!(results.next(100, false), Next::Pieces(_)));
     }
 
     #[test]

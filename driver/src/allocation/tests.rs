@@ -353,3 +353,38 @@ fn a_master_that_is_back_is_told_again() {
     assert_eq!(env.handle(Event::Master(AppId(2))), [target(0)], "it does not know those three");
     assert_eq!(env.handle(Event::Gone(executor(1))), [target(1)]);
 }
+
+#[test]
+fn executors_on_a_worker_that_leaves_are_no_place_for_tasks() {
+    let mut env = Env::new(&["max-executors=4"]);
+    env.handle(Event::Work(2));
+    env.until(millis(200));
+    env.add(0..2);
+    let draining = |number| Event::Draining(vec![executor(number)]);
+    assert_eq!(env.handle(draining(0)), [Action::Retire(executor(0)), target(3)], "one instead");
+    assert_eq!(env.handle(Event::GiveBack(vec![executor(0)])), [], "it goes already");
+    assert_eq!(env.handle(Event::GiveBack(vec![])), [], "it goes all the same");
+    assert_eq!(env.handle(draining(0)), [], "said again");
+    assert_eq!(env.handle(Event::Gone(executor(0))), [target(2)]);
+}
+
+#[test]
+fn somebody_is_wanted_for_what_is_to_be_copied() {
+    let mut env = Env::new(&[]);
+    env.handle(Event::Work(1));
+    env.add(0..1);
+    env.handle(Event::Work(0));
+    env.handle(Event::Idle(executor(0)));
+    env.handle(Event::Draining(vec![executor(0)]));
+    let decided = env.until(Duration::from_secs(100));
+    assert_eq!(decided.last().map(|(_, action)| action.clone()), Some(target(1)), "itself");
+    assert_eq!(env.handle(Event::Moving(true)), [target(2)]);
+    env.handle(added(1, 1));
+    let decided = env.until(Duration::from_secs(200));
+    assert_eq!(decided, [], "the one that copies has no task, and stays");
+    assert_eq!(env.handle(Event::Gone(executor(0))), [target(1)]);
+    env.handle(Event::Moving(false));
+    let decided = env.until(Duration::from_secs(300));
+    let actions: Vec<_> = decided.into_iter().map(|(_, action)| action).collect();
+    assert_eq!(actions, [target(0), Action::Retire(executor(1))]);
+}

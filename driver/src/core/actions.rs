@@ -49,7 +49,7 @@ impl Core {
             Action::JobFinished(job) => self.on_job_finished(job),
             Action::JobFailed { job, message } => self.on_job_failed(job, message),
             Action::FreeSnapshot(snapshot) => self.free_snapshot(snapshot),
-            Action::Retired(executor) => self.release(executor),
+            Action::Retired(executor) => self.on_retired(executor),
             Action::Drained(worker) => self.on_drained(worker),
             Action::Copy { executor, copy } => self.tell(executor, ToExecutor::Copy(copy)),
             Action::DropShuffle { node } => self.drop_shuffle(node),
@@ -190,7 +190,7 @@ impl Core {
         }
     }
 
-    fn fetch(
+    pub(super) fn fetch(
         &mut self,
         job: JobId,
         partition: Partition,
@@ -218,6 +218,7 @@ impl Core {
         attempt: AttemptId,
         fetched: Option<Vec<u8>>,
     ) -> Result<(), DriverError> {
+        self.end_rescue(attempt);
         let Some(job) = self.jobs.get_mut(&id) else {
             return Ok(());
         };

@@ -139,6 +139,7 @@ impl Core {
         };
         // A master that is away, or knows the application by another id, would not stop it.
         link.send(ToExecutor::Stop);
+        let worker = link.info.worker.clone();
         if link.ready {
             self.note_lost(link.info.worker);
         }
@@ -150,6 +151,7 @@ impl Core {
             released.pop_first();
         }
         self.tell_allocation(Event::Gone(executor));
+        self.say_drained(&worker);
     }
 
     fn show_allocation(&mut self) {

@@ -4,18 +4,25 @@ use super::Core;
 use crate::allocation;
 use crate::scheduler::Event;
 use offshoot_proto::cluster::FromClient;
-use offshoot_proto::id::{ExecutorId, WorkerId};
+use offshoot_proto::id::{AttemptId, ExecutorId, WorkerId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Workers that are to leave.
 #[derive(Debug, Default)]
-pub(super) struct Draining(BTreeMap<WorkerId, Drain>);
+pub(super) struct Draining {
+    workers: BTreeMap<WorkerId, Drain>,
+    /// Results that are fetched from retired executors before those are released. All results of a
+    /// job have room in the driver.
+    rescued: BTreeMap<AttemptId, ExecutorId>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Drain {
     /// When it leaves in any case.
     until: Duration,
+    /// Whether nothing keeps it but executors that are not released yet.
+    done: bool,
     /// Whether the master knows that nothing keeps it.
     said: bool,
     /// Whether the master of now has said so: one that was restarted may not know of it.
@@ -37,27 +44,33 @@ enum Grant {
 
 impl Draining {
     fn begin(&mut self, worker: WorkerId, until: Duration) {
-        self.0.insert(worker, Drain { until, said: false, confirmed: true });
+        self.workers.insert(worker, Drain { until, done: false, said: false, confirmed: true });
     }
 
-    fn said(&mut self, worker: &WorkerId) {
-        if let Some(drain) = self.0.get_mut(worker) {
-            drain.said = true;
+    fn done(&mut self, worker: &WorkerId) {
+        if let Some(drain) = self.workers.get_mut(worker) {
+            drain.done = true;
         }
+    }
+
+    /// No executor is there; whether the master is to be told now.
+    fn says(&mut self, worker: &WorkerId) -> bool {
+        let drain = self.workers.get_mut(worker).filter(|drain| drain.done && !drain.said);
+        drain.map(|drain| drain.said = true).is_some()
     }
 
     /// There is a new connection to the master, which says again who is to leave.
     pub(super) fn master_is_back(&mut self) {
-        self.0.values_mut().for_each(|drain| drain.confirmed = false);
+        self.workers.values_mut().for_each(|drain| drain.confirmed = false);
     }
 
     /// The master does not grant anything where it knows that nothing is left to do.
     fn granted(&mut self, worker: &WorkerId) -> Grant {
-        match self.0.get(worker) {
+        match self.workers.get(worker) {
             None => Grant::Works,
             Some(Drain { said: false, confirmed: true, .. }) => Grant::TooLate,
             Some(_) => {
-                self.0.remove(worker);
+                self.workers.remove(worker);
                 Grant::CameBack
             }
         }
@@ -65,12 +78,12 @@ impl Draining {
 
     /// When the next worker leaves in any case.
     pub(super) fn next_timeout(&self) -> Option<Duration> {
-        self.0.values().map(|drain| drain.until).min()
+        self.workers.values().map(|drain| drain.until).min()
     }
 
     /// Those that have left by now.
     fn left(&mut self, now: Duration) -> Vec<WorkerId> {
-        let left = self.0.extract_if(.., |_, drain| drain.until <= now);
+        let left = self.workers.extract_if(.., |_, drain| drain.until <= now);
         left.map(|(worker, _)| worker).collect()
     }
 }
@@ -87,11 +100,46 @@ impl Core {
         self.tell_allocation(allocation::Event::Draining(leaving));
     }
 
-    /// No executor is there any more, and nothing that is nowhere else.
+    /// Nothing is there that is nowhere else, and no executor that the scheduler knows.
     pub(super) fn on_drained(&mut self, worker: WorkerId) {
-        tracing::info!(%worker, "nothing of the application keeps it");
-        self.draining.said(&worker);
-        self.tell_master(FromClient::Drained { worker });
+        self.draining.done(&worker);
+        self.say_drained(&worker);
+    }
+
+    /// Tells the master, when the last executor there is released, too.
+    pub(super) fn say_drained(&mut self, worker: &WorkerId) {
+        if self.executors_of(worker).is_empty() && self.draining.says(worker) {
+            tracing::info!(%worker, "nothing of the application keeps it");
+            self.tell_master(FromClient::Drained { worker: worker.clone() });
+        }
+    }
+
+    /// An executor runs nothing any more: it is released, where a worker leaves after its results
+    /// were fetched.
+    pub(super) fn on_retired(&mut self, executor: ExecutorId) {
+        let link = self.executors.get(&executor);
+        let drains = link.is_some_and(|link| self.draining.workers.contains_key(&link.info.worker));
+        let mut held = Vec::new();
+        for (job, entry) in self.jobs.iter_mut().filter(|_| drains) {
+            held.extend(entry.results.take_held(executor).into_iter().map(|one| (*job, one)));
+        }
+        if held.is_empty() {
+            return self.release(executor);
+        }
+        for (job, (partition, attempt, length)) in held {
+            self.draining.rescued.insert(attempt, executor);
+            self.fetch(job, partition, executor, attempt, length);
+        }
+    }
+
+    /// A result has come, or is lost; whoever had it may go when it was the last one.
+    pub(super) fn end_rescue(&mut self, attempt: AttemptId) {
+        let rescued = &mut self.draining.rescued;
+        if let Some(executor) = rescued.remove(&attempt)
+            && !rescued.values().any(|other| *other == executor)
+        {
+            self.release(executor);
+        }
     }
 
     /// Whether an executor that was granted on a worker is to be given back at once.
@@ -135,7 +183,9 @@ mod tests {
         draining.begin(one.clone(), SECOND);
         assert_eq!(draining.granted(&two), Grant::Works);
         assert_eq!(draining.granted(&one), Grant::TooLate);
-        draining.said(&one);
+        assert!(!draining.says(&one), "something keeps it");
+        draining.done(&one);
+        assert!(draining.says(&one) && !draining.says(&one), "once");
         assert_eq!(draining.granted(&one), Grant::CameBack);
         assert_eq!(draining.granted(&one), Grant::Works);
         draining.begin(one.clone(), SECOND);

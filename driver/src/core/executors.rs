@@ -54,9 +54,11 @@ impl Core {
         };
         self.observer.notice(&format!("executor {executor} is gone: {reason}"));
         self.tell_allocation(allocation::Event::Gone(executor));
+        let worker = link.info.worker;
         if link.ready {
-            self.note_lost(link.info.worker);
+            self.note_lost(worker.clone());
             self.handle(Event::ExecutorLost(executor));
         }
+        self.say_drained(&worker);
     }
 }

@@ -121,7 +121,10 @@ impl Dag {
             }
         }
         for ((place, executor), blocks) in wanted {
-            self.copies.extend(blocks.iter().map(|(map, _)| ((writer, *map), executor)));
+            for (map, _) in &blocks {
+                self.copies.insert((writer, *map), executor);
+                self.moves.is_copied((writer, *map));
+            }
             for blocks in blocks.chunks(COPIES_MAX).map(<[_]>::to_vec) {
                 let from = self.places.place(place).clone();
                 let copy = CopyBlocks { writer, level, from, reducers: 1, blocks };

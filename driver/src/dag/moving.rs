@@ -33,7 +33,7 @@ const PARTS_MAX: usize = 1 << 16;
 const TRIES_MAX: u32 = 2;
 
 /// One output of a shuffle or dataset.
-type Move = (NodeId, Partition);
+pub(super) type Move = (NodeId, Partition);
 
 /// What moves.
 #[derive(Debug, Default)]
@@ -68,6 +68,11 @@ impl Moves {
     pub(super) fn lose_executor(&mut self, executor: ExecutorId) {
         self.ordered.remove(&executor);
         self.look_again();
+    }
+
+    /// Somebody was told to copy it for another reason.
+    pub(super) fn is_copied(&mut self, what: Move) {
+        self.pending.remove(&what);
     }
 
     /// Nobody needs what a node has written.

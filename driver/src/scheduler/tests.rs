@@ -4,8 +4,9 @@
 use super::{Action, Event, JobSubmission, Scheduler};
 use expect_test::{Expect, expect};
 use offshoot_proto::abi::{Dependency, JobSpec, NarrowMap, NodeKind, NodeSpec, ResultOrder};
+use offshoot_proto::executor::{BlockState, KeptBlock};
 use offshoot_proto::id::{
-    AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, SnapshotId, WorkerId,
+    AppId, AttemptId, ExecutorId, ExecutorNumber, JobId, NodeId, Partition, SnapshotId, WorkerId,
 };
 use offshoot_proto::outcome::{TaskDone, TaskFailure, TaskOutcome, TaskReport};
 use offshoot_proto::scheduling::{PoolName, Scheduling};
@@ -233,4 +234,39 @@ fn a_lost_worker_takes_its_executors_along() {
     assert_eq!(env.scheduler.attempts_in_flight(), 0);
     assert_eq!(env.done(&[0, 1]), [], "too late");
     assert_eq!(env.scheduler.stale_reports(), 2);
+}
+
+#[test]
+fn a_worker_that_leaves_is_done_with_when_its_executors_and_outputs_are_elsewhere() {
+    let (mut env, _) = Env::new();
+    env.done(&[0, 1]);
+    let left = WorkerId("w0".to_owned());
+    let leaves = env.handle(Event::WorkerLeaves(left.clone()));
+    check(
+        &leaves,
+        &expect![[r#"
+        recall 2
+    "#]],
+    );
+    let other = ExecutorId { number: ExecutorNumber(1), ..EXECUTOR };
+    let added = env.handle(Event::ExecutorAdded {
+        executor: other,
+        address: ([10, 0, 0, 2], 4434).into(),
+        worker: WorkerId("w1".to_owned()),
+        worker_address: ([10, 0, 0, 2], 4433).into(),
+        slots: 2,
+    });
+    let [Action::Copy { executor, copy }] = &added[..] else { panic!("{added:?}") };
+    assert_eq!((*executor, copy.blocks.len()), (other, 2));
+    let retired = env.done(&[2]);
+    assert_eq!(retired.last(), Some(&Action::Retired(EXECUTOR)), "what it wrote is in files");
+    let copied = |(map, attempt): (Partition, AttemptId)| {
+        let blocks = vec![KeptBlock { writer: NodeId(1), map, attempt, state: BlockState::OnDisk }];
+        Event::Kept { executor: other, blocks }
+    };
+    assert_eq!(env.handle(copied(copy.blocks[0])), []);
+    let drained = [Action::Drained(left.clone())];
+    assert_eq!(env.handle(copied(copy.blocks[1])), drained);
+    assert_eq!(env.handle(Event::NodeDropped(NodeId(0))), [], "said once");
+    assert_eq!(env.handle(Event::WorkerLeaves(left)), drained, "to the next master, too");
 }

@@ -464,4 +464,4 @@ impl SlotTask {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,6 +25,8 @@ pub(super) struct Cluster {
     pub(super) tasks_run: BTreeMap<(NodeId, Partition), u32>,
     /// Executors to which nothing may be sent any more.
     retired: BTreeSet<ExecutorId>,
+    /// Workers that have left.
+    left: BTreeSet<WorkerId>,
     pub(super) snapshots_freed: BTreeSet<SnapshotId>,
     pub(super) rare: BTreeMap<&'static str, u64>,
 }
@@ -64,6 +66,8 @@ pub(super) struct Faults {
     pub(super) duplicate: u64,
     /// Executors are told to go, and to stay after all. What they have in memory goes with them.
     pub(super) retires: bool,
+    /// Workers are to leave, and some do; some of them come back.
+    pub(super) drains: bool,
 }
 
 /// What a task of a node computes from what it reads: anything that depends on all of it.
@@ -75,6 +79,10 @@ pub(super) fn value_of(node: NodeId, partition: Partition, read: impl Iterator<I
     value
 }
 
+pub(super) fn any_worker(random: &mut Random) -> WorkerId {
+    WorkerId(format!("w{}", random.below(4)))
+}
+
 fn uses_memory(kind: &StageKind) -> bool {
     matches!(kind, StageKind::Kept { level } if level.uses_memory())
 }
@@ -83,9 +91,12 @@ fn uses_memory(kind: &StageKind) -> bool {
 
 impl Cluster {
     pub(super) fn add_executor(&mut self, random: &mut Random) -> Event {
+        self.add_executor_on(any_worker(random), random)
+    }
+
+    pub(super) fn add_executor_on(&mut self, worker: WorkerId, random: &mut Random) -> Event {
         let executor = ExecutorId { app: AppId(1), number: ExecutorNumber(self.added) };
         self.added += 1;
-        let worker = WorkerId(format!("w{}", random.below(4)));
         let slots = 1 + random.below(3) as u32;
         self.blocks.entry((worker.clone(), None)).or_default();
         self.blocks.entry((worker.clone(), Some(executor))).or_default();
@@ -287,7 +298,6 @@ impl Cluster {
         faults: Faults,
         random: &mut Random,
     ) -> TaskOutcome {
-        *self.tasks_run.entry((run.node, partition)).or_default() += 1;
         if random.per_mille(faults.task) {
             let message = format!("fault {}", random.below(1000));
             return TaskOutcome::Failed(match random.below(3) {
@@ -303,6 +313,7 @@ impl Cluster {
                 return TaskOutcome::Failed(failure);
             }
         };
+        *self.tasks_run.entry((run.node, partition)).or_default() += 1;
         let value = value_of(run.node, partition, read.iter().map(|c| c.value));
         let origin = NodeId(run.snapshot.0);
         let digest = value_of(origin, partition, read.iter().map(|c| c.digest));
@@ -366,6 +377,27 @@ impl Cluster {
         self.count("retired");
     }
 
+    /// Nothing keeps a worker that was to leave: it does.
+    pub(super) fn drain(&mut self, worker: &WorkerId) {
+        assert!(!self.is_anybody_on(worker), "an executor is on {worker}");
+        let blocks = self.blocks.extract_if(.., |(holder, _), _| holder == worker);
+        let had = blocks.map(|(_, blocks)| blocks.len()).sum::<usize>();
+        self.left.insert(worker.clone());
+        self.count("drained");
+        if had > 0 {
+            self.count("drained of output");
+        }
+    }
+
+    pub(super) fn is_anybody_on(&self, worker: &WorkerId) -> bool {
+        self.executors.values().any(|executor| executor.worker == *worker)
+    }
+
+    /// An executor was started there; whether it had left.
+    pub(super) fn comes_back(&mut self, worker: &WorkerId) -> bool {
+        self.left.remove(worker)
+    }
+
     fn lose_executor(&mut self, random: &mut Random) -> Option<Event> {
         if self.executors.is_empty() {
             return None;
@@ -380,7 +412,7 @@ impl Cluster {
     }
 
     fn lose_worker(&mut self, random: &mut Random) -> Event {
-        let worker = WorkerId(format!("w{}", random.below(4)));
+        let worker = any_worker(random);
         self.blocks.retain(|(holder, _), _| *holder != worker);
         let (lost, kept) = std::mem::take(&mut self.executors)
             .into_iter()

@@ -81,3 +81,17 @@ fn whose_first_attempt_came_and_whose_last_ended_is_told_once() {
     assert_eq!(env.tasks.take_turned(), [(executor(1), true)]);
     assert_eq!(env.tasks.take_turned(), []);
 }
+
+#[test]
+fn who_is_held_goes_when_it_is_idle_and_let_go_of() {
+    let mut env = Env::with_executors(&[1, 1]);
+    assert_eq!(env.handle(Event::Hold(executor(0))), []);
+    assert_eq!(env.handle(retire(0)), []);
+    assert_eq!(env.tasks.held_back().collect::<Vec<_>>(), [executor(0)]);
+    assert_eq!(env.submit(0, 0, 2), [described(1, 0), run(1, 0, [(0, 0), (1, 1)])]);
+    assert_eq!(env.handle(Event::LetGo(executor(0))), [retired(0)]);
+    env.handle(Event::Hold(executor(1)));
+    env.handle(retire(1));
+    assert_eq!(env.tasks.held_back().count(), 0, "it runs tasks");
+    assert_eq!(env.handle(Event::LetGo(executor(1))), []);
+}

@@ -9,7 +9,7 @@ use offshoot_sandbox::slots::PortFuture;
 use offshoot_store::SystemStores;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tempfile::TempDir;
 
@@ -35,26 +35,8 @@ struct TestSlot {
 impl TestSlot {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut start = start();
-        start.app_directory = directory.path().to_owned();
-        let start = Arc::new(start);
-        let files = AppFiles::create(&start).unwrap();
         let (events, _) = mpsc::unbounded_channel();
-        let grants = &start.launch.app.grants;
-        let context = SlotContext {
-            code: artifact().code.into(),
-            description: artifact().description.into(),
-            slots: Arc::new(NoSlots),
-            broker: Broker::for_tasks(grants),
-            files: files.clone(),
-            remote: RemoteFiles::new(Arc::new(SystemStores), grants, Default::default()),
-            fetcher: Fetcher::new(Arc::new(endpoint().await)),
-            held: HeldResults::default(),
-            kept: Kept::start(1 << 20, files, events.clone()),
-            counters: Counters::default(),
-            events,
-            start,
-        };
+        let context = context(directory.path(), endpoint().await, events);
         Self { directory, task: SlotTask::new(0, Arc::new(context)) }
     }
 
@@ -108,6 +90,33 @@ impl TestSlot {
         let mut names: Vec<_> = names.collect();
         names.sort();
         Some(names)
+    }
+}
+
+/// What slots share that are never started, with 1 MiB for kept blocks.
+pub(in crate::executor) fn context(
+    app_directory: &Path,
+    endpoint: Endpoint,
+    events: mpsc::UnboundedSender<(usize, SlotEvent)>,
+) -> SlotContext {
+    let mut start = start();
+    start.app_directory = app_directory.to_owned();
+    let start = Arc::new(start);
+    let files = AppFiles::create(&start).unwrap();
+    let grants = &start.launch.app.grants;
+    SlotContext {
+        code: artifact().code.into(),
+        description: artifact().description.into(),
+        slots: Arc::new(NoSlots),
+        broker: Broker::for_tasks(grants),
+        files: files.clone(),
+        remote: RemoteFiles::new(Arc::new(SystemStores), grants, Default::default()),
+        fetcher: Fetcher::new(Arc::new(endpoint)),
+        held: HeldResults::default(),
+        kept: Kept::start(1 << 20, files, events.clone()),
+        counters: Counters::default(),
+        events,
+        start,
     }
 }
 
