@@ -14,17 +14,20 @@ use std::time::Duration;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClusterArguments {
     /// The master.
-    #[arg(long, env = "OFFSHOOT_MASTER", value_name = "ADDR:PORT", value_parser = parse::address)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse::address)]
     pub(crate) master: Option<SocketAddr>,
     /// The file that says who you are.
-    #[arg(long, env = "OFFSHOOT_CREDENTIAL", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) credential: Option<PathBuf>,
 }
 
 /// Asks the master, and waits for its answer.
 pub(crate) fn ask(cluster: &ClusterArguments, question: &FromClient) -> Result<ToClient, Failure> {
     let master = cluster.master.ok_or_else(|| {
-        Failure::usage("which cluster? add --master ADDR:PORT or set OFFSHOOT_MASTER")
+        Failure::usage(
+            "which cluster? add --master ADDR:PORT, set OFFSHOOT_MASTER, or write [client] master \
+             in offshoot.toml",
+        )
     })?;
     let credential = parse::credential(cluster.credential.as_deref())?;
     crate::runtime()?.block_on(async {

@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod hidden;
 pub(crate) mod master;
 pub(crate) mod new;
+pub(crate) mod settings;
 pub(crate) mod submit;
 pub(crate) mod tenant;
 pub(crate) mod token;

@@ -12,15 +12,19 @@ mod failure;
 mod grants;
 mod observer;
 mod parse;
+mod settings;
 mod signals;
 mod table;
 mod usage;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use commands::{
     apps, build, drain, explain, hidden, master, new, submit, tenant, token, worker, workers,
 };
 use failure::Failure;
+use settings::Settings;
+use settings::flags::{self, Written};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -56,6 +60,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Add, list, change and remove those who share a cluster.
     Tenant(Box<tenant::Arguments>),
+    /// Print every setting, and who says so: the file, a variable, a flag or nobody.
+    Settings(commands::settings::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,9 +69,9 @@ fn main() -> ExitCode {
     if let Some(code) = hidden::run() {
         return code;
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return usage::report(&error),
+    let (arguments, settings) = match parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     let level = match arguments.command {
         Command::Master(_) | Command::Worker(_) => "info",
@@ -76,7 +82,7 @@ fn main() -> ExitCode {
         Command::Master(arguments) => master::run(arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Worker(arguments) => worker::run(*arguments),
-        Command::Submit(arguments) => submit::run(*arguments),
+        Command::Submit(arguments) => submit::run(*arguments, &settings),
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Workers(arguments) => workers::run(&arguments),
@@ -84,11 +90,56 @@ fn main() -> ExitCode {
         Command::Drain(arguments) => drain::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tenant(arguments) => tenant::run(*arguments),
+        Command::Settings(arguments) => commands::settings::run(&arguments, &settings),
     };
     match result {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Parses twice: flags and the file that they name come before the settings, and the defaults of
+/// flags come from these.
+fn parse(words: Vec<OsString>) -> Result<(Arguments, Settings), ExitCode> {
+    let usage = |error: clap::Error| usage::report(&error);
+    let wrong = |error: settings::Error| Failure::usage(error).report();
+    let (matches, written) = first_parse(&words)?;
+    let settings = match written {
+        Some(Written { config, settings }) => {
+            Settings::find(config.as_deref(), settings).map_err(wrong)?
+        }
+        None => Settings::default(),
+    };
+    let command = flags::equip(Arguments::command(), Some(&settings));
+    let matches = command.try_get_matches_from(words).map_err(|error| {
+        let name = matches.subcommand_name().unwrap_or_default();
+        match flags::blame(&error, name, &settings) {
+            Some(place) => usage::report_of(&place, &error),
+            None => usage::report(&error),
+        }
+    })?;
+    Ok((Arguments::from_arg_matches(&matches).map_err(usage)?, settings))
+}
+
+/// What was written. `offshoot settings COMMAND` has the flags of the command.
+fn first_parse(words: &[OsString]) -> Result<(ArgMatches, Option<Written>), ExitCode> {
+    let mut command = flags::equip(Arguments::command(), None);
+    let matches = command.try_get_matches_from_mut(words);
+    let matches = matches.map_err(|error| usage::report(&error))?;
+    let written = flags::read(&command, &matches);
+    let mut written = written.map_err(|error| Failure::usage(error).report())?;
+    if let Some(("settings", matches)) = matches.subcommand() {
+        let inner: Vec<OsString> =
+            matches.get_many("command").into_iter().flatten().cloned().collect();
+        if !inner.is_empty() {
+            let words: Vec<OsString> = words.iter().take(1).cloned().chain(inner).collect();
+            let (_, inner) = first_parse(&words)?;
+            let inner = inner.unwrap_or_default();
+            let config = inner.config.or(written.and_then(|outer| outer.config));
+            written = Some(Written { config, settings: inner.settings });
+        }
+    }
+    Ok((matches, written))
 }
 
 /// Logs, at `RUST_LOG`'s level if it is set.

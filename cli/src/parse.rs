@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use offshoot_net::{Credential, Role};
-use offshoot_proto::settings::parse_size;
+use offshoot_proto::settings::{parse_duration, parse_size};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,21 +12,9 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|error| error.to_string())
 }
 
-/// A time as `100ms`, `1s`, `5min`, `2h`.
+/// A time as `100ms`, `1s`, `5min` or a number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let hint = "write it as 100ms, 1s, 5min or 2h";
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| hint)?;
-    let millis = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "min" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let millis = millis.and_then(|unit| number.checked_mul(unit)).ok_or(hint)?;
-    Ok(Duration::from_millis(millis))
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// `HOST:PORT`, resolved once.
@@ -64,8 +52,9 @@ pub(crate) fn cache_directory() -> Result<PathBuf, Failure> {
 pub(crate) fn credential(path: Option<&Path>) -> Result<Credential, Failure> {
     let path = path.ok_or_else(|| {
         Failure::usage(
-            "a cluster needs a credential: add --credential FILE or set OFFSHOOT_CREDENTIAL (the \
-             master writes one to DIR/admin.credential)",
+            "a cluster needs a credential: add --credential FILE, set OFFSHOOT_CREDENTIAL, or \
+             write [client] credential in offshoot.toml (the master writes one to \
+             DIR/admin.credential)",
         )
     })?;
     let credential = Credential::load(path).map_err(Failure::usage)?;

@@ -14,6 +14,11 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// Prints what is wrong with what stands elsewhere, where that is first; gives the exit code.
+pub(crate) fn report_of(place: &str, error: &clap::Error) -> ExitCode {
+    Failure::usage(format!("{place}: {}", one_line(&error.to_string()))).report()
+}
+
 /// The paragraphs that say what is wrong and what may be meant, without the usage.
 fn one_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);

@@ -2,14 +2,16 @@
 
 mod allocation;
 mod keys;
+mod kind;
 mod units;
 
 use crate::scheduling::Scheduling;
 use core::fmt;
-use keys::Value;
 use serde::{Deserialize, Serialize};
 
 pub use allocation::AllocationSettings;
+pub use keys::{Key, TABLE as KEYS, find, names};
+pub use kind::Kind;
 pub use units::{
     ParseDurationError, ParseSizeError, Share, format_duration, format_size, parse_duration,
     parse_size,
@@ -114,14 +116,11 @@ impl Settings {
     pub fn set(&mut self, pair: &str) -> Result<(), SettingError> {
         let (name, text) =
             pair.split_once('=').ok_or_else(|| SettingError::NotAPair { text: pair.to_owned() })?;
-        let Some(key) = keys::find(name) else {
-            let unknown = || {
-                let nearest = nearest(name, &keys::names());
-                SettingError::UnknownKey { key: name.to_owned(), nearest }
-            };
-            return self.scheduling.set(name, text).ok_or_else(unknown)?;
-        };
-        (key.set)(self, Value { key: key.name, text })
+        let key = keys::find(name).ok_or_else(|| {
+            let nearest = nearest(name, &keys::names());
+            SettingError::UnknownKey { key: name.to_owned(), nearest }
+        })?;
+        key.apply(self, name, text)
     }
 
     /// How many tasks an executor of so many cores runs at once.
@@ -160,8 +159,7 @@ impl fmt::Display for SettingError {
                 write!(f, "--conf {key}: no such setting; did you mean {near}?")
             }
             Self::UnknownKey { key, nearest: None } => {
-                let table = keys::TABLE.iter().map(|key| key.name);
-                let all: Vec<_> = table.chain(Scheduling::KEYS).collect();
+                let all: Vec<_> = keys::TABLE.iter().map(|key| key.name).collect();
                 write!(f, "--conf {key}: no such setting; there are {}", all.join(", "))
             }
             Self::BadValue { key, value, expected } => {
@@ -202,6 +200,32 @@ mod tests {
             error.to_string(),
             "--conf task-disk-max=1k: expected a size from 1 MiB to 1024 TiB"
         );
+    }
+
+    #[test]
+    fn the_table_has_the_defaults() {
+        let mut settings = Settings::default();
+        for Key { name, default, .. } in KEYS {
+            let name = name.replace("NAME", "default");
+            if !default.starts_with('(') {
+                let pair = format!("{name}={default}");
+                assert_eq!(settings.set(&pair), Ok(()), "{pair}");
+            }
+        }
+        let pools = core::mem::take(&mut settings.scheduling.pools);
+        assert_eq!(settings, Settings::default());
+        assert!(pools.values().all(|pool| *pool == Default::default()), "{pools:?}");
+    }
+
+    #[test]
+    fn the_table_has_every_key_of_the_scheduler_with_its_range() {
+        for key in Scheduling::KEYS {
+            let row = KEYS.iter().find(|row| row.name == key).expect("in the table");
+            let pair = format!("{}=x", key.replace("NAME", "a"));
+            let error = Settings::default().set(&pair).expect_err("no value");
+            let expected = row.kind.to_string();
+            assert_eq!(error.to_string(), format!("--conf {key}=x: expected {expected}"));
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ impl LocalCluster {
         let mut command = Command::new(&self.offshoot);
         // Not the user's cluster, and a module cache that is empty when the cluster starts.
         command.args(arguments).env_remove("OFFSHOOT_MASTER").env_remove("OFFSHOOT_CREDENTIAL");
+        command.env("OFFSHOOT_CONFIG", "/dev/null");
         command.env("OFFSHOOT_CACHE", self.directory().join("cache"));
         command
     }

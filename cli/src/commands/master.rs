@@ -27,26 +27,23 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CORES))]
     default_cores: Option<u32>,
     /// Place an application on as many workers as can be; the default.
-    #[arg(long, conflicts_with = "consolidate")]
+    #[arg(long)]
     spread: bool,
     /// Place an application on as few workers as can be.
     #[arg(long)]
     consolidate: bool,
     /// Which workers come first.
-    #[arg(long, value_name = "POLICY", default_value = "cores-free-desc")]
+    #[arg(long, value_name = "POLICY")]
     worker_selection_policy: SelectionPolicy,
     /// How long an application that has half of what it is owed waits until others are asked for
     /// the rest.
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     share_release_timeout: Duration,
     /// Take what was asked back and not given back, in the middle of a task.
     #[arg(long)]
     preemption: bool,
     /// After how long; needs --preemption.
-    #[arg(
-        long, value_name = "DURATION", value_parser = parse::duration, default_value = "10s",
-        requires = "preemption"
-    )]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     preemption_timeout: Duration,
 }
 

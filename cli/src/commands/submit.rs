@@ -7,13 +7,13 @@ use crate::failure::Failure;
 use crate::grants;
 use crate::observer::Terminal;
 use crate::parse;
+use crate::settings::{Settings, Table};
 use crate::signals::Stop;
 use clap::Args;
 use offshoot_driver::{Cluster, Config, DriverError, End, Ports};
 use offshoot_net::UdpNetwork;
 use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::id::ModuleHash;
-use offshoot_proto::settings::Settings;
 use offshoot_proto::store::StoreOptions;
 use offshoot_sandbox::compile::{CompileError, ModuleCache};
 use offshoot_sandbox::slots::ProcessSlots;
@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     executor_cores: Option<u32>,
     /// Memory of one executor.
-    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     executor_memory: u64,
     /// Memory that main may have, at most 4 GiB.
-    #[arg(long, value_name = "SIZE", value_parser = parse::size, default_value = "4GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     driver_memory: u64,
     /// Cores of the whole application (the master's --default-cores, or all that are free).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Wait for a worker that is large enough, when none is, instead of ending.
     #[arg(long)]
     wait: bool,
-    /// A setting of the job (docs/settings.md).
+    /// A setting of the job (docs/settings.md, [submit.conf]).
     #[arg(long, value_name = "KEY=VALUE")]
     conf: Vec<String>,
     /// A file or directory that the job may read, or s3://BUCKET/PREFIX, or http(s)://HOST/PATH.
@@ -67,11 +67,8 @@ pub(crate) struct Arguments {
     arguments: Vec<String>,
 }
 
-/// Linear memory of 32 bits.
-const DRIVER_MEMORY_BYTES_MAX: u64 = 4 << 30;
-
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let config = config(&arguments)?;
+pub(crate) fn run(arguments: Arguments, settings: &Settings) -> Result<ExitCode, Failure> {
+    let config = config(&arguments, settings)?;
     // Before anything else starts: it keeps nothing of this process but a socket.
     let slots = ProcessSlots::new(&config.name)
         .map_err(|error| Failure::local(format!("starting the spawner: {error}")))?;
@@ -80,7 +77,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let (config, embedded) = tokio::select! {
             biased;
             () = stop.asked() => return Err(Failure::local("stopped")),
-            joined = join(&arguments, config) => joined?,
+            joined = join(&arguments, settings, config) => joined?,
         };
         let ports = Ports {
             network: Arc::new(UdpNetwork),
@@ -116,12 +113,8 @@ fn ended(result: Result<End, DriverError>, can_wait: bool) -> Result<ExitCode, F
 }
 
 /// Everything that can be wrong on this machine is found here.
-fn config(arguments: &Arguments) -> Result<Config, Failure> {
-    let mut settings = Settings::default();
-    for pair in &arguments.conf {
-        settings.set(pair).map_err(Failure::usage)?;
-    }
-    settings.check(arguments.executor_cores, arguments.num_executors).map_err(Failure::usage)?;
+fn config(arguments: &Arguments, settings: &Settings) -> Result<Config, Failure> {
+    let mut settings = settings.application().clone();
     let executors_max = match settings.allocation.enabled {
         true => {
             let initial = &mut settings.allocation.executors_initial;
@@ -130,9 +123,6 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
         }
         false => arguments.num_executors,
     };
-    if arguments.driver_memory > DRIVER_MEMORY_BYTES_MAX {
-        return Err(Failure::usage("--driver-memory: main is a 32-bit program, at most 4 GiB"));
-    }
     let grants = grants::grants(&arguments.allow_read, &arguments.allow_write)?;
     // Nobody gets credentials who has no use for them.
     let store = match grants::any_remote(&grants) {
@@ -182,6 +172,7 @@ fn open_cache() -> Result<ModuleCache, Failure> {
 /// Finds the cluster, or makes one. A module that calls nothing of Offshoot needs none.
 async fn join(
     arguments: &Arguments,
+    settings: &Settings,
     mut config: Config,
 ) -> Result<(Config, Option<Embedded>), Failure> {
     if !config.artifact.info.is_job {
@@ -196,9 +187,11 @@ async fn join(
         return Ok((config, None));
     }
     if arguments.wait {
-        return Err(Failure::usage(
-            "--wait: a cluster in this process gets no other workers; add --master ADDR:PORT",
-        ));
+        let place = settings.setting(Table::Submit, "wait").map(|wait| wait.place.to_string());
+        return Err(Failure::usage(format!(
+            "{}: a cluster in this process gets no other workers; add --master ADDR:PORT",
+            place.unwrap_or_default()
+        )));
     }
     let embedded = Box::pin(Embedded::start(open_cache()?)).await?;
     config.cluster = Some(embedded.cluster(idempotency_key)?);

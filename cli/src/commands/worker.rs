@@ -15,10 +15,10 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The master.
-    #[arg(long, env = "OFFSHOOT_MASTER", value_name = "ADDR:PORT", value_parser = parse::address)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse::address)]
     master: SocketAddr,
     /// What `offshoot token worker` printed. Not needed again in a directory that has joined.
-    #[arg(long, value_name = "TOKEN", env = "OFFSHOOT_TOKEN", hide_env_values = true)]
+    #[arg(long, value_name = "TOKEN")]
     token: Option<JoinToken>,
     /// Cores to give (all).
     #[arg(long, value_name = "N")]
@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
     /// Memory to give (all but 1 GiB).
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     memory: Option<u64>,
-    /// Where the worker keeps its identity and the files of applications (offshoot-worker).
-    #[arg(long, value_name = "DIR", default_value = "offshoot-worker")]
+    /// Where the worker keeps its identity and the files of applications.
+    #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// Where to listen (any port of the interface that reaches the master).
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse::address)]

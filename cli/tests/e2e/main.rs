@@ -11,6 +11,7 @@ mod losses;
 mod memory;
 mod placement;
 mod pools;
+mod settings;
 mod sharing;
 mod stores;
 mod support;

@@ -60,9 +60,11 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 /// The program, with nothing of this process's environment that matters to it.
 pub(crate) fn offshoot(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
-    for name in ["OFFSHOOT_MASTER", "OFFSHOOT_CREDENTIAL", "OFFSHOOT_TOKEN", "RUST_LOG"] {
+    let ours = |name: &OsStr| name.as_encoded_bytes().starts_with(b"OFFSHOOT_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
+    command.env_remove("RUST_LOG").env("XDG_CONFIG_HOME", directory.join("config"));
     command.env("OFFSHOOT_CACHE", directory.join("cache")).stdin(Stdio::null());
     command
 }

@@ -1,29 +1,39 @@
-//! Every setting once: its key, Spark's name of it where there is an equal one, and how its value
-//! is read.
+//! Every setting once: its key, Spark's name of it where there is an equal one, what it may be,
+//! what it is by itself, and where its value goes.
 
-use super::units::{Share, format_duration, format_size, parse_duration, parse_size};
+use super::kind::{self, Kind, NONE};
+use super::units::Share;
 use super::{CORES_MAX, EXECUTORS_MAX, SettingError, Settings, TASK_DISK_BYTES};
 use crate::limits::PARTITIONS_MAX;
-use crate::scheduling::Scheduling;
+use crate::scheduling::LOCALITY_WAIT_MAX;
 use core::time::Duration;
 
-/// One setting.
-pub(super) struct Key {
-    /// As documented.
-    pub(super) name: &'static str,
+/// One setting of an application.
+#[derive(Debug)]
+pub struct Key {
+    /// As documented; `NAME` stands for a pool's.
+    pub name: &'static str,
     /// Spark's, which is understood as well.
-    pub(super) spark: Option<&'static str>,
+    pub spark: Option<&'static str>,
+    /// What it may be.
+    pub kind: Kind,
+    /// What it is if nobody says anything: a value in its usual spelling, or words in parentheses.
+    pub default: &'static str,
     /// Reads the value into its place.
-    pub(super) set: fn(&mut Settings, Value<'_>) -> Result<(), SettingError>,
+    set: Set,
 }
+
+type Set = fn(&mut Settings, Value<'_>) -> Result<(), SettingError>;
 
 /// The value of a setting, as written.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a> {
+struct Value<'a> {
+    /// The key, as written.
+    name: &'a str,
     /// Of which.
-    pub(super) key: &'static str,
+    key: &'static Key,
     /// The text.
-    pub(super) text: &'a str,
+    text: &'a str,
 }
 
 /// Timeouts are at least this: a shorter one says nothing but "at once".
@@ -32,70 +42,127 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// And at most this: a timeout of more than a year is none.
 const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// What is written for no limit and for no timeout.
-const NONE: [&str; 3] = ["infinity", "unlimited", "never"];
+const TIMEOUT: Kind = Kind::Time(TIMEOUT_MIN, TIMEOUT_MAX);
+
+const DISK: Kind = Kind::Size(*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end());
+
+const MODE: Kind = Kind::Word(&["fifo", "fair"]);
+
+/// How the keys of pools begin.
+const POOL: &str = "scheduler.pool.";
 
 /// All of them, in the order of `docs/settings.md`.
-pub(super) const TABLE: &[Key] = &[
+pub static TABLE: &[Key] = &[
     Key {
         name: "task-memory",
         spark: None,
+        kind: Kind::Size(1 << 20, 4 << 30),
+        default: "512MiB",
         set: |settings, value| {
-            settings.task_memory_bytes = value.size(1 << 20, 4 << 30)?;
+            settings.task_memory_bytes = value.size()?;
             Ok(())
         },
     },
     Key {
         name: "task-cores",
         spark: Some("spark.task.cpus"),
+        kind: Kind::Count(1, CORES_MAX),
+        default: "1",
         set: |settings, value| {
-            settings.task_cores = value.number(1, CORES_MAX)?;
+            settings.task_cores = value.count()?;
             Ok(())
         },
     },
     Key {
         name: "task-max-failures",
         spark: Some("spark.task.maxFailures"),
+        kind: Kind::Count(1, 1000),
+        default: "4",
         set: |settings, value| {
-            settings.task_max_failures = value.number(1, 1000)?;
+            settings.task_max_failures = value.count()?;
             Ok(())
         },
     },
     Key {
         name: "max-result-size",
         spark: Some("spark.driver.maxResultSize"),
+        kind: Kind::Size(1, 1 << 40),
+        default: "1GiB",
         set: |settings, value| {
-            settings.max_result_bytes = value.size(1, 1 << 40)?;
+            settings.max_result_bytes = value.size()?;
             Ok(())
         },
     },
     Key {
         name: "task-disk-max",
         spark: None,
+        kind: DISK,
+        default: "64GiB",
         set: |settings, value| {
-            settings.task_disk_bytes_max = value.disk()?;
+            settings.task_disk_bytes_max = value.size()?;
             Ok(())
         },
     },
     Key {
         name: "app-disk-max",
         spark: None,
+        kind: DISK,
+        default: "1TiB",
         set: |settings, value| {
-            settings.app_disk_bytes_max = value.disk()?;
+            settings.app_disk_bytes_max = value.size()?;
             Ok(())
         },
     },
     Key {
         name: "shuffle-partitions",
         spark: Some("spark.default.parallelism"),
+        kind: Kind::Count(1, PARTITIONS_MAX),
+        default: "(cores that the application could have)",
         set: |settings, value| {
-            settings.shuffle_partitions = value.number(1, PARTITIONS_MAX)?;
+            settings.shuffle_partitions = value.count()?;
             Ok(())
         },
     },
     Key {
+        name: "locality-wait",
+        spark: Some("spark.locality.wait"),
+        kind: Kind::Wait(LOCALITY_WAIT_MAX),
+        default: "100ms",
+        set: schedule,
+    },
+    Key {
+        name: "scheduler.mode",
+        spark: Some("spark.scheduler.mode"),
+        kind: MODE,
+        default: "fifo",
+        set: schedule,
+    },
+    Key {
+        name: "scheduler.pool.NAME.weight",
+        spark: None,
+        kind: Kind::Count(1, 1_000_000),
+        default: "1",
+        set: schedule,
+    },
+    Key {
+        name: "scheduler.pool.NAME.min-share",
+        spark: None,
+        kind: Kind::Count(0, 4_096_000),
+        default: "0",
+        set: schedule,
+    },
+    Key {
+        name: "scheduler.pool.NAME.mode",
+        spark: None,
+        kind: MODE,
+        default: "fifo",
+        set: schedule,
+    },
+    Key {
         name: "dynamic-allocation.enabled",
         spark: Some("spark.dynamicAllocation.enabled"),
+        kind: Kind::Truth,
+        default: "true",
         set: |settings, value| {
             settings.allocation.enabled = value.truth()?;
             Ok(())
@@ -104,31 +171,38 @@ pub(super) const TABLE: &[Key] = &[
     Key {
         name: "dynamic-allocation.min-executors",
         spark: Some("spark.dynamicAllocation.minExecutors"),
+        kind: Kind::Count(0, EXECUTORS_MAX),
+        default: "0",
         set: |settings, value| {
-            settings.allocation.executors_min = value.number(0, EXECUTORS_MAX)?;
+            settings.allocation.executors_min = value.count()?;
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.initial-executors",
         spark: Some("spark.dynamicAllocation.initialExecutors"),
+        kind: Kind::Count(0, EXECUTORS_MAX),
+        default: "(the minimum)",
         set: |settings, value| {
-            settings.allocation.executors_initial = value.number(0, EXECUTORS_MAX)?;
+            settings.allocation.executors_initial = value.count()?;
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.max-executors",
         spark: Some("spark.dynamicAllocation.maxExecutors"),
+        kind: Kind::OrInfinity(&Kind::Count(1, EXECUTORS_MAX)),
+        default: "infinity",
         set: |settings, value| {
-            let max = value.unless_none(|value| value.number(1, EXECUTORS_MAX))?;
-            settings.allocation.executors_max = max;
+            settings.allocation.executors_max = value.unless_none(Value::count)?;
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.executor-allocation-ratio",
         spark: Some("spark.dynamicAllocation.executorAllocationRatio"),
+        kind: Kind::Share,
+        default: "1",
         set: |settings, value| {
             settings.allocation.ratio = value.share()?;
             Ok(())
@@ -137,87 +211,134 @@ pub(super) const TABLE: &[Key] = &[
     Key {
         name: "dynamic-allocation.backlog-timeout",
         spark: Some("spark.dynamicAllocation.schedulerBacklogTimeout"),
+        kind: TIMEOUT,
+        default: "50ms",
         set: |settings, value| {
-            settings.allocation.backlog_timeout = value.timeout()?;
+            settings.allocation.backlog_timeout = value.time()?;
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.sustained-backlog-timeout",
         spark: Some("spark.dynamicAllocation.sustainedSchedulerBacklogTimeout"),
+        kind: TIMEOUT,
+        default: "(backlog-timeout)",
         set: |settings, value| {
-            settings.allocation.sustained_backlog_timeout = Some(value.timeout()?);
+            settings.allocation.sustained_backlog_timeout = Some(value.time()?);
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.executor-idle-timeout",
         spark: Some("spark.dynamicAllocation.executorIdleTimeout"),
+        kind: TIMEOUT,
+        default: "10s",
         set: |settings, value| {
-            settings.allocation.idle_timeout = value.timeout()?;
+            settings.allocation.idle_timeout = value.time()?;
             Ok(())
         },
     },
     Key {
         name: "dynamic-allocation.cached-executor-idle-timeout",
         spark: Some("spark.dynamicAllocation.cachedExecutorIdleTimeout"),
+        kind: Kind::OrInfinity(&TIMEOUT),
+        default: "infinity",
         set: |settings, value| {
-            settings.allocation.cached_idle_timeout = value.unless_none(Value::timeout)?;
+            settings.allocation.cached_idle_timeout = value.unless_none(Value::time)?;
             Ok(())
         },
     },
 ];
 
-/// The setting of this name, in either spelling.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
-    TABLE.iter().find(|key| key.name == name || key.spark == Some(name))
+/// The setting of this name, in either spelling; a pool's with the pool's name in it.
+pub fn find(name: &str) -> Option<&'static Key> {
+    let pool = name.strip_prefix(POOL).and_then(|rest| rest.rsplit_once('.'));
+    TABLE.iter().find(|key| match pool {
+        Some((_, option)) => key.option_of_pool() == Some(option),
+        None => key.name == name || key.spark == Some(name),
+    })
 }
 
 /// Every name, Spark's included.
-pub(super) fn names() -> Vec<&'static str> {
-    let table = TABLE.iter().flat_map(|key| [Some(key.name), key.spark]).flatten();
-    table.chain(Scheduling::KEYS).collect()
+pub fn names() -> Vec<&'static str> {
+    TABLE.iter().flat_map(|key| [Some(key.name), key.spark]).flatten().collect()
+}
+
+/// What is a setting of the scheduler is read there.
+fn schedule(settings: &mut Settings, value: Value<'_>) -> Result<(), SettingError> {
+    settings.scheduling.set(value.name, value.text).unwrap_or_else(|| Err(value.is_not()))
+}
+
+// === impl Key ===
+
+impl Key {
+    /// How the setting is called that somebody wrote as `name`, Spark's spelling being another.
+    pub fn canonical(&self, name: &str) -> String {
+        if self.option_of_pool().is_some() { name.to_owned() } else { self.name.to_owned() }
+    }
+
+    /// Applies a value to this key, which was written as `name`.
+    pub(super) fn apply(
+        &'static self,
+        settings: &mut Settings,
+        name: &str,
+        text: &str,
+    ) -> Result<(), SettingError> {
+        (self.set)(settings, Value { name, key: self, text })
+    }
+
+    /// Whether it is about one pool of many: what about it.
+    fn option_of_pool(&self) -> Option<&'static str> {
+        Some(self.name.strip_prefix(POOL)?.rsplit_once('.')?.1)
+    }
 }
 
 // === impl Value ===
 
 impl Value<'_> {
-    fn is_not(self, expected: String) -> SettingError {
-        SettingError::BadValue { key: self.key, value: self.text.to_owned(), expected }
+    fn is_not(self) -> SettingError {
+        let (key, expected) = (self.key.name, self.key.kind.to_string());
+        SettingError::BadValue { key, value: self.text.to_owned(), expected }
     }
 
-    fn size(self, min: u64, max: u64) -> Result<u64, SettingError> {
-        let size = parse_size(self.text).ok().filter(|bytes| (min..=max).contains(bytes));
-        size.ok_or_else(|| {
-            self.is_not(format!("a size from {} to {}", format_size(min), format_size(max)))
-        })
+    /// What the key has a limit of, whether or not it may have none.
+    fn kind(self) -> Kind {
+        match self.key.kind {
+            Kind::OrInfinity(kind) => *kind,
+            kind => kind,
+        }
     }
 
-    fn disk(self) -> Result<u64, SettingError> {
-        self.size(*TASK_DISK_BYTES.start(), *TASK_DISK_BYTES.end())
+    fn size(self) -> Result<u64, SettingError> {
+        match self.kind() {
+            Kind::Size(min, max) => kind::size(self.text, min, max),
+            _ => None,
+        }
+        .ok_or_else(|| self.is_not())
     }
 
-    fn number(self, min: u32, max: u32) -> Result<u32, SettingError> {
-        let number = self.text.parse().ok().filter(|number| (min..=max).contains(number));
-        number.ok_or_else(|| self.is_not(format!("a whole number from {min} to {max}")))
+    fn count(self) -> Result<u32, SettingError> {
+        match self.kind() {
+            Kind::Count(min, max) => kind::count(self.text, min, max),
+            _ => None,
+        }
+        .ok_or_else(|| self.is_not())
+    }
+
+    fn time(self) -> Result<Duration, SettingError> {
+        match self.kind() {
+            Kind::Time(min, max) => kind::time(self.text, min, max),
+            _ => None,
+        }
+        .ok_or_else(|| self.is_not())
     }
 
     fn share(self) -> Result<Share, SettingError> {
-        let share = Share::parse(self.text);
-        share.ok_or_else(|| self.is_not("a share, more than 0 and at most 1".to_owned()))
-    }
-
-    fn timeout(self) -> Result<Duration, SettingError> {
-        let range = TIMEOUT_MIN..=TIMEOUT_MAX;
-        let timeout = parse_duration(self.text).ok().filter(|timeout| range.contains(timeout));
-        timeout.ok_or_else(|| {
-            let [min, max] = [TIMEOUT_MIN, TIMEOUT_MAX].map(format_duration);
-            self.is_not(format!("a duration from {min} to {max}"))
-        })
+        Share::parse(self.text).ok_or_else(|| self.is_not())
     }
 
     fn truth(self) -> Result<bool, SettingError> {
-        self.text.parse().map_err(|_| self.is_not("true or false".to_owned()))
+        self.text.parse().map_err(|_| self.is_not())
     }
 
     /// Nothing, if that is what is written.
@@ -225,15 +346,6 @@ impl Value<'_> {
         self,
         read: impl Fn(Self) -> Result<T, SettingError>,
     ) -> Result<Option<T>, SettingError> {
-        if NONE.contains(&self.text) {
-            return Ok(None);
-        }
-        match read(self) {
-            Ok(value) => Ok(Some(value)),
-            Err(SettingError::BadValue { expected, .. }) => {
-                Err(self.is_not(format!("{expected}, or infinity")))
-            }
-            Err(error) => Err(error),
-        }
+        if NONE.contains(&self.text) { Ok(None) } else { read(self).map(Some) }
     }
 }
