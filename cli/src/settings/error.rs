@@ -36,6 +36,12 @@ pub(crate) enum Error {
     /// A key that has no place in a file.
     #[error("{place}: does not belong in a file: {why}")]
     NotInFiles { place: String, why: &'static str },
+    /// A cluster that is chosen by a file of the current directory.
+    #[error(
+        "{place}: a file that is found in the current directory may not choose the cluster; move \
+         [client] to ~/.config/offshoot/offshoot.toml, or name the file with --config"
+    )]
+    ClientHere { place: String },
     /// A key in two spellings.
     #[error("{place}: is set already, by {other}")]
     Twice { place: String, other: Origin },

@@ -65,17 +65,27 @@ pub(super) fn find(
     let home = || variable("HOME").map(|home| Path::new(&home).join(".config"));
     let user = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
     let user = user.map(|directory| directory.join("offshoot").join(NAME));
-    for path in [Some(PathBuf::from(NAME)), user].into_iter().flatten() {
+    let here = PathBuf::from(NAME);
+    for path in [Some(here.clone()), user].into_iter().flatten() {
         match File::open(&path) {
             Ok(file) => {
                 is_trusted(&path, &file)?;
-                return load(&path, file);
+                let settings = load(&path, file)?;
+                return if path == here { without_client(settings) } else { Ok(settings) };
             }
             Err(error) if is_not_there(&error) => {}
             Err(error) => return Err(Error::Read { path, error }),
         }
     }
     Ok(Vec::new())
+}
+
+/// A directory that somebody was given does not choose who gets his jobs and credentials.
+fn without_client(settings: Vec<Setting>) -> Result<Vec<Setting>, Error> {
+    match settings.iter().find(|setting| setting.place.table == Table::Client) {
+        Some(setting) => Err(Error::ClientHere { place: setting.place.to_string() }),
+        None => Ok(settings),
+    }
 }
 
 fn is_not_there(error: &io::Error) -> bool {

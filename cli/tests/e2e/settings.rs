@@ -140,6 +140,20 @@ fn a_misspelt_key_stops_everything_before_it_has_started() {
 }
 
 #[test]
+fn the_file_of_a_directory_does_not_choose_the_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[submit]\nname = \"a\"\n[client]\nmaster = \"127.0.0.1:1\"\n";
+    let config = write(directory.path(), "offshoot.toml", text);
+    for words in [&["workers"][..], &["submit", "job.wasm"]] {
+        let mut command = offshoot(directory.path());
+        command.env_remove("OFFSHOOT_CONFIG").current_dir(directory.path()).args(words);
+        run(command).failed(2, "offshoot.toml:4: [client] master: a file that is found in the");
+    }
+    let said = run(with_config(directory.path(), &config, &["settings"]));
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
 fn what_only_the_command_can_judge_is_told_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = offshoot(directory.path());
