@@ -2,6 +2,7 @@
 
 pub(crate) mod apps;
 pub(crate) mod build;
+pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod hidden;
 pub(crate) mod master;

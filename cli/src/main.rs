@@ -17,7 +17,9 @@ mod table;
 mod usage;
 
 use clap::{Parser, Subcommand};
-use commands::{apps, build, explain, hidden, master, new, submit, tenant, token, worker, workers};
+use commands::{
+    apps, build, drain, explain, hidden, master, new, submit, tenant, token, worker, workers,
+};
 use failure::Failure;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -48,6 +50,8 @@ enum Command {
     Workers(workers::Arguments),
     /// List the applications of a cluster.
     Apps(apps::Arguments),
+    /// Let a worker leave when what it runs and has is elsewhere.
+    Drain(drain::Arguments),
     /// Say why an application has no more executors, and why its tasks wait.
     Explain(explain::Arguments),
     /// Add, list, change and remove those who share a cluster.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments),
         Command::Workers(arguments) => workers::run(&arguments),
         Command::Apps(arguments) => apps::run(&arguments),
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tenant(arguments) => tenant::run(*arguments),
     };

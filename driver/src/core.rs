@@ -2,6 +2,7 @@
 
 mod actions;
 mod allocating;
+mod cluster_side;
 mod draining;
 mod dropped;
 mod executors;
@@ -11,16 +12,15 @@ mod storing;
 
 use crate::allocation::Allocation;
 use crate::executors::{ExecutorEvent, ExecutorLink, Fetched};
-use crate::master_link::{self, Identity, MasterLink};
 use crate::master_watch::{self, MasterWatch};
 use crate::output::Output;
 use crate::results::Results;
 use crate::scheduler::{Action, Event, Scheduler};
 use crate::updates::Updates;
 use crate::{Config, DriverError, End, Observer, Ports};
-use offshoot_net::{Accepts, Credential, Endpoint, Network};
+use cluster_side::{ClusterSide, join_cluster};
 use offshoot_proto::abi::ResultOrder;
-use offshoot_proto::cluster::{AppSpec, FromClient, ResourceRequest};
+use offshoot_proto::cluster::ResourceRequest;
 use offshoot_proto::executor::ToExecutor;
 use offshoot_proto::id::{AttemptId, ExecutorId, JobId, Partition, SnapshotId};
 use offshoot_proto::link::{FromSlot, MainEnd, SlotRole, SlotStart, ToSlot};
@@ -33,7 +33,6 @@ use offshoot_sandbox::slots::{SlotConnection, Slots};
 use offshoot_sandbox::snapshots::SnapshotStore;
 use offshoot_store::RemoteFiles;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,14 +91,6 @@ pub(crate) struct Core {
     origin: Instant,
     end: Option<End>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-/// What there is only with a cluster.
-struct ClusterSide {
-    network: Arc<dyn Network>,
-    master: MasterLink,
-    /// For executors. Links to older ones keep the endpoint that they were dialled with.
-    endpoint: Arc<Endpoint>,
 }
 
 /// A job that the guest has not dropped.
@@ -390,63 +381,4 @@ async fn start_slot(
     let descriptors = copies().map_err(|error| failed(&error))?;
     slot.send(&frame, descriptors).map_err(|error| failed(&error))?;
     Ok(slot)
-}
-
-async fn join_cluster(config: &Config, ports: &Ports) -> Result<Option<ClusterSide>, DriverError> {
-    let Some(cluster) = &config.cluster else {
-        return Ok(None);
-    };
-    let app = AppSpec {
-        name: config.name.clone(),
-        module: config.hash,
-        arguments: config.arguments.clone(),
-        grants: config.grants.clone(),
-        settings: config.settings.clone(),
-        request: ResourceRequest {
-            executors_wanted: Allocation::initial(&config.settings),
-            ..config.request
-        },
-        store: config.store.clone(),
-    };
-    let master_address = cluster.master;
-    let module = config.module.clone();
-    let master = master_link::register(&*ports.network, cluster, app, module).await?;
-    let network = ports.network.clone();
-    let endpoint = executor_endpoint(&*network, master_address, master.credential.clone()).await?;
-    Ok(Some(ClusterSide { network, master, endpoint }))
-}
-
-/// Binds what executors are dialled from.
-async fn executor_endpoint(
-    network: &dyn Network,
-    master: SocketAddr,
-    credential: Credential,
-) -> Result<Arc<Endpoint>, DriverError> {
-    let address = master_link::any_address(master);
-    let endpoint = Endpoint::bind(network, address, credential, Accepts::Nothing).await;
-    endpoint.map(Arc::new).map_err(|error| DriverError::Local(error.to_string()))
-}
-
-// === impl ClusterSide ===
-
-impl ClusterSide {
-    /// Takes the id that the master gives now; executors of another one are lost in time.
-    async fn become_known_as(&mut self, identity: Identity) -> Result<(), DriverError> {
-        let Identity { app, credential } = identity;
-        if app != self.master.app {
-            tracing::info!(was = %self.master.app, now = %app, "the master does not know the past");
-            self.endpoint =
-                executor_endpoint(&*self.network, self.master.address, credential).await?;
-            self.master.app = app;
-        }
-        Ok(())
-    }
-}
-
-/// Asks the master how many cores the application has been granted, or may be.
-fn ask_cores(cluster: &ClusterSide, settings: &Settings) {
-    cluster.master.send(match settings.allocation.enabled {
-        true => FromClient::ListWorkers,
-        false => FromClient::ListApps,
-    });
 }

@@ -228,8 +228,8 @@ async fn serve_control(
                     sender.flush().await?;
                     if stop {
                         let _ = sender.finish().await;
-                        let _ = sender.acknowledged().await;
-                        return Ok("it was told to stop".to_owned());
+                        // It may have last words, and closes its half after them.
+                        return std::future::pending().await;
                     }
                 }
                 _ = beat.tick() => sender.send(&ToExecutor::Heartbeat).await?,

@@ -17,6 +17,7 @@ pub mod dispatch;
 mod driver_link;
 mod fetch;
 mod files;
+mod flat;
 mod granted;
 mod kept;
 mod receive;
@@ -44,7 +45,8 @@ const DRIVER_LEASE: Duration = Duration::from_secs(4);
 /// when the process is gone, and peers need no more than to see it go.
 const FAREWELL: Duration = Duration::from_millis(5);
 
-/// How long the end of an executor waits for stores to forget what it has uploaded for nobody. Less
+/// How long the end of an executor waits for stores to forget what it has uploaded for nobody, and
+/// for its driver to hear of what it has uploaded for somebody. Less
 /// than its worker waits before it kills it.
 const ABORTS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -117,8 +119,9 @@ pub async fn run(
     let files = (files, remote.clone());
     let core = core::Core::new(start, code, description, ports, endpoint.clone(), files);
     let _ = ready.send(address);
-    let result = offshoot_net::run_as_task(core.run(shutdown)).await;
-    let _ = tokio::time::timeout(ABORTS_WITHIN, remote.abort_all()).await;
+    let (result, last_words) = offshoot_net::run_as_task(core.run(shutdown)).await;
+    let told = async { tokio::join!(remote.abort_all(), last_words.heard()) };
+    let _ = tokio::time::timeout(ABORTS_WITHIN, told).await;
     // A driver that is gone does not answer; nobody waits for it.
     let closing = endpoint.close("the executor has ended");
     let _ = tokio::time::timeout(FAREWELL, closing).await;

@@ -20,6 +20,7 @@
 mod action;
 mod apps;
 mod check;
+mod drain;
 mod event;
 mod explain;
 mod give_back;
@@ -96,6 +97,8 @@ pub struct Cluster {
     tenants: Tenants,
     /// Who has and wants what.
     shares: Shares,
+    /// Workers that are to leave.
+    draining: BTreeSet<WorkerId>,
     /// What connected workers have free.
     free: Free,
     /// The size of the largest worker, each of cores and memory for itself.
@@ -127,6 +130,8 @@ struct Worker {
     memory_used_bytes: u64,
     /// What executors hold that have been told to stop.
     stopping: Size,
+    /// It is to leave.
+    drain: Option<drain::Drain>,
     link: Link,
     /// Applications that it was told to forget, and when; see [`Worker::hear`].
     forgets: BTreeMap<AppId, Duration>,
@@ -222,6 +227,7 @@ impl Cluster {
             modules: modules.into_iter().collect(),
             tenants,
             shares,
+            draining: BTreeSet::new(),
             free: Free::new(policy.rule.selection),
             largest: Size::default(),
             give_back: Default::default(),
@@ -337,6 +343,12 @@ impl Cluster {
             worker.stopping = minus(worker.stopping, size);
         }
         self.recount_free(&executor.worker);
+        if executor.life != Life::Launching
+            && let Some(app) = self.apps.get_mut(&id.app)
+        {
+            // It has had one that came up: what failed before is no reason to give it none.
+            app.failures = 0;
+        }
         self.give_back.forget(id);
         self.shares.let_go(id.app, size, executor.life == Life::Stopping);
         self.refresh(id.app);
@@ -354,13 +366,15 @@ impl Cluster {
 
     /// What a worker has free is another amount.
     fn recount_free(&mut self, id: &WorkerId) {
-        let worker = self.workers.get(id).filter(|worker| worker.session().is_some());
+        let usable = |worker: &&Worker| worker.session().is_some() && worker.drain.is_none();
+        let worker = self.workers.get(id).filter(usable);
         self.free.set(id, worker.map(Worker::free));
     }
 
     /// The cluster has another worker, or one less.
     fn recount_total(&mut self) {
-        let alive = self.workers.values().filter(|worker| worker.is_alive());
+        let alive = |worker: &&Worker| worker.is_alive() && worker.drain.is_none();
+        let alive = self.workers.values().filter(alive);
         let sizes = alive.map(Worker::size);
         let (total, largest) = sizes.fold(<(Size, Size)>::default(), |(total, largest), size| {
             let largest = Size {

@@ -61,7 +61,7 @@ struct Tenant {
     stopping: Size,
     /// Applications.
     apps: u32,
-    /// Applications with executors.
+    /// Applications with executors that have not been told to stop.
     running: u32,
     /// Those with executors that want more, and those without; in order.
     queues: [BTreeSet<(Level, AppId)>; 2],
@@ -119,6 +119,20 @@ pub(crate) fn minus(a: Size, b: Size) -> Size {
 /// Whether `a` is enough for `b`.
 pub(crate) fn covers(a: Size, b: Size) -> bool {
     a.cores >= b.cores && a.memory_bytes >= b.memory_bytes
+}
+
+/// Whether somebody has what it is guaranteed.
+pub(crate) trait Guarantee {
+    /// By the larger part: who is guaranteed much memory and takes cores is served by the cores.
+    fn is_guaranteed(&self, used: Size, total: Size) -> bool;
+}
+
+impl Guarantee for TenantRules {
+    fn is_guaranteed(&self, used: Size, total: Size) -> bool {
+        let guaranteed =
+            Size { cores: self.cores_guaranteed, memory_bytes: self.memory_bytes_guaranteed };
+        part(used, total) >= part(guaranteed, total)
+    }
 }
 
 // === impl Shares ===
@@ -186,10 +200,10 @@ impl Shares {
     pub fn remove_app(&mut self, id: AppId) {
         self.change(id, |tenant, app| {
             tenant.used = minus(tenant.used, app.used);
-            tenant.running -= u32::from(app.executors > 0);
             tenant.stopping = minus(tenant.stopping, app.stopping.1);
             tenant.apps -= 1;
             (app.wants, app.used, app.executors) = (0, Size::default(), 0);
+            app.stopping = Default::default();
         });
         self.apps.remove(&id);
     }
@@ -206,7 +220,6 @@ impl Shares {
         self.change(id, |tenant, app| {
             tenant.used = plus(tenant.used, size);
             app.used = plus(app.used, size);
-            tenant.running += u32::from(app.executors == 0 && executors > 0);
             app.executors += executors;
         });
     }
@@ -229,7 +242,6 @@ impl Shares {
             tenant.used = minus(tenant.used, size);
             app.used = minus(app.used, size);
             app.executors = app.executors.saturating_sub(1);
-            tenant.running -= u32::from(app.executors == 0);
         });
     }
 
@@ -294,7 +306,7 @@ impl Shares {
     pub fn quota(&self, id: AppId) -> Option<Quota> {
         let app = self.apps.get(&id)?;
         let tenant = self.tenants.get(&app.tenant)?;
-        tenant.quota(app.unit.size, app.executors > 0)
+        tenant.quota(app.unit.size, app.runs())
     }
 
     fn name(&self, name: &str) -> Arc<str> {
@@ -313,9 +325,11 @@ impl Shares {
         if let Some((queue, level)) = app.place.take() {
             tenant.queues[queue].remove(&(level, id));
         }
+        let ran = app.runs();
         change(tenant, app);
+        tenant.running = tenant.running + u32::from(app.runs()) - u32::from(ran);
         if app.wants > 0 {
-            let place = (usize::from(app.executors == 0), tenant.level_of(app, self.total));
+            let place = (usize::from(!app.runs()), tenant.level_of(app, self.total));
             app.place = Some(place);
             tenant.queues[place.0].insert((place.1, id));
         }
@@ -333,14 +347,22 @@ impl Shares {
     }
 }
 
+// === impl App ===
+
+impl App {
+    /// Whether it has executors that go on.
+    fn runs(&self) -> bool {
+        self.executors > self.stopping.0
+    }
+}
+
 // === impl Tenant ===
 
 impl Tenant {
     fn place_with(&self, used: Size, total: Size) -> Place {
         let rules = &self.rules;
-        let guaranteed = used.cores >= rules.cores_guaranteed
-            && used.memory_bytes >= rules.memory_bytes_guaranteed;
-        Place { above_guarantee: guaranteed, level: Level::new(used, total, rules.weight) }
+        let above_guarantee = rules.is_guaranteed(used, total);
+        Place { above_guarantee, level: Level::new(used, total, rules.weight) }
     }
 
     /// What orders applications inside the tenant.

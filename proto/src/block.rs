@@ -7,6 +7,10 @@
 //! ```text
 //! u32 raw length | u32 body length (top bit: lz4 block) | u32 CRC-32 of the body | body
 //! ```
+//!
+//! A block that is to be kept in memory is *flat*: the bodies of its chunks, as they are, come
+//! first, one after the other, and their headers behind them. Its extents are those of a header and
+//! a body in turn, so that whoever follows them reads the same chunks.
 
 use crate::id::{AppId, AttemptId, NodeId, Partition};
 use serde::{Deserialize, Serialize};
@@ -20,12 +24,12 @@ pub const CHUNK_COMPRESSED: u32 = 1 << 31;
 /// What an index file starts with: name and version of the format.
 pub const INDEX_MAGIC: [u8; 8] = *b"offidx\x00\x01";
 
-/// Where a part of a reducer's chunks lies in a data file.
+/// Where a part of a reducer's chunks lies in a data file. All of them in order are whole chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
     /// First byte.
     pub offset: u64,
-    /// How many bytes: whole chunks.
+    /// How many bytes.
     pub length: u64,
 }
 

@@ -296,6 +296,16 @@ pub enum Request {
         /// Empty for the default one.
         name: String,
     },
+    // -- a task's again
+    /// `block_map`; answered with [`Reply::Flat`], or with [`Reply::Ok`] if the block must be read.
+    MapBlock {
+        /// The running attempt.
+        attempt: AttemptId,
+        /// The kept dataset's writer.
+        writer: NodeId,
+        /// The map partition.
+        map: Partition,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -336,6 +346,12 @@ pub enum Reply {
     },
     /// It failed in a way that ends the attempt with this.
     Failed(TaskFailure),
+    /// What was written is the beginning of the memory file that comes with this frame, checked by
+    /// the owner.
+    Flat {
+        /// How much of it.
+        bytes: u64,
+    },
 }
 
 /// Blocks of one map partition in a file of this machine.

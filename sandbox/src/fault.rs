@@ -62,6 +62,11 @@ pub(crate) struct Tracker {
     kept: usize,
     count: AtomicUsize,
     notes: UnsafeCell<[Note; NOTES_MAX]>,
+    /// Where read-only blocks are mapped, from the base on; what is between them is writable.
+    blocks_start: AtomicUsize,
+    blocks_end: AtomicUsize,
+    /// Pages of them that may still be written.
+    copies_left: AtomicUsize,
 }
 
 // SAFETY: `notes` is reached only by the thread that runs the memory's guest, in `&mut` methods or
@@ -83,6 +88,9 @@ impl Tracker {
             kept: 0,
             count: AtomicUsize::new(0),
             notes: UnsafeCell::new([Note::default(); NOTES_MAX]),
+            blocks_start: AtomicUsize::new(0),
+            blocks_end: AtomicUsize::new(0),
+            copies_left: AtomicUsize::new(0),
         });
         let pointer = ptr::from_ref(&*tracker).cast_mut();
         let free = TRACKERS.iter().find(|entry| {
@@ -153,11 +161,46 @@ impl Tracker {
         self.kept = *self.count.get_mut();
     }
 
+    /// A read-only block lies at these offsets, which are behind the claimed bytes. Of all blocks
+    /// until [`close_copies`](Self::close_copies), `pages` may be written.
+    pub(crate) fn open_to_copies(&mut self, start: usize, end: usize, pages: usize) {
+        if *self.blocks_end.get_mut() == 0 {
+            *self.blocks_start.get_mut() = start;
+            *self.copies_left.get_mut() = pages;
+        }
+        *self.blocks_end.get_mut() = end;
+    }
+
+    /// The blocks are not mapped any more.
+    pub(crate) fn close_copies(&mut self) {
+        *self.blocks_end.get_mut() = 0;
+    }
+
+    /// Makes a page of a block writable: what is written there is a private copy.
+    fn on_copy(&self, base: usize, offset: usize) -> bool {
+        let left = self.copies_left.load(Relaxed);
+        if left == 0 {
+            return false;
+        }
+        self.copies_left.store(left - 1, Relaxed);
+        // SAFETY: the page is one of a block, which the owner of the memory has mapped.
+        let result = unsafe {
+            let start = base + offset / PAGE_BYTES * PAGE_BYTES;
+            let start = ptr::without_provenance_mut::<libc::c_void>(start);
+            libc::mprotect(start, PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        result == 0
+    }
+
     /// Called by the handler: makes the page of `address` writable if it is ours.
     fn on_fault(&self, address: usize) -> bool {
         let base = self.base.load(Acquire);
         let bytes = self.bytes.load(Acquire);
         let offset = address.wrapping_sub(base);
+        let blocks = self.blocks_start.load(Relaxed)..self.blocks_end.load(Relaxed);
+        if blocks.contains(&offset) {
+            return self.on_copy(base, offset);
+        }
         if offset >= bytes || self.opened.load(Relaxed) {
             return false;
         }

@@ -10,7 +10,7 @@ use offshoot_proto::frame;
 use offshoot_proto::limits::MESSAGE_BYTES_MAX;
 use offshoot_proto::outcome::TaskFailure;
 use serde::de::DeserializeOwned;
-use wasmtime::{Caller, Linker, Memory};
+use wasmtime::{AsContextMut, Caller, Linker};
 
 /// The module of preview-1's imports.
 pub(crate) const WASI_MODULE: &str = wasi::MODULE;
@@ -66,7 +66,7 @@ const WASI_NAMES: [&str; 46] = [
 ];
 
 /// Every import of `offshoot1` with its type.
-const SIGNATURES: [(&str, &str); 19] = [
+const SIGNATURES: [(&str, &str); 20] = [
     ("error_text", "(i32, i32) -> i32"),
     ("stream_open", "(i32, i32) -> i32"),
     ("stream_read", "(i32, i32, i32) -> i32"),
@@ -86,7 +86,11 @@ const SIGNATURES: [(&str, &str); 19] = [
     ("updates_read", "(i32, i32) -> i32"),
     ("task_memory", "() -> i32"),
     ("job_pool", "(i32, i32) -> i32"),
+    ("block_map", "(i32, i32, i32, i32) -> i32"),
 ];
+
+/// What `block_map` writes: address and length, each a little-endian `u32`.
+const MAPPED_BYTES: usize = 8;
 
 /// What a call that did not work returns to the guest.
 pub(crate) struct Refusal {
@@ -158,7 +162,38 @@ fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
     linker.func_wrap(IMPORT_MODULE, "stream_close", |caller: Guest<'_>, handle: i32| {
         call(caller, |_, state| state.stream_close(handle))
     })?;
+    linker.func_wrap(IMPORT_MODULE, "block_map", block_map)?;
     Ok(())
+}
+
+/// `block_map`: maps a block behind the memory's end and writes where. 0 if it must be read.
+fn block_map(
+    mut caller: Guest<'_>,
+    writer: i32,
+    map: i32,
+    ptr: i32,
+    cap: i32,
+) -> wasmtime::Result<i32> {
+    let mut found = None;
+    let asked = call(caller.as_context_mut(), |memory, state| {
+        if slice_mut(memory, ptr, cap, "block_map")?.len() < MAPPED_BYTES {
+            return Err(refused(code::INVALID, "block_map: no room for address and length"));
+        }
+        found = state.find_block(writer, map)?;
+        Ok(0)
+    })?;
+    let Some(block) = found else { return Ok(asked) };
+    let memory = caller.data().guest.expect("a guest that runs has a memory");
+    let start = memory.data_size(&caller);
+    // Refused as any other growth is: then the block is read.
+    let grown = memory.grow(&mut caller, block.pages()).is_ok();
+    call(caller.as_context_mut(), |memory, state| {
+        let Some(bytes) = state.map_block(block, grown, start)? else { return Ok(0) };
+        let out = slice_mut(memory, ptr, cap, "block_map")?;
+        out[..4].copy_from_slice(&(start as u32).to_le_bytes());
+        out[4..MAPPED_BYTES].copy_from_slice(&bytes.to_le_bytes());
+        Ok(MAPPED_BYTES as i32)
+    })
 }
 
 fn link_driver(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
@@ -265,10 +300,10 @@ fn link_task(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
 
 /// Runs a call with the guest's memory and the slot's state side by side.
 fn call(
-    mut caller: Guest<'_>,
+    mut caller: impl AsContextMut<Data = SlotState>,
     body: impl FnOnce(&mut [u8], &mut SlotState) -> Outcome,
 ) -> wasmtime::Result<i32> {
-    let memory: Memory = caller.data().guest.expect("a guest that runs has a memory");
+    let memory = caller.as_context().data().guest.expect("a guest that runs has a memory");
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     match body(memory, state) {
         Ok(value) => Ok(value),

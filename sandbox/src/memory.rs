@@ -11,11 +11,15 @@
 //! task grew by fresh unreadable pages. Its cost depends on what tasks write and not on the size
 //! of the driver.
 //!
+//! Behind what the task grew, kept blocks may be mapped, read-only at first: what the task writes
+//! there is its own copy, and goes with the rest.
+//!
 //! The driver's own memory is a shared mapping of a memory file until its first snapshot, which
 //! therefore costs nothing: the file *is* the snapshot, and the driver goes on with a private
 //! mapping of it. Later snapshots are the noted pages that differ from `pristine`.
 
 mod driver;
+mod flat;
 mod heat;
 mod restore;
 mod runs;
@@ -35,6 +39,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 pub use driver::Changes;
+#[cfg(test)]
+pub(crate) use flat::WRITTEN_PAGES_MAX;
 pub use space::{data_ranges, memory_file};
 
 /// Why a memory could not be set up as asked.

@@ -3,9 +3,11 @@
 //! The format is that of [`offshoot_proto::block`]. A chunk is compressed and summed here, in the
 //! slot; owners and workers only look at headers and sums.
 
+mod flat;
 mod reader;
 mod writer;
 
+pub use flat::{FlatPart, FlatParts, append_header, flat_extents};
 pub(crate) use reader::{BlockReader, ReadError};
 pub(crate) use writer::ShuffleWriter;
 
@@ -73,25 +75,24 @@ pub fn append_chunk(raw: &[u8], out: &mut Vec<u8>) {
         out.truncate(body_start + length);
         seal_chunk(raw.len(), length as u32 | CHUNK_COMPRESSED, &mut out[start..]);
     } else {
-        out.truncate(start);
-        append_raw_chunk(raw, out);
+        out.truncate(body_start);
+        out.extend_from_slice(raw);
+        seal_chunk(raw.len(), raw.len() as u32, &mut out[start..]);
     }
-}
-
-/// Appends `raw`, at most [`SHUFFLE_CHUNK_BYTES`], as one chunk as it is.
-pub fn append_raw_chunk(raw: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + CHUNK_HEADER_BYTES, 0);
-    out.extend_from_slice(raw);
-    seal_chunk(raw.len(), raw.len() as u32, &mut out[start..]);
 }
 
 /// Writes the header before a body.
 fn seal_chunk(raw: usize, body: u32, chunk: &mut [u8]) {
     let (header, content) = chunk.split_at_mut(CHUNK_HEADER_BYTES);
+    header.copy_from_slice(&header_of(raw, body, content));
+}
+
+fn header_of(raw: usize, body: u32, content: &[u8]) -> [u8; CHUNK_HEADER_BYTES] {
+    let mut header = [0; CHUNK_HEADER_BYTES];
     header[..4].copy_from_slice(&(raw as u32).to_le_bytes());
     header[4..8].copy_from_slice(&body.to_le_bytes());
     header[8..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+    header
 }
 
 /// Reads the chunk at the start of `bytes`: its header and its body, sum checked.

@@ -9,6 +9,7 @@
 //! Nothing of one task survives into another: the instance is new, the memory is reset, the rest
 //! of the state that a guest can reach is [`SlotState`]'s per-guest part, replaced by assignment.
 
+mod blocks;
 mod driver;
 mod room;
 mod runner;
@@ -97,6 +98,8 @@ pub(crate) struct SlotState {
     pub(crate) link_error: Option<LinkError>,
     /// Bytes beyond the snapshot that the owner has given to the task.
     leased: u64,
+    /// Bytes of kept blocks in the task's memory, and of what is about to be mapped.
+    mapped: u64,
     /// The last growth that was refused: asked and limit, in bytes.
     refused_growth: Option<(u64, u64)>,
     streams: streams::Streams,
@@ -190,6 +193,7 @@ fn load(
         failure: None,
         link_error: None,
         leased: 0,
+        mapped: 0,
         refused_growth: None,
         streams: streams::Streams::default(),
         task: None,

@@ -2,6 +2,7 @@
 //! one after the other, shuffles in memory. Nothing is forked, so tests here say nothing about
 //! memory; they say that the SDK speaks the ABI and that its operations are right.
 
+use crate::raw::plain::Plain;
 use crate::task;
 use core::cell::RefCell;
 use offshoot_proto::abi::{Dependency, InputFile, JobSpec, NarrowMap, NodeSpec, Source, code};
@@ -30,6 +31,9 @@ pub(crate) struct FakeHost {
     pub(crate) bytes_spilled: u64,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
+    /// Whether kept blocks are here to be mapped, and how many were.
+    pub(crate) maps_blocks: bool,
+    pub(crate) blocks_mapped: usize,
     /// How many children each node has.
     children: BTreeMap<u32, usize>,
     /// What each map partition of a writer wrote.
@@ -346,6 +350,22 @@ pub(crate) mod imports {
         let updates = with(|host| core::mem::take(&mut host.updates));
         pieces[..updates.len()].copy_from_slice(&updates);
         updates.len() as i32
+    }
+
+    pub(crate) fn map_block(writer: u32, map: u32) -> Result<Option<&'static [u8]>, i32> {
+        with(|host| {
+            let written = host.shuffles.get(&writer).and_then(|maps| maps.get(map as usize));
+            let Some(bytes) = written.and_then(|map| map.get(&0)).filter(|_| host.maps_blocks)
+            else {
+                return Ok(None);
+            };
+            host.blocks_mapped += 1;
+            // Where any number may lie, and for as long as the process.
+            let mut place = vec![0u128; bytes.len().div_ceil(16)];
+            let all = Plain::<u128>::NUMBER.bytes_mut(&mut place);
+            all[..bytes.len()].copy_from_slice(bytes);
+            Ok(Some(&Plain::<u128>::NUMBER.bytes(place.leak())[..bytes.len()]))
+        })
     }
 
     pub(crate) fn task_memory() -> i32 {

@@ -202,6 +202,13 @@ pub(crate) fn task_memory() -> usize {
     }
 }
 
+/// What a partition of a kept dataset wrote, in place; none if it must be read.
+pub(crate) fn map_block(writer: NodeId, map: u32) -> Option<&'static [u8]> {
+    raw::map_block(writer.0, map).unwrap_or_else(|code| {
+        task::fail(format_args!("mapping a kept partition: {}", error(code)))
+    })
+}
+
 /// Opens a stream of this task.
 pub(crate) fn open_in_task(source: &Source) -> InputStream {
     InputStream::open(source).unwrap_or_else(|error| task::fail(format_args!("{error}")))

@@ -57,6 +57,7 @@ mod error;
 mod external;
 #[cfg(test)]
 mod fake_host;
+mod flat;
 mod formats;
 mod gather;
 mod hash;
@@ -100,6 +101,7 @@ pub use job::JobHandle;
 pub use lines::{Lines, Text};
 pub use output::ToLine;
 pub use partitioner::Partitioner;
+pub use raw::plain::Plain;
 pub use record::{Malformed, Record, Serde, decode_serde, encode_serde};
 pub use records::Records;
 

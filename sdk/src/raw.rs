@@ -4,6 +4,8 @@
 //! that a job's pure parts can be tested as a native program; this crate's own tests put a small
 //! host in its place. What the functions mean is in `docs/abi.md`.
 
+pub(crate) mod plain;
+
 #[cfg(not(any(target_family = "wasm", test)))]
 use offshoot_proto::abi::code;
 
@@ -94,6 +96,34 @@ imports! {
     fn task_memory();
     /// Appends to the attempt's part of the output.
     fn output_write([in bytes]);
+}
+
+/// The bytes of a block of a kept dataset, in place; none if it must be read.
+#[cfg(target_family = "wasm")]
+pub(crate) fn map_block(writer: u32, map: u32) -> Result<Option<&'static [u8]>, i32> {
+    #[link(wasm_import_module = "offshoot1")]
+    unsafe extern "C" {
+        fn block_map(writer: u32, map: u32, place: *mut u8, place_bytes: usize) -> i32;
+    }
+    let mut place = [0; 8];
+    // SAFETY: the signature is that of docs/abi.md; `place` is borrowed for as long as it lasts.
+    let written = unsafe { block_map(writer, map, place.as_mut_ptr(), place.len()) };
+    if written <= 0 {
+        return if written == 0 { Ok(None) } else { Err(written) };
+    }
+    let [a, b, c, d, e, f, g, h] = place;
+    let address = u32::from_le_bytes([a, b, c, d]) as usize;
+    let length = u32::from_le_bytes([e, f, g, h]) as usize;
+    let start = core::ptr::with_exposed_provenance(address);
+    // SAFETY: the host has grown the memory by what it put there; nobody else has the address, and
+    // it stays as it is until the task ends.
+    Ok(Some(unsafe { core::slice::from_raw_parts(start, length) }))
+}
+
+/// Outside of a cluster nothing is kept.
+#[cfg(not(any(target_family = "wasm", test)))]
+pub(crate) fn map_block(_writer: u32, _map: u32) -> Result<Option<&'static [u8]>, i32> {
+    Err(code::NOT_HERE)
 }
 
 /// Says why the task is about to trap.

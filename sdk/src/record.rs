@@ -4,6 +4,7 @@
 //! than going through serde for what records mostly are: numbers, byte strings, text and tuples
 //! of these. Any other type with serde gets it by one line: [`record!`](crate::record!).
 
+use crate::raw::plain::{Fields, Plain};
 use core::cmp::Reverse;
 use core::fmt;
 use serde::Serialize;
@@ -33,6 +34,12 @@ pub trait Record: Sized + 'static {
     /// is combined (a set, a sketch) it should be written, or tables are fuller than they seem.
     fn heap_bytes(&self) -> usize {
         0
+    }
+
+    /// Whether the values are their bytes. What is kept in memory of such a type is kept so, and
+    /// read in place: see [`Records::as_slice`](crate::Records::as_slice).
+    fn plain() -> Option<Plain<Self>> {
+        None
     }
 
     /// Appends many encodings; one copy where the memory already has their form.
@@ -178,6 +185,9 @@ impl Record for u8 {
     fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
         Ok(take::<Self>(input, 1)?[0])
     }
+    fn plain() -> Option<Plain<Self>> {
+        Some(Plain::<Self>::NUMBER)
+    }
     #[inline]
     fn encode_all(items: &[Self], out: &mut Vec<u8>) {
         out.extend_from_slice(items);
@@ -267,6 +277,9 @@ impl Record for i8 {
     fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
         Ok(take::<Self>(input, 1)?[0].cast_signed())
     }
+    fn plain() -> Option<Plain<Self>> {
+        Some(Plain::<Self>::NUMBER)
+    }
 }
 
 impl Record for bool {
@@ -298,6 +311,9 @@ macro_rules! floats {
                     .ok_or_else(|| malformed::<Self>("the bytes end too early"))?;
                 *input = rest;
                 Ok(Self::from_le_bytes(*bytes))
+            }
+            fn plain() -> Option<Plain<Self>> {
+                Some(Plain::<Self>::NUMBER)
             }
         }
     )*};
@@ -381,6 +397,9 @@ impl<T: Record, const N: usize> Record for [T; N] {
     fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
         (0..N).try_for_each(|_| T::skip(input))
     }
+    fn plain() -> Option<Plain<Self>> {
+        T::plain()?.array()
+    }
     fn heap_bytes(&self) -> usize {
         self.iter().map(T::heap_bytes).sum()
     }
@@ -418,6 +437,9 @@ macro_rules! tuples {
             fn skip(input: &mut &[u8]) -> Result<(), Malformed> {
                 $($name::skip(input)?;)*
                 Ok(())
+            }
+            fn plain() -> Option<Plain<Self>> {
+                <Self as Fields>::plain(($($name::plain()?,)*))
             }
             #[inline]
             fn heap_bytes(&self) -> usize {

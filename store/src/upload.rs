@@ -2,11 +2,17 @@
 //! complete the upload.
 //!
 //! An upload that nobody will complete costs money for as long as it is there. So whatever began
-//! one says how it ended: reported, failed, or (its future was dropped) left to
-//! [`RemoteFiles::abort_left`].
+//! one says how it ended: reported, or (it failed, or its future was dropped) left to
+//! [`RemoteFiles::abort_left`]. The request that creates an upload is never dropped with who asked
+//! for it: the store may have done what was asked, and then nobody else knows the upload's name.
+
+#[cfg(test)]
+mod tests;
 
 use crate::location::Location;
 use crate::{RemoteFiles, Store, StoreError};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{MultipartId, PutPayload};
@@ -16,7 +22,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 /// Bytes of one part of an upload, of which each slot that uploads holds one. At least 5 MiB by the
 /// protocol.
@@ -30,6 +37,8 @@ const PARTS_MAX: u64 = 1_000;
 #[derive(Default)]
 pub(crate) struct InFlight {
     table: Mutex<Table>,
+    /// One of them was left, or has ended.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -38,17 +47,18 @@ struct Table {
     begun: BTreeMap<u64, Begun>,
 }
 
-#[derive(Clone)]
-struct Begun {
-    uploads: Arc<dyn MultipartStore>,
-    path: Path,
-    id: MultipartId,
-    /// Nobody works at it any more.
-    left: bool,
+/// The request that creates an upload, for whoever goes on with it.
+type Creating = Shared<BoxFuture<'static, Result<MultipartId, StoreError>>>;
+
+enum Begun {
+    /// Somebody works at it.
+    Held { uploads: Arc<dyn MultipartStore>, path: Path, id: Creating },
+    /// Nobody does any more. It stays here until it is gone: whoever aborts may be dropped, too.
+    Left(Shared<BoxFuture<'static, ()>>),
 }
 
 /// One of them; dropping it leaves it to be aborted.
-pub(crate) struct Guard<'a> {
+struct Guard<'a> {
     in_flight: &'a InFlight,
     number: u64,
 }
@@ -73,20 +83,20 @@ impl RemoteFiles {
         self.check(&location, Access::Write)?;
         let store = self.store(&location)?;
         let uploads = writable(&store, &location)?;
-        let path = &location.path;
-        let failed = |error| StoreError::failed(url.to_owned(), "beginning an upload", &error);
-        let id = uploads.create_multipart(path).await.map_err(failed)?;
-        let guard = self.shared.uploads.begin(uploads.clone(), path.clone(), id.clone());
-        let sent = send(&*uploads, &location, &id, file, length, checksum).await;
-        match sent {
-            Ok(parts) => {
+        let (creating, guard) = self.shared.uploads.begin(&uploads, &location);
+        let sent = async {
+            let id = creating.await?;
+            let parts = send(&*uploads, &location, &id, file, length, checksum).await?;
+            Ok(StagedUpload { id, parts })
+        };
+        match sent.await {
+            Ok(upload) => {
                 guard.end();
-                let upload = Some(StagedUpload { id, parts });
-                Ok(StagedPart { path: url.to_owned(), length, checksum, upload })
+                Ok(StagedPart { path: url.to_owned(), length, checksum, upload: Some(upload) })
             }
             Err(error) => {
-                let _ = uploads.abort_multipart(path, &id).await;
-                guard.end();
+                drop(guard);
+                self.abort_left().await;
                 Err(error)
             }
         }
@@ -94,12 +104,13 @@ impl RemoteFiles {
 
     /// Aborts the uploads at which nobody works any more.
     pub async fn abort_left(&self) {
-        self.shared.uploads.abort(|begun| begun.left).await;
+        self.shared.uploads.abort_left().await;
     }
 
-    /// Aborts every upload that has not been reported: what is begun will not be ended.
+    /// Aborts every upload that is not reported, each as soon as nobody works at it: to be called
+    /// when whoever does has been told to end.
     pub async fn abort_all(&self) {
-        self.shared.uploads.abort(|_| true).await;
+        self.shared.uploads.abort_all().await;
     }
 }
 
@@ -149,32 +160,64 @@ fn not_read(url: &str, error: &io::Error) -> StoreError {
 // === impl InFlight ===
 
 impl InFlight {
-    pub(crate) fn begin(
+    fn begin(
         &self,
-        uploads: Arc<dyn MultipartStore>,
-        path: Path,
-        id: MultipartId,
-    ) -> Guard<'_> {
-        let mut table = self.table.lock().expect("no holder of the lock panics");
+        uploads: &Arc<dyn MultipartStore>,
+        location: &Location,
+    ) -> (Creating, Guard<'_>) {
+        let (uploads, path) = (uploads.clone(), location.path.clone());
+        let (store, object, url) = (uploads.clone(), path.clone(), location.to_string());
+        let id = async move {
+            let created = store.create_multipart(&object).await;
+            created.map_err(|error| StoreError::failed(url, "beginning an upload", &error))
+        };
+        let id = id.boxed().shared();
+        let mut table = self.table();
         let number = table.next;
         table.next += 1;
-        table.begun.insert(number, Begun { uploads, path, id, left: false });
-        Guard { in_flight: self, number }
+        table.begun.insert(number, Begun::Held { uploads, path, id: id.clone() });
+        (id, Guard { in_flight: self, number })
     }
 
-    async fn abort(&self, which: impl Fn(&Begun) -> bool) {
+    async fn abort_left(&self) {
+        let left: Vec<_> = {
+            let table = self.table();
+            let left = table.begun.iter().filter_map(|(number, begun)| match begun {
+                Begun::Left(gone) => Some((*number, gone.clone())),
+                Begun::Held { .. } => None,
+            });
+            left.collect()
+        };
+        join_all(left.into_iter().map(|(number, gone)| async move {
+            gone.await;
+            self.table().begun.remove(&number);
+        }))
+        .await;
+    }
+
+    async fn abort_all(&self) {
         loop {
-            let next = {
-                let mut table = self.table.lock().expect("no holder of the lock panics");
-                let number = table.begun.iter().find(|(_, begun)| which(begun)).map(|(n, _)| *n);
-                number.and_then(|number| table.begun.remove(&number))
-            };
-            let Some(Begun { uploads, path, id, .. }) = next else { return };
-            if let Err(error) = uploads.abort_multipart(&path, &id).await {
-                let reason = crate::error::reason(&error);
-                tracing::warn!(%path, reason, "an upload could not be aborted");
+            let changed = self.changed.notified();
+            self.abort_left().await;
+            if self.table().begun.is_empty() {
+                return;
             }
+            changed.await;
         }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no holder of the lock panics")
+    }
+}
+
+/// Aborts an upload whose name may not be known yet.
+async fn abort(uploads: Arc<dyn MultipartStore>, path: Path, id: Creating) {
+    // One that could not be created is not there.
+    let Ok(id) = id.await else { return };
+    if let Err(error) = uploads.abort_multipart(&path, &id).await {
+        let reason = crate::error::reason(&error);
+        tracing::warn!(%path, reason, "an upload could not be aborted");
     }
 }
 
@@ -183,16 +226,18 @@ impl InFlight {
 impl Guard<'_> {
     /// Whoever is told of the upload answers for it from now on.
     fn end(self) {
-        let mut table = self.in_flight.table.lock().expect("no holder of the lock panics");
-        table.begun.remove(&self.number);
+        self.in_flight.table().begun.remove(&self.number);
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        let mut table = self.in_flight.table.lock().expect("no holder of the lock panics");
-        if let Some(begun) = table.begun.get_mut(&self.number) {
-            begun.left = true;
+        let mut table = self.in_flight.table();
+        if let Some(Begun::Held { uploads, path, id }) = table.begun.remove(&self.number) {
+            let gone = abort(uploads, path, id).boxed().shared();
+            table.begun.insert(self.number, Begun::Left(gone));
         }
+        drop(table);
+        self.in_flight.changed.notify_waiters();
     }
 }

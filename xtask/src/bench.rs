@@ -39,6 +39,7 @@ struct Scale {
     rounds: u32,
     lookup_tasks: u32,
     text_bytes: u64,
+    kept_numbers: u64,
 }
 
 /// What the measurements use.
@@ -53,7 +54,7 @@ struct Bench {
 type Measurement = fn(&mut Bench) -> Result<Vec<Figure>>;
 
 /// All that is measured, in the order of the table.
-const MEASUREMENTS: [(&str, Measurement); 8] = [
+const MEASUREMENTS: [(&str, Measurement); 9] = [
     ("submit", jobs::submit),
     ("empty tasks", tasks::empty_tasks),
     ("forks", tasks::forks),
@@ -61,6 +62,7 @@ const MEASUREMENTS: [(&str, Measurement); 8] = [
     ("lookup", jobs::lookup),
     ("word count", jobs::word_count),
     ("sort", jobs::sort),
+    ("kept numbers", jobs::kept_numbers),
     ("idle memory", jobs::idle_memory),
 ];
 
@@ -137,6 +139,7 @@ impl Scale {
         rounds: 2000,
         lookup_tasks: 20_000,
         text_bytes: 512 << 20,
+        kept_numbers: 100_000_000,
     };
 
     const QUICK: Self = Self {
@@ -145,6 +148,7 @@ impl Scale {
         rounds: 200,
         lookup_tasks: 2000,
         text_bytes: 64 << 20,
+        kept_numbers: 10_000_000,
     };
 }
 

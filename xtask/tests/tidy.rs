@@ -37,7 +37,7 @@ const IMPURE: [(&str, &str); 6] = [
 /// Where `unsafe` may be: the sandbox, the SDK's imports, process set-up, and an example job that
 /// looks at its own memory.
 const UNSAFE: [&str; 4] =
-    ["sandbox/", "sdk/src/raw.rs", "host/src/launch", "guest-examples/probe/src/lib.rs"];
+    ["sandbox/", "sdk/src/raw", "host/src/launch", "guest-examples/probe/src/lib.rs"];
 
 /// What the guide for authors of jobs tells of: operations, actions and where datasets come from.
 const OPERATIONS: [&str; 10] = [

@@ -285,3 +285,51 @@ fn ranks_are_those_of_a_program_without_a_cluster() {
     }
     assert_eq!(found, expected.len());
 }
+
+/// Runs `plain` and returns, of each look, how many partitions were in place; what was seen must
+/// have been the same.
+fn in_place(cluster: &Cluster, conf: &[&str], records: &str, level: &str) -> Vec<u64> {
+    let module = guest("plain");
+    let job = [module.to_str().unwrap(), records, "8", level];
+    let out = cluster.submit(&[conf, &job[..]].concat()).ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 4, "{out}");
+    assert_eq!(lines[2], format!("other: {records}"));
+    let look = |line: &str| {
+        let count = line.split_once(": same true, in place ").map(|(_, count)| count.parse());
+        count.unwrap_or_else(|| panic!("{out}")).unwrap()
+    };
+    [lines[0], lines[1], lines[3]].map(look).to_vec()
+}
+
+#[test]
+fn plain_records_are_seen_in_place_where_they_are_kept() {
+    let cluster = Cluster::start(1, 1);
+    let few = "400000";
+    assert_eq!(in_place(&cluster, &[], few, "memory"), [8, 0, 8]);
+    assert_eq!(in_place(&cluster, &[], few, "disk"), [0, 0, 0]);
+    // A partition of 4 MB is more than a task may have.
+    let small = ["--conf", "task-memory=2MiB"];
+    assert_eq!(in_place(&cluster, &small, "4000000", "memory"), [0, 0, 0]);
+    // 32 MB, and 64 MB more.
+    let memory = ["--executor-memory", "64MiB", "--conf", "task-memory=8MiB"];
+    let looks = in_place(&cluster, &memory, "4000000", "memory-and-disk");
+    assert_eq!(looks[..2], [8, 0]);
+    assert!(looks[2] < 8, "nothing made room: {looks:?}");
+    cluster.wait_until_idle();
+}
+
+#[test]
+fn plain_records_are_the_same_wherever_they_are_read() {
+    let mut cluster = Cluster::start(2, 1);
+    for level in ["memory", "memory-2"] {
+        // One task reads what is here and what the other executor has.
+        let looks = in_place(&cluster, &[], "400000", level);
+        assert_eq!(looks[1], 0);
+    }
+    cluster.wait_until_idle();
+    for worker in &mut cluster.workers {
+        worker.terminate();
+        assert!(computed(&worker.last_words()) > 0, "one executor computed everything");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod bad_input;
+mod draining;
 mod formats;
 mod jobs;
 mod keeping;

@@ -1,6 +1,7 @@
 //! What `main` asks for.
 
-use super::{Core, Job, JobOutput, JobState, Waiting, ask_cores};
+use super::cluster_side::ask_cores;
+use super::{Core, Job, JobOutput, JobState, Waiting};
 use crate::DriverError;
 use crate::output::Output;
 use crate::results::Results;
@@ -111,6 +112,7 @@ impl Core {
             | Request::OpenSpill(_)
             | Request::Disk { .. }
             | Request::Memory { .. }
+            | Request::MapBlock { .. }
             | Request::GiveBackMemory => {
                 let message = "only a task may do this; this is main".to_owned();
                 self.reply(Reply::Error { code: code::NOT_HERE, message })

@@ -230,7 +230,12 @@ impl Executors {
         &self.by_id[&id].worker
     }
 
-    /// Slots of all executors of a machine.
+    /// Slots of an executor, if it is here and stays.
+    pub(super) fn slots_of(&self, id: ExecutorId) -> u32 {
+        self.by_id.get(&id).filter(|executor| !executor.retiring).map_or(0, |e| e.slots)
+    }
+
+    /// Slots of all executors of a machine that stay.
     pub(super) fn slots_on(&self, worker: &WorkerId) -> u32 {
         self.per_worker.get(worker).map_or(0, |machine| machine.slots)
     }

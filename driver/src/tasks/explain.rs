@@ -61,8 +61,10 @@ impl Tasks {
     /// Why the first of those wait that have not failed.
     fn reason(&self, now: Duration, stage: StageRunId, set: &TaskSet) -> TaskWait {
         if self.executors.slots() == 0 {
-            let leaving = self.executors.iter().next().is_some();
-            return if leaving { TaskWait::Retiring } else { TaskWait::NoExecutors };
+            return match self.executors.iter().next() {
+                Some(_) => TaskWait::Retiring,
+                None => TaskWait::NoExecutors,
+            };
         }
         let Some(left) = self.locality.left(stage, now) else {
             return TaskWait::SlotsBusy { slots: self.executors.slots() as u32 };

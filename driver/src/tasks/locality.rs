@@ -7,8 +7,9 @@
 //! a slot idles. As in Spark since 3.1, what counts is how long a slot has been idle, not how long
 //! ago a task was started: a set that goes on near its input may not idle the others for ever.
 //!
-//! Nobody waits for what cannot help: who is gone, or who has so much to do for the set that the
-//! wait would be over before. How long that takes is known once a task of the set has ended.
+//! Nobody waits for what cannot help: who is gone or is to go, or who has so much to do for the
+//! set that the wait would be over before. How long that takes is known once a task of the set has
+//! ended.
 
 use super::Tasks;
 use super::executors::Executors;
@@ -56,7 +57,7 @@ impl Locality {
         left: usize,
     ) -> bool {
         let slots = match owner {
-            Owner::Executor(id) => executors.find(*id).map_or(0, |executor| executor.slots),
+            Owner::Executor(id) => executors.slots_of(*id),
             Owner::Worker(id) => executors.slots_on(id),
         };
         let work = estimate_nanos.map(|nanos| u128::from(nanos) * left as u128);
@@ -141,8 +142,8 @@ impl Tasks {
         let (sets, executors) = (&self.sets, &self.executors);
         let has_sibling = |(owner, _): (&Owner, usize)| match owner {
             Owner::Executor(id) => executors
-                .find(*id)
-                .is_some_and(|executor| executors.slots_on(&executor.worker) > executor.slots),
+                .worker_of(*id)
+                .is_some_and(|worker| executors.slots_on(worker) > executors.slots_of(*id)),
             Owner::Worker(_) => false,
         };
         let has_siblings = |stage| {

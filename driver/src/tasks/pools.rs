@@ -8,8 +8,8 @@
 //!
 //! The order between pools, and between the jobs of a fair pool, is that of Spark's
 //! `FairSchedulingAlgorithm`. Where Spark counts tasks that run, this counts slots that are kept
-//! busy ([`slot_nanos`]): an executor here is sent many short tasks ahead, which take one slot for a
-//! few milliseconds and not hundreds of slots.
+//! busy ([`slot_nanos`]): an executor here is sent many short tasks ahead, which take one slot for
+//! a few milliseconds and not hundreds of slots.
 //!
 //! What only one asks for is not divided: then, and in fifo mode, nothing is counted here.
 

@@ -10,6 +10,7 @@ use offshoot_proto::scheduling::{PoolName, Scheduling};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod explaining;
 mod locality;
 mod sharing;
 

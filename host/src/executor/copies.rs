@@ -11,6 +11,7 @@
 //! it has maps, or one if there is one reducer, as with kept blocks.
 
 use super::fetch::{HeldStream, check_chunks};
+use super::flat::FlatFile;
 use super::granted::GrantedFile;
 use super::kept::{Kept, Ticket};
 use super::slot_task::SlotContext;
@@ -52,9 +53,17 @@ struct Work<'a> {
 struct Coming {
     id: BlockId,
     /// From its first byte on.
-    file: Option<GrantedFile>,
+    file: Option<Sink>,
     /// Where the parts are that have come.
     reducers: Vec<Vec<Extent>>,
+}
+
+/// Where it goes to.
+enum Sink {
+    /// The parts as they came.
+    Parts(GrantedFile),
+    /// As it lies in memory.
+    Flat(FlatFile),
 }
 
 /// Why a part has not come.
@@ -173,7 +182,7 @@ impl Work<'_> {
                 BlockFrame::Chunks(chunks) => {
                     check_chunks(&chunks).map_err(Lost::Part)?;
                     before.get_or_insert(coming.length());
-                    let pushed = coming.push(&self.copier.context, &chunks);
+                    let pushed = coming.push(&self.copier.context, self.order, &chunks);
                     pushed.map_err(|error| Lost::Part(error.to_string()))?;
                 }
                 BlockFrame::End { map } if map == coming.id.map => {
@@ -192,13 +201,12 @@ impl Work<'_> {
     /// All parts have come.
     async fn commit(&mut self, index: usize) -> Result<(), Lost> {
         let Some(coming) = &mut self.coming[index] else { return Ok(()) };
-        let (id, data_bytes) = (coming.id, coming.length());
-        let index_of_data = ShuffleIndex { reducers: coming.reducers.clone(), data_bytes };
-        // From here on it counts as committed, or as memory.
-        coming.file = None;
+        let id = coming.id;
         let kept = &self.copier.context.kept;
-        let committed = kept.commit(id, self.order.level, &index_of_data).await;
-        let in_memory = committed.map_err(|error| Lost::Part(error.to_string()))?;
+        let lost = |error: io::Error| Lost::Part(error.to_string());
+        // From here on it counts as committed, or as memory.
+        let written = coming.finish().map_err(lost)?;
+        let in_memory = kept.commit(id, self.order.level, &written).await.map_err(lost)?;
         self.coming[index] = None;
         self.copied += 1;
         kept.tell(id, if in_memory { BlockState::InMemory } else { BlockState::OnDisk });
@@ -221,18 +229,39 @@ impl Work<'_> {
 
 impl Coming {
     fn length(&self) -> u64 {
-        self.file.as_ref().map_or(0, GrantedFile::length)
+        match &self.file {
+            Some(Sink::Parts(file)) => file.length(),
+            // Its index is made when it is whole.
+            Some(Sink::Flat(_)) | None => 0,
+        }
     }
 
-    fn push(&mut self, context: &SlotContext, chunks: &[u8]) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<ShuffleIndex> {
+        let data_bytes = self.length();
+        match self.file.take() {
+            Some(Sink::Flat(file)) => file.finish(),
+            Some(Sink::Parts(_)) | None => {
+                Ok(ShuffleIndex { reducers: std::mem::take(&mut self.reducers), data_bytes })
+            }
+        }
+    }
+
+    fn push(&mut self, context: &SlotContext, order: &CopyBlocks, chunks: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
                 let BlockId { writer, map, attempt } = self.id;
                 let file = context.files.shuffle_sink(writer, map, attempt)?.into();
-                none.insert(GrantedFile::new(&context.files, file))
+                let file = GrantedFile::new(&context.files, file);
+                none.insert(match order.level.uses_memory() && order.reducers == 1 {
+                    true => Sink::Flat(FlatFile::new(file)),
+                    false => Sink::Parts(file),
+                })
             }
         };
-        file.push(chunks)
+        match file {
+            Sink::Parts(file) => file.push(chunks),
+            Sink::Flat(file) => file.push(chunks),
+        }
     }
 }

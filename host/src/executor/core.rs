@@ -2,7 +2,7 @@
 
 use super::copies::Copies;
 use super::dispatch::{Action, Dispatch, Event};
-use super::driver_link::{self, FromDriver, Served};
+use super::driver_link::{self, FromDriver, Served, ToDriver};
 use super::fetch::Fetcher;
 use super::files::AppFiles;
 use super::kept::Kept;
@@ -15,6 +15,7 @@ use offshoot_net::Endpoint;
 use offshoot_proto::executor::{Door, FromExecutor, ToExecutor};
 use offshoot_proto::id::StageRunId;
 use offshoot_proto::link::{SlotStage, ToSlot};
+use offshoot_proto::outcome::{StagedPart, TaskDone, TaskOutcome, TaskReport};
 use offshoot_proto::stage::{StageKind, StageRun};
 use offshoot_sandbox::broker::Broker;
 use offshoot_sandbox::door::DoorListener;
@@ -48,8 +49,24 @@ pub(super) struct Core {
     /// Whether a driver on this machine may come through a door.
     local: bool,
     door: Option<Door>,
-    driver: Option<mpsc::UnboundedSender<FromExecutor>>,
+    driver: Option<ToDriver>,
+    /// Whether the driver was told of an upload, for which it answers once it has heard of it.
+    uploaded: bool,
     end: Option<Result<(), ExecutorError>>,
+}
+
+/// What the driver has to hear before the executor may go.
+pub(super) struct LastWords(Option<ToDriver>);
+
+// === impl LastWords ===
+
+impl LastWords {
+    /// Waits until it has, or is gone.
+    pub(super) async fn heard(self) {
+        if let Some(driver) = self.0 {
+            driver.closed().await;
+        }
+    }
 }
 
 // === impl Core ===
@@ -104,6 +121,7 @@ impl Core {
             local: ports.network.has_local_sockets(),
             door: None,
             driver: None,
+            uploaded: false,
             end: None,
         }
     }
@@ -112,10 +130,20 @@ impl Core {
     pub(super) async fn run(
         mut self,
         shutdown: oneshot::Receiver<()>,
-    ) -> Result<(), ExecutorError> {
+    ) -> (Result<(), ExecutorError>, LastWords) {
         let end = self.live(shutdown).await;
         self.log_counters();
-        end
+        (end, self.last_words())
+    }
+
+    /// Tells the driver what slots have reported. Nobody works for them when this is gone.
+    fn last_words(&mut self) -> LastWords {
+        while let Ok((slot, event)) = self.from_slots.try_recv() {
+            self.on_slot(slot, event);
+        }
+        self.run_actions();
+        let driver = self.driver.take().filter(|driver| driver.send(None).is_ok());
+        LastWords(driver.filter(|_| self.uploaded))
     }
 
     async fn live(&mut self, mut shutdown: oneshot::Receiver<()>) -> Result<(), ExecutorError> {
@@ -180,14 +208,17 @@ impl Core {
     fn tell(&self, frame: FromExecutor) {
         if let Some(driver) = &self.driver {
             // A driver that has gone is noticed by its silence.
-            let _ = driver.send(frame);
+            let _ = driver.send(Some(frame));
         }
     }
 
     fn on_slot(&mut self, slot: usize, event: SlotEvent) {
         match event {
             SlotEvent::Ready => self.handle(Event::SlotReady(slot)),
-            SlotEvent::Reports(reports) => self.handle(Event::Reports { slot, reports }),
+            SlotEvent::Reports(reports) => {
+                self.uploaded |= reports.iter().any(is_of_upload);
+                self.handle(Event::Reports { slot, reports });
+            }
             SlotEvent::Kept(blocks) => self.tell(FromExecutor::Kept(blocks)),
             SlotEvent::Lost(how) => self.handle(Event::SlotLost { slot, how }),
         }
@@ -324,6 +355,13 @@ impl Core {
 /// has would otherwise have started one that does nothing.
 fn slot_count(start: &ExecutorStart) -> usize {
     start.launch.app.settings.slots(start.launch.cores).max(1) as usize
+}
+
+fn is_of_upload(report: &TaskReport) -> bool {
+    matches!(
+        &report.outcome,
+        TaskOutcome::Done(TaskDone { staged: Some(StagedPart { upload: Some(_), .. }), .. })
+    )
 }
 
 fn slot_stage(stage: &StageRun) -> SlotStage {

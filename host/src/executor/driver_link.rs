@@ -5,7 +5,9 @@ use super::core::HeldResults;
 use super::kept::Kept;
 use super::receive::{PageSink, ReceivedPages};
 use crate::shuffle_service::ShuffleService;
-use offshoot_net::{Arrival, Connection, Endpoint, FrameReceiver, FrameStream, Role, StreamError};
+use offshoot_net::{
+    Arrival, Connection, Endpoint, FrameReceiver, FrameSender, FrameStream, Role, StreamError,
+};
 use offshoot_proto::executor::{DataChunk, DriverData, FromExecutor, ToExecutor};
 use offshoot_proto::hello::Purpose;
 use offshoot_proto::id::{AppId, SnapshotId};
@@ -23,11 +25,14 @@ const RESULT_CHUNK_BYTES: usize = 1 << 20;
 /// Frames of one wake-up that are handed to the core together.
 const EVENTS_MAX: usize = 1024;
 
+/// Frames for the driver. `None` is the end of them: it is closed once the driver has them all.
+pub(super) type ToDriver = mpsc::UnboundedSender<Option<FromExecutor>>;
+
 /// What the driver's connections bring.
 #[derive(Debug)]
 pub(super) enum FromDriver {
     /// A control connection; frames for the driver go here.
-    Connected(mpsc::UnboundedSender<FromExecutor>),
+    Connected(ToDriver),
     /// A frame.
     Frame(ToExecutor),
     /// A snapshot that came on a stream of its own.
@@ -110,23 +115,14 @@ async fn serve(
     }
 }
 
-/// Reads and writes the control stream until it ends.
+/// Reads and writes the control stream until it ends. A driver that says no more is told what there
+/// is to be told.
 async fn control(stream: FrameStream, events: mpsc::Sender<FromDriver>) {
-    let FrameStream { mut sender, mut receiver } = stream;
-    let (to_driver, mut outgoing) = mpsc::unbounded_channel::<FromExecutor>();
+    let FrameStream { sender, mut receiver } = stream;
+    let (to_driver, outgoing) = mpsc::unbounded_channel();
     if events.send(FromDriver::Connected(to_driver)).await.is_err() {
         return;
     }
-    let writing = async move {
-        while let Some(frame) = outgoing.recv().await {
-            sender.queue(&frame)?;
-            while let Ok(frame) = outgoing.try_recv() {
-                sender.queue(&frame)?;
-            }
-            sender.flush().await?;
-        }
-        Ok::<_, StreamError>(())
-    };
     let reading = async {
         while let Some(frame) = receiver.recv::<ToExecutor>().await? {
             if events.send(FromDriver::Frame(frame)).await.is_err() {
@@ -135,13 +131,40 @@ async fn control(stream: FrameStream, events: mpsc::Sender<FromDriver>) {
         }
         Ok::<_, StreamError>(())
     };
-    let ended = tokio::select! {
+    let writing = write(sender, outgoing);
+    tokio::pin!(writing);
+    let (ended, is_written) = tokio::select! {
         biased;
-        ended = reading => ended,
-        ended = writing => ended,
+        ended = reading => (ended, false),
+        ended = &mut writing => (ended, true),
     };
+    let may_go_on = ended.is_ok() && !is_written;
     let reason = ended.err().map_or_else(|| "it closed the stream".to_owned(), |e| e.to_string());
     let _ = events.send(FromDriver::Gone(reason)).await;
+    if may_go_on {
+        // Whoever waits for it has a limit.
+        let _ = writing.await;
+    }
+}
+
+/// Writes frames until the driver has the last one.
+async fn write(
+    mut sender: FrameSender,
+    mut outgoing: mpsc::UnboundedReceiver<Option<FromExecutor>>,
+) -> Result<(), StreamError> {
+    let mut next = outgoing.recv().await.flatten();
+    while let Some(frame) = next {
+        sender.queue(&frame)?;
+        next = match outgoing.try_recv() {
+            Ok(next) => next,
+            Err(_) => {
+                sender.flush().await?;
+                outgoing.recv().await.flatten()
+            }
+        };
+    }
+    sender.finish().await?;
+    sender.acknowledged().await
 }
 
 /// Serves the streams of a data connection.

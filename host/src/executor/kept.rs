@@ -30,7 +30,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::yield_now;
 
 /// How much of a block is copied before others have their turn.
@@ -84,6 +84,8 @@ pub(super) struct InMemory {
     pub(super) file: File,
     pub(super) index: Arc<ShuffleIndex>,
     level: StorageLevel,
+    /// Bytes of what was written, if the file begins with them; looked at when somebody asks.
+    pub(super) flat: OnceCell<Option<u64>>,
 }
 
 // === impl Kept ===
@@ -177,7 +179,7 @@ impl Kept {
         }
         // Slots that read it have the file, too, and could change what others read.
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
-        Ok(InMemory { file, index: Arc::new(index.clone()), level })
+        Ok(InMemory { file, index: Arc::new(index.clone()), level, flat: OnceCell::new() })
     }
 
     fn insert(&self, id: BlockId, block: InMemory) -> bool {

@@ -19,41 +19,63 @@ pub(super) struct Pieces<'a> {
     extents: std::slice::Iter<'a, Extent>,
     /// What has not been read of the current extent.
     unread: Extent,
-    /// Read and not handed out: the end of this is where `unread` starts.
+    /// Read and not handed out.
     buffer: Vec<u8>,
+    /// Of the parts of the buffer, where each begins there and in the file.
+    places: Vec<(usize, u64)>,
 }
 
 // === impl Pieces ===
 
 impl<'a> Pieces<'a> {
     pub(super) fn new(path: &'a Path, file: &'a File, extents: &'a [Extent]) -> Self {
-        Self { path, file, extents: extents.iter(), unread: Extent::default(), buffer: Vec::new() }
+        let (unread, buffer, places) = (Extent::default(), Vec::new(), Vec::new());
+        Self { path, file, extents: extents.iter(), unread, buffer, places }
     }
 
     /// The next piece, or `None` when all has been read.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, BlockError> {
-        while self.buffer.is_empty() && self.unread.length == 0 {
-            match self.extents.next() {
-                Some(extent) => self.unread = *extent,
-                None => return Ok(None),
-            }
-        }
         self.fill()?;
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
         let end = self.whole_chunks()?;
+        let rest_at = self.place(end);
+        self.places.retain(|(start, _)| *start > end);
+        self.places.iter_mut().for_each(|(start, _)| *start -= end);
+        self.places.insert(0, (0, rest_at));
         let rest = self.buffer.split_off(end);
         Ok(Some(std::mem::replace(&mut self.buffer, rest)))
     }
 
+    /// Reads as much as a piece may have: a chunk may lie in several extents.
     fn fill(&mut self) -> Result<(), BlockError> {
-        let start = self.buffer.len();
-        let room = (PIECE_BYTES_MAX - start) as u64;
-        let count = room.min(self.unread.length);
-        self.buffer.resize(start + count as usize, 0);
-        let read = self.file.read_exact_at(&mut self.buffer[start..], self.unread.offset);
-        read.map_err(|source| BlockError::Data { path: self.path.to_owned(), source })?;
-        self.unread.offset += count;
-        self.unread.length -= count;
+        while self.buffer.len() < PIECE_BYTES_MAX {
+            if self.unread.length == 0 {
+                let Some(extent) = self.extents.next() else { break };
+                self.unread = *extent;
+            }
+            let start = self.buffer.len();
+            let room = (PIECE_BYTES_MAX - start) as u64;
+            let count = room.min(self.unread.length);
+            self.places.push((start, self.unread.offset));
+            self.buffer.resize(start + count as usize, 0);
+            let read = self.file.read_exact_at(&mut self.buffer[start..], self.unread.offset);
+            read.map_err(|source| BlockError::Data { path: self.path.to_owned(), source })?;
+            self.unread.offset += count;
+            self.unread.length -= count;
+        }
         Ok(())
+    }
+
+    /// Where a byte of the buffer lies in the file.
+    fn place(&self, at: usize) -> u64 {
+        let part = self.places.iter().rev().find(|(start, _)| *start <= at);
+        part.map_or(0, |(start, offset)| offset + (at - start) as u64)
+    }
+
+    fn has_more(&self) -> bool {
+        self.unread.length > 0 || self.extents.len() > 0
     }
 
     /// How many bytes of the buffer are whole chunks; at least one chunk is.
@@ -62,14 +84,10 @@ impl<'a> Pieces<'a> {
         while end < self.buffer.len() {
             match chunk(&self.buffer[end..]) {
                 Ok((header, _)) => end += header.total(),
-                Err(ChunkError::Truncated { .. }) if end > 0 && self.unread.length > 0 => break,
+                Err(ChunkError::Truncated { .. }) if end > 0 && self.has_more() => break,
                 Err(error) => {
-                    let start = self.unread.offset - self.buffer.len() as u64;
-                    return Err(BlockError::Chunk {
-                        path: self.path.to_owned(),
-                        offset: start + end as u64,
-                        error,
-                    });
+                    let offset = self.place(end);
+                    return Err(BlockError::Chunk { path: self.path.to_owned(), offset, error });
                 }
             }
         }
@@ -82,8 +100,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
-    use offshoot_sandbox::shuffle::append_chunk;
+    use offshoot_sandbox::shuffle::{append_chunk, append_header, flat_extents};
     use std::fs;
+    use std::io::Write;
 
     fn noise(seed: u64, length: usize) -> Vec<u8> {
         let mut hasher = blake3::Hasher::new();
@@ -127,6 +146,30 @@ mod tests {
             }
         }
         assert_eq!(pieces.concat(), expected);
+    }
+
+    #[test]
+    fn headers_may_lie_apart_from_bodies() {
+        let mut file = tempfile::tempfile().unwrap();
+        let (mut headers, mut bytes, mut expected) = (vec![], 0, vec![]);
+        for length in [SHUFFLE_CHUNK_BYTES, 1, SHUFFLE_CHUNK_BYTES, 70_000, 5] {
+            let (body, at) = (noise(length as u64, length), headers.len());
+            append_header(&body, &mut headers);
+            file.write_all(&body).unwrap();
+            bytes += length as u64;
+            expected.extend_from_slice(&headers[at..]);
+            expected.extend_from_slice(&body);
+        }
+        file.write_all(&headers).unwrap();
+        let extents = flat_extents(&headers, bytes);
+        let pieces = all(&mut Pieces::new(Path::new("flat"), &file, &extents)).unwrap();
+        assert!(pieces.iter().all(|piece| piece.len() <= PIECE_BYTES_MAX));
+        assert_eq!(pieces.concat(), expected);
+        let third = extents[4].offset;
+        file.write_all_at(&[9], third + 8).unwrap();
+        let error = all(&mut Pieces::new(Path::new("flat"), &file, &extents)).unwrap_err();
+        let BlockError::Chunk { offset, .. } = error else { panic!("{error}") };
+        assert_eq!(offset, third, "where its header lies");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::settings::format_size;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +105,18 @@ pub enum Note {
         /// How many executors went with it.
         executors: usize,
     },
+    /// A worker is to leave.
+    WorkerDrains {
+        /// Which.
+        worker: WorkerId,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// A worker has been let go.
+    WorkerLeft {
+        /// Which.
+        worker: WorkerId,
+    },
     /// An application was registered.
     AppRegistered {
         /// Which.
@@ -142,6 +155,10 @@ impl fmt::Display for Note {
             Self::WorkerLost { worker, executors } => {
                 write!(f, "worker {worker} lost, and {executors} executors with it")
             }
+            Self::WorkerDrains { worker, within } => {
+                write!(f, "worker {worker} is to leave within {} s", within.as_secs_f64())
+            }
+            Self::WorkerLeft { worker } => write!(f, "worker {worker} has been let go"),
             Self::AppRegistered { app, tenant } => {
                 write!(f, "application {app} of tenant {tenant} registered")
             }

@@ -9,6 +9,7 @@ use offshoot_proto::cluster::{AppSpec, AppState, FromClient, ToClient, ToWorker}
 use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Registration {
     session: SessionId,
@@ -56,9 +57,15 @@ impl Cluster {
                 self.on_explained(app, query, stages, out)
             }
             (FromClient::Target { .. } | FromClient::Release { .. }, None)
-            | (FromClient::Explained { .. }, None) => self.rejected += 1,
+            | (FromClient::Explained { .. } | FromClient::Drained { .. }, None) => {
+                self.rejected += 1
+            }
             (FromClient::Explain(app), _) => self.on_explain(session, &tenant, app, out),
-            (FromClient::Drain { .. } | FromClient::Drained { .. }, _) => self.rejected += 1,
+            (FromClient::Drain { worker, within_millis }, _) => {
+                let within = Duration::from_millis(within_millis);
+                self.on_drain(session, &tenant, (worker, within), out)
+            }
+            (FromClient::Drained { worker }, Some(app)) => self.on_drained(app, &worker, out),
             (FromClient::Tenants(order), _) => self.on_tenant_order(session, &tenant, order, out),
             (FromClient::Finished { succeeded }, Some(app)) => {
                 let states = [AppState::Failed, AppState::Finished];
@@ -184,6 +191,7 @@ impl Cluster {
         if !self.give_back.list(id).is_empty() {
             self.tell_give_back(id, out);
         }
+        self.tell_draining(id, out);
         self.refresh(id);
         self.place(out);
         Ok(())
@@ -232,6 +240,7 @@ impl Cluster {
         for worker in &app.touched {
             self.forget(worker, id, out);
         }
+        self.leave_where_empty(out);
         self.ended.push_back(EndedApp {
             id,
             tenant: app.tenant,

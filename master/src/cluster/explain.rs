@@ -74,8 +74,10 @@ impl Cluster {
         stages: StageWaits,
         out: &mut Vec<Action>,
     ) {
+        // A question to another driver stays open: it is not this one's to answer.
         let asked = self.questions.open.get(&query).is_some_and(|question| question.app == app);
-        match self.questions.open.remove(&query).filter(|_| asked) {
+        let question = if asked { self.questions.open.remove(&query) } else { None };
+        match question {
             Some(question) => self.explain(question.asker, app, Some(stages), out),
             None => self.rejected += 1,
         }

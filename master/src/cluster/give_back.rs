@@ -23,15 +23,23 @@ use std::time::Duration;
 /// Rounds are at least this far apart: executors come and go in bursts.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// Applications that one round helps.
+/// Applications that one round helps, and of one tenant.
 const CLAIMS_MAX: usize = 16;
+const CLAIMS_OF_TENANT_MAX: usize = 4;
+
+/// While something is asked back it is looked at this often, whether something happens or not.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is free beside executors that are asked back is kept for so long at most: a task may take
+/// for ever, and others could use it.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// What is asked back.
 #[derive(Debug, Default)]
 pub(super) struct GiveBack {
     marks: BTreeMap<ExecutorId, Mark>,
-    /// How many executors of each worker are marked.
-    on: BTreeMap<WorkerId, u32>,
+    /// How many executors of each worker are marked, and when the last was.
+    on: BTreeMap<WorkerId, (u32, Duration)>,
     /// When the first of them was marked, or before.
     first: Option<Duration>,
     /// Workers on which something is to become free, and for whom.
@@ -59,7 +67,7 @@ impl GiveBack {
 
     fn take(&mut self, executor: ExecutorId) -> Option<Mark> {
         let mark = self.marks.remove(&executor)?;
-        if let Some(count) = self.on.get_mut(&mark.worker) {
+        if let Some((count, _)) = self.on.get_mut(&mark.worker) {
             *count -= 1;
         }
         Some(mark)
@@ -81,9 +89,15 @@ impl GiveBack {
     fn count(&mut self) {
         self.on.clear();
         for mark in self.marks.values() {
-            *self.on.entry(mark.worker.clone()).or_default() += 1;
+            let (count, last) = self.on.entry(mark.worker.clone()).or_default();
+            (*count, *last) = (*count + 1, mark.since.max(*last));
         }
         self.first = self.marks.values().map(|mark| mark.since).min();
+    }
+
+    /// Whether an executor is asked back.
+    pub(super) fn is_asked(&self, executor: ExecutorId) -> bool {
+        self.marks.contains_key(&executor)
     }
 
     /// What an application is asked to give back.
@@ -109,10 +123,11 @@ impl Cluster {
         }
         let outcome = round::run(self);
         self.give_back.last = Some(self.now);
-        self.give_back.again = outcome.again;
-        let kept = self.give_back.reserved.len();
+        let open = (!outcome.marks.is_empty()).then_some(self.now + LOOK_AGAIN);
+        self.give_back.again = outcome.again.into_iter().chain(open).min();
+        let kept = self.give_back.reserved.clone();
         self.mark(outcome, out);
-        if self.give_back.reserved.len() < kept {
+        if self.give_back.reserved != kept {
             while self.place_once(out) {}
         }
     }
@@ -126,7 +141,8 @@ impl Cluster {
     /// Whether executors on a worker stop, or are asked back.
     fn is_awaited(&self, id: &WorkerId) -> bool {
         let stopping = self.workers.get(id).is_some_and(|worker| worker.stopping.cores > 0);
-        stopping || self.give_back.on.get(id).is_some_and(|count| *count > 0)
+        let kept = |(count, last): &(u32, Duration)| *count > 0 && self.now < *last + KEPT;
+        stopping || self.give_back.on.get(id).is_some_and(kept)
     }
 
     /// Replaces what is asked back, and tells the drivers whose part of it is another.
@@ -148,7 +164,14 @@ impl Cluster {
     /// Tells a driver, if it is there, all that it is asked to give back.
     pub(super) fn tell_give_back(&self, app: AppId, out: &mut Vec<Action>) {
         if let Some(session) = self.apps.get(&app).and_then(|app| app.session) {
-            let message = ToClient::GiveBack { executors: self.give_back.list(app) };
+            let mut executors = self.give_back.list(app);
+            let leaves = self.executors_of(app).filter(|(id, executor)| {
+                self.is_draining(&executor.worker)
+                    && executor.life.is_live()
+                    && !self.give_back.marks.contains_key(id)
+            });
+            executors.extend(leaves.map(|(id, _)| id));
+            let message = ToClient::GiveBack { executors };
             out.push(Action::ToClient { session, message });
         }
     }
@@ -160,33 +183,35 @@ impl Cluster {
         executors: Vec<ExecutorId>,
         out: &mut Vec<Action>,
     ) {
+        let mut instead = false;
         for id in executors {
             let live = self.executors.get(&id).filter(|executor| executor.life.is_live());
-            let Some(size) = live.filter(|_| id.app == app).map(|executor| executor.size()) else {
+            let Some(executor) = live.filter(|_| id.app == app) else {
                 self.rejected += u64::from(id.app != app);
                 continue;
             };
-            if self.give_back.take(id).is_none() {
-                self.instead(app, size, out);
+            let (size, leaves) = (executor.size(), self.is_draining(&executor.worker));
+            if self.give_back.take(id).is_none() && !leaves {
+                instead |= self.instead(app, size);
                 self.give_back.reconsider();
             }
             self.stop(id, out);
+        }
+        if instead {
+            self.tell_give_back(app, out);
         }
         self.refresh(app);
         self.place(out);
     }
 
     /// An executor of this size comes back that was not asked for: another may stay.
-    fn instead(&mut self, app: AppId, size: Size, out: &mut Vec<Action>) {
+    fn instead(&mut self, app: AppId, size: Size) -> bool {
         let smaller = |id: &ExecutorId| {
             let executor = self.executors.get(id);
             executor.is_some_and(|executor| covers(size, executor.size()))
         };
         let stays = self.give_back.list(app).into_iter().find(smaller);
-        if let Some(stays) = stays {
-            self.give_back.take(stays);
-            self.tell_give_back(app, out);
-        }
+        stays.and_then(|stays| self.give_back.take(stays)).is_some()
     }
 
     /// Looks again at what is to be asked back, and takes what was asked for too long ago.

@@ -9,7 +9,8 @@ impl Cluster {
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn next_timeout(&self) -> Option<Duration> {
         let due = [self.lease_due, self.tell_at, self.give_back.due(self.policy.preemption)];
-        due.into_iter().chain([self.questions.due()]).flatten().min()
+        let others = [self.questions.due(), self.next_drained()];
+        due.into_iter().chain(others).flatten().min()
     }
 
     /// Ends the leases that have run out, tells who has waited for long enough, and takes what was
@@ -19,6 +20,7 @@ impl Cluster {
         if self.lease_due.is_some_and(|due| due <= now) {
             self.end_leases(out);
         }
+        self.end_drains(out);
         self.take_back_due(out);
         self.tell_due(out);
         self.answer_late(out);

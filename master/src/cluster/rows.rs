@@ -23,6 +23,7 @@ impl Cluster {
             id: id.clone(),
             address: worker.address,
             state: match worker.link {
+                Link::Alive { .. } if worker.drain.is_some() => WorkerState::Draining,
                 Link::Alive { .. } => WorkerState::Alive,
                 Link::Lost { .. } => WorkerState::Lost,
             },

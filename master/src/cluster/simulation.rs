@@ -2,7 +2,7 @@
 //! against what the workers really run.
 #![allow(clippy::unwrap_used)]
 
-use super::limits::{DRIVER_LEASE, WORKER_LEASE};
+use super::limits::{BUSY_AGAIN, DRIVER_LEASE, WORKER_LEASE};
 use super::tests::env::*;
 use super::{Action, SessionId};
 use offshoot_proto::cluster::{
@@ -368,6 +368,7 @@ impl World {
         for tenant in TENANTS {
             let rules = rules(tenant);
             let (mut cores, mut bytes, mut running, mut asked, mut live) = (0, 0, 0, 0, 0);
+            let (mut running_gib, mut asked_gib) = (0, 0);
             for row in apps.iter().filter(|row| row.tenant == tenant) {
                 let stopped = |state| state == ExecutorState::Stopping;
                 let given = row.executors.iter().filter(|executor| !stopped(executor.state));
@@ -381,7 +382,10 @@ impl World {
                 let list = driver.map(|driver| &driver.asked);
                 let is_asked = |id| list.is_some_and(|list| list.contains(&id));
                 let back = given.iter().filter(|executor| is_asked(executor.id));
-                asked += back.map(|executor| executor.cores).sum::<u32>();
+                let back: Vec<u32> = back.map(|executor| executor.cores).collect();
+                asked += back.iter().sum::<u32>();
+                (running_gib, asked_gib) =
+                    (running_gib + given.len() as u32, asked_gib + back.len() as u32);
                 let lives = [AppState::Waiting, AppState::Running].contains(&row.state);
                 live += u32::from(lives);
             }
@@ -389,7 +393,8 @@ impl World {
             assert!(rules.memory_bytes_max.is_none_or(|max| bytes <= max), "{tenant}: {bytes}");
             assert!(rules.running_max.is_none_or(|max| running <= max), "{tenant}: {running} run");
             assert!(rules.submitted_max.is_none_or(|max| live <= max), "{tenant}: {live} live");
-            let left = cores - asked;
+            // As much memory counts as much: each worker has a GiB a core.
+            let left = (cores - asked).max(running_gib - asked_gib);
             assert!(asked == 0 || left >= rules.cores_guaranteed, "{tenant}: {left} are left");
         }
     }
@@ -418,7 +423,8 @@ impl World {
         for index in 0..WORKERS {
             self.disconnect_worker(index);
         }
-        self.pass(WORKER_LEASE);
+        // What was due for somebody who is gone is found to be nothing.
+        self.pass(WORKER_LEASE + BUSY_AGAIN);
         assert_eq!(self.env.cluster.next_timeout(), None);
     }
 }

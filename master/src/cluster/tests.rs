@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apps;
+mod draining;
 pub(crate) mod env;
 mod leases;
 mod limits;

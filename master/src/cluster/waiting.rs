@@ -78,7 +78,8 @@ impl Cluster {
             return WaitReason::Unready;
         }
         let asked = unit_of(&app.spec).size;
-        let workers = self.workers.iter().filter(|(_, worker)| worker.is_alive());
+        let workers = self.workers.iter();
+        let workers = workers.filter(|(_, worker)| worker.is_alive() && worker.drain.is_none());
         let sizes: BTreeMap<_, _> = workers.map(|(id, worker)| (id, worker.size())).collect();
         if sizes.is_empty() {
             return WaitReason::NoWorkers;

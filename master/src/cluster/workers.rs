@@ -88,6 +88,7 @@ impl Cluster {
             cores_used,
             memory_used_bytes,
             stopping: self.stopping_on(&id),
+            drain: self.workers.get_mut(&id).and_then(|worker| worker.drain.take()),
             link: Link::Alive { session: Some(session), heard: self.now },
             forgets: BTreeMap::new(),
         };
@@ -108,10 +109,11 @@ impl Cluster {
             self.forget(&id, app, out);
         }
         out.push(Action::Note(Note::WorkerRegistered {
-            worker: id,
+            worker: id.clone(),
             cores: info.cores,
             memory_bytes: info.memory_bytes,
         }));
+        self.leave_if_empty(&id, out);
         self.place(out);
     }
 
@@ -206,6 +208,11 @@ impl Cluster {
             if failed {
                 self.refresh(id.app);
             }
+            // A driver remembers nothing of executors that it does not know yet.
+            let leaves = self.executors.get(&id).is_some_and(|it| self.is_draining(&it.worker));
+            if leaves || self.give_back.is_asked(id) {
+                self.tell_give_back(id.app, out);
+            }
         }
     }
 
@@ -227,7 +234,11 @@ impl Cluster {
 
     /// An executor has ended, or never started, by the word of its worker or of the shell.
     pub(super) fn on_gone(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) {
+        let worker = self.executors.get(&id).map(|executor| executor.worker.clone());
         let life = self.strike(id, reason, out);
+        if let Some(worker) = worker.filter(|worker| self.is_draining(worker)) {
+            self.leave_if_empty(&worker, out);
+        }
         if life == Some(Life::Launching) {
             self.count_failure(id, reason, out);
         }
@@ -327,7 +338,10 @@ impl Cluster {
         let lost: BTreeSet<_> = lost.collect();
         if lost.len() > WORKERS_LOST_KEPT {
             let oldest = lost.first().map(|(_, id)| (*id).clone());
-            oldest.and_then(|id| self.workers.remove(&id));
+            if let Some(id) = oldest {
+                self.workers.remove(&id);
+                self.draining.remove(&id);
+            }
         }
     }
 }

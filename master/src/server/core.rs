@@ -283,16 +283,18 @@ impl Core {
         before: Tenants,
         added: Option<String>,
     ) {
-        let saved = self.tenants.save(tenants).map_err(|error| error.to_string());
-        let answer = saved.and_then(|()| {
+        let validity = Validity::of_tenant(self.wall.now());
+        let credential = added.map(|name| self.authority.mint(&Role::Tenant(name), validity));
+        let credential = credential.transpose().map_err(|error| error.to_string());
+        let answer = credential.and_then(|credential| {
+            self.tenants.save(tenants).map_err(|error| error.to_string())?;
             self.guests.set(tenants);
-            let Some(name) = added else {
-                return Ok(ToClient::Done);
-            };
-            let validity = Validity::of_tenant(self.wall.now());
-            let minted = self.authority.mint(&Role::Tenant(name), validity);
-            let credential = minted.map_err(|error| error.to_string())?;
-            Ok(ToClient::TenantAdded { credential: frame::to_bytes(&credential) })
+            Ok(match credential {
+                Some(credential) => {
+                    ToClient::TenantAdded { credential: frame::to_bytes(&credential) }
+                }
+                None => ToClient::Done,
+            })
         });
         let message = answer.unwrap_or_else(|reason| {
             self.consequences.push_back(Event::TenantsUnsaved { tenants: before });

@@ -102,7 +102,7 @@ impl Pass<'_> {
                 None => (0, app.used),
             };
             let unit = app.next_unit(units);
-            let runs = app.executors > 0 || units > 0;
+            let runs = app.runs() || units > 0;
             if !turn.allows(unit, runs)
                 || self.free.cores < unit.cores
                 || self.free.memory_bytes < unit.memory_bytes

@@ -72,8 +72,7 @@ fn naive(
             if !may {
                 continue;
             }
-            let guaranteed = used.cores >= rules.cores_guaranteed
-                && used.memory_bytes >= rules.memory_bytes_guaranteed;
+            let guaranteed = rules.is_guaranteed(used, total);
             let own = match rules.policy {
                 TenantPolicy::Fair => Level::new(size(cores * has, gib * u64::from(has)), total, 1),
                 TenantPolicy::Fifo => Level::default(),

@@ -65,6 +65,7 @@ pub fn to_executor() -> Vec<ToExecutor> {
         ToExecutor::DropResults(attempts()),
         ToExecutor::DropShuffle(NodeId(4)),
         ToExecutor::Copy(CopyBlocks {
+            reducers: 1,
             writer: NodeId(4),
             level: StorageLevel::Memory,
             from: place(Some(executor())),

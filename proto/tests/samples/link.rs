@@ -21,11 +21,11 @@ variants!(
     Request: RegisterNode, DropNode, SubmitJob, JobResults, DropJob, ListInputs, Parallelism,
     OpenInput, PullInput, CloseInput, OpenShuffle, PullShuffle, CloseShuffle, OpenShuffleSink,
     OpenOutputSink, OpenSpill, Path, Updates, Disk, Memory,
-    GiveBackMemory, JobPool
+    GiveBackMemory, JobPool, MapBlock
 );
 variants!(
     Reply: Ok, Number, Descriptor, Results, Inputs, BlockFiles, Blocks, BlocksEnd, Input, Path,
-    Error, Failed
+    Error, Failed, Flat
 );
 variants!(
     PathOperation: Open, Stat, List, CreateDirectory, RemoveFile, RemoveDirectory, Rename,
@@ -150,6 +150,7 @@ fn requests() -> Vec<Request> {
         Request::Memory { bytes: 16 << 20 },
         Request::GiveBackMemory,
         Request::JobPool { name: "etl".into() },
+        Request::MapBlock { attempt: AttemptId(300), writer: NodeId(2), map: Partition(7) },
     ];
     requests.extend(operations().into_iter().map(|operation| {
         Request::Path(PathRequest { preopen: 1, path: "a/../b".into(), operation })
@@ -203,6 +204,7 @@ fn replies() -> Vec<Reply> {
         Reply::Failed(TaskFailure::Killed),
     ];
     replies.extend(path_replies().into_iter().map(Reply::Path));
+    replies.push(Reply::Flat { bytes: 300 });
     replies
 }
 

@@ -54,6 +54,7 @@ impl Inner {
         }
         if self.highest > self.length {
             self.live.forget(self.length, self.highest - self.length)?;
+            self.tracker.close_copies();
         }
         self.size = self.length;
         self.highest = self.length;

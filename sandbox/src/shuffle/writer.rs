@@ -1,6 +1,8 @@
-//! The map side: one buffer a reducer, one file, reducers in order within each flush.
+//! The map side: one buffer a reducer, one file, reducers in order within each flush. A block that
+//! is to be kept in memory is written flat: what its task wrote, and the headers behind that.
 
-use super::{append_chunk, append_raw_chunk};
+use super::append_chunk;
+use super::flat::{append_header, flat_extents};
 use offshoot_proto::block::{Extent, ShuffleIndex};
 use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
 use std::fs::File;
@@ -13,8 +15,8 @@ const BUFFER_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct ShuffleWriter {
     reducers: Vec<Reducer>,
-    /// Adds a chunk.
-    append: fn(&[u8], &mut Vec<u8>),
+    /// Of a flat block, the headers of the chunks so far.
+    headers: Option<Vec<u8>>,
     held: usize,
     written: u64,
     digest: crc32fast::Hasher,
@@ -29,11 +31,12 @@ struct Reducer {
 }
 
 impl ShuffleWriter {
-    /// For so many reducers; `packed` if chunks are compressed.
+    /// For so many reducers; `packed` if chunks are compressed. What is not, for one reducer, is
+    /// written flat.
     pub(crate) fn new(reducers: u32, packed: bool) -> Self {
-        let append = if packed { append_chunk } else { append_raw_chunk };
+        debug_assert!(packed || reducers == 1);
         Self {
-            append,
+            headers: (!packed).then(Vec::new),
             reducers: (0..reducers).map(|_| Reducer::default()).collect(),
             held: 0,
             written: 0,
@@ -50,15 +53,17 @@ impl ShuffleWriter {
     pub(crate) fn push(&mut self, reducer: usize, mut bytes: &[u8]) -> bool {
         self.digest.update(&(reducer as u32).to_le_bytes());
         self.digest.update(bytes);
-        let Reducer { raw, chunks, .. } = &mut self.reducers[reducer];
+        let Self { reducers, headers, .. } = self;
+        let Reducer { raw, chunks, .. } = &mut reducers[reducer];
+        let mut append = |body: &[u8], chunks: &mut Vec<u8>| append(headers, body, chunks);
         let before = raw.len() + chunks.len();
         while raw.len() + bytes.len() >= SHUFFLE_CHUNK_BYTES {
             let (now, later) = bytes.split_at(SHUFFLE_CHUNK_BYTES - raw.len());
             if raw.is_empty() {
-                (self.append)(now, chunks);
+                append(now, chunks);
             } else {
                 raw.extend_from_slice(now);
-                (self.append)(raw, chunks);
+                append(raw, chunks);
                 raw.clear();
             }
             bytes = later;
@@ -71,9 +76,10 @@ impl ShuffleWriter {
     /// Makes chunks of everything that is held; how many bytes [`flush`](Self::flush) will write.
     pub(crate) fn seal(&mut self) -> u64 {
         let mut bytes = 0;
-        for reducer in &mut self.reducers {
+        let Self { reducers, headers, .. } = self;
+        for reducer in reducers {
             if !reducer.raw.is_empty() {
-                (self.append)(&reducer.raw, &mut reducer.chunks);
+                append(headers, &reducer.raw, &mut reducer.chunks);
                 reducer.raw.clear();
             }
             bytes += reducer.chunks.len() as u64;
@@ -102,6 +108,20 @@ impl ShuffleWriter {
         file.write_all(&self.out)
     }
 
+    /// Writes what comes behind everything else.
+    pub(crate) fn end(&mut self, file: &mut File) -> io::Result<()> {
+        let Some(headers) = &self.headers else { return Ok(()) };
+        file.write_all(headers)?;
+        self.reducers[0].extents = flat_extents(headers, self.written);
+        self.written += headers.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes [`end`](Self::end) will write.
+    pub(crate) fn headers_bytes(&self) -> u64 {
+        self.headers.as_ref().map_or(0, |headers| headers.len() as u64)
+    }
+
     /// Whether there is anything to write or written.
     pub(crate) fn is_empty(&self) -> bool {
         self.held == 0 && self.written == 0
@@ -111,5 +131,16 @@ impl ShuffleWriter {
     pub(crate) fn finish(self) -> (ShuffleIndex, u32) {
         let reducers = self.reducers.into_iter().map(|reducer| reducer.extents).collect();
         (ShuffleIndex { reducers, data_bytes: self.written }, self.digest.finalize())
+    }
+}
+
+/// Adds a chunk, or, of a flat block, its body.
+fn append(headers: &mut Option<Vec<u8>>, body: &[u8], chunks: &mut Vec<u8>) {
+    match headers {
+        Some(headers) => {
+            append_header(body, headers);
+            chunks.extend_from_slice(body);
+        }
+        None => append_chunk(body, chunks),
     }
 }

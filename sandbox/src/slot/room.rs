@@ -44,7 +44,7 @@ impl SlotState {
     /// Whether the guest's memory may grow to `asked` bytes: within its limit, and with the owner's
     /// leave. An error ends the attempt.
     pub(super) fn may_grow(&mut self, asked: u64) -> wasmtime::Result<bool> {
-        let base = self.memory_base();
+        let base = self.memory_base() + self.mapped;
         let limit = base.saturating_add(self.memory_bytes_max).min(1 << 32);
         if asked > limit {
             self.refused_growth = Some((asked, limit));

@@ -302,6 +302,7 @@ impl SlotState {
         self.error.clear();
         self.failure = None;
         self.refused_growth = None;
+        self.mapped = 0;
         self.streams.clear();
     }
 
@@ -338,6 +339,7 @@ impl SlotState {
             && !writer.is_empty()
         {
             self.flush_shuffle()?;
+            self.end_shuffle()?;
         }
         if self.task.as_ref().is_some_and(|task| task.output.is_some()) {
             self.flush_output()?;
@@ -421,6 +423,17 @@ impl SlotState {
         let task = self.only_in_task("shuffle_write")?;
         if let Some((writer, Some(file))) = &mut task.shuffle {
             writer.flush(file).map_err(|error| cannot_write("shuffle data", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what comes behind all of a block.
+    fn end_shuffle(&mut self) -> Result<(), CallError> {
+        let task = self.only_in_task("shuffle_write")?;
+        let bytes = task.shuffle.as_ref().map_or(0, |(writer, _)| writer.headers_bytes());
+        self.charge(bytes)?;
+        if let Some((writer, Some(file))) = &mut self.only_in_task("shuffle_write")?.shuffle {
+            writer.end(file).map_err(|error| cannot_write("shuffle data", &error))?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Forks, seen from inside: what a task may leave behind is nothing.
 #![allow(clippy::unwrap_used)]
 
+mod blocks;
+
 use super::*;
 use crate::link::{Link, LinkError};
 use crate::memory::memory_file;
@@ -10,7 +12,7 @@ use offshoot_proto::limits::PAGE_BYTES;
 use offshoot_proto::link::{ForkImage, PageChange, PageSource, SlotStage};
 use offshoot_proto::outcome::{ResultPlace, TaskOutcome, TaskReport};
 use offshoot_proto::snapshot::PageRun;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
@@ -81,6 +83,8 @@ struct TestLink {
     sink: Arc<Mutex<Option<File>>>,
     /// Bytes of memory that the slot may have.
     room: Arc<Mutex<Option<u64>>>,
+    /// Kept blocks by map partition, with how many bytes they are said to have.
+    blocks: Arc<Mutex<BTreeMap<u32, (File, u64)>>>,
 }
 
 impl Link for TestLink {
@@ -95,6 +99,16 @@ impl Link for TestLink {
             let room = self.room.lock().unwrap().unwrap_or(u64::MAX);
             let reply = if *bytes <= room { Reply::Ok } else { Reply::Failed(no_memory()) };
             return Ok((frame::to_bytes(&ToSlot::Reply(reply)), vec![]));
+        }
+        if let Some(FromSlot::Request(Request::MapBlock { map, .. })) =
+            self.said.lock().unwrap().back()
+        {
+            let blocks = self.blocks.lock().unwrap();
+            let Some((file, bytes)) = blocks.get(&map.0) else {
+                return Ok((frame::to_bytes(&ToSlot::Reply(Reply::Ok)), vec![]));
+            };
+            let reply = frame::to_bytes(&ToSlot::Reply(Reply::Flat { bytes: *bytes }));
+            return Ok((reply, vec![file.try_clone()?.into()]));
         }
         let sink = self.sink.lock().unwrap();
         let sink = sink.as_ref().ok_or(LinkError::Closed)?.try_clone()?;
@@ -122,7 +136,11 @@ fn file(bytes: &[u8]) -> OwnedFd {
 
 /// A slot with the test guest, before any snapshot.
 fn bench() -> Bench {
-    let prepared = prepare(&wat::parse_str(GUEST).unwrap()).unwrap();
+    bench_of(GUEST)
+}
+
+fn bench_of(guest: &str) -> Bench {
+    let prepared = prepare(&wat::parse_str(guest).unwrap()).unwrap();
     let engine = engine::compiler().unwrap();
     let code = Module::new(&engine, &prepared.wasm).unwrap().serialize().unwrap();
     let link = TestLink::default();

@@ -13,6 +13,7 @@ use crate::action::write_records;
 use crate::batch::{BatchReader, RecordReader};
 use crate::dataset::Dataset;
 use crate::error::Error;
+use crate::flat;
 use crate::host::STREAM_BUFFER_BYTES;
 use crate::job::Action;
 use crate::node::{Edge, Node, Origin};
@@ -54,6 +55,10 @@ impl<T: Record> Dataset<T> {
     /// `take`, too. It keeps its partitioner: joins with what has the same one move nothing. Tasks
     /// that read a partition run where it is, unless that executor has more to do than others.
     ///
+    /// Of a plain type ([`Record::plain`]: numbers, and arrays and tuples of them without padding),
+    /// a partition in memory is the values as they are, which a task there reads in place, without
+    /// a copy: see [`Records::as_slice`].
+    ///
     /// What is lost with an executor's memory or a worker's files is read from its second copy, if
     /// there is one, or computed again, that and nothing else. It is kept as long as this dataset
     /// or one that was made of it. Spark: `persist`.
@@ -78,7 +83,12 @@ impl<T: Record> Dataset<T> {
         let parent = self.clone();
         let StorageLevel { place, replicas } = level;
         let kind = NodeKind::Kept { level: place, replicas };
+        // In files, where records are packed, it pays to write them short.
+        let plain = T::plain().filter(|_| place.uses_memory());
         let write = move |partition| {
+            if let Some(plain) = plain {
+                return flat::write(plain, parent.records(partition));
+            }
             let mut writer = ShuffleWriter::new(1);
             let records = parent.records(partition);
             records.for_each(|record| writer.write(0, |out| record.encode(out)));
@@ -89,7 +99,10 @@ impl<T: Record> Dataset<T> {
         let edges = vec![Edge::Blocks(Rc::clone(&writer))];
         let partitioner = self.node().partitioner().cloned();
         let node = Node::partitioned(origin, self.partitions(), edges, partitioner);
-        let read = move |map| Records::new(shuffle::read_block(writer.id(), map));
+        let read = move |map| match plain {
+            Some(plain) => flat::read(plain, writer.id(), map),
+            None => Records::new(shuffle::read_block(writer.id(), map)),
+        };
         Self::made(node, read, Some((self.clone(), level)))
     }
 

@@ -42,7 +42,8 @@ impl<T: 'static> Dataset<T> {
         })
     }
 
-    /// Whole partitions, changed. Spark: `mapPartitions`.
+    /// Whole partitions, changed. One that is kept in memory may be there as a slice:
+    /// [`Records::as_slice`]. Spark: `mapPartitions`.
     #[track_caller]
     pub fn map_partitions<I>(&self, change: impl Fn(Records<T>) -> I + 'static) -> Dataset<I::Item>
     where

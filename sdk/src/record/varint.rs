@@ -1,6 +1,7 @@
 //! Integers: seven bits a byte, the lowest first; signed ones zigzag (0, -1, 1, -2, ...).
 
 use super::{Malformed, Record, malformed};
+use crate::raw::plain::Plain;
 
 macro_rules! unsigned {
     ($($int:ty),*) => {$(
@@ -40,6 +41,10 @@ macro_rules! unsigned {
                 }
                 Err(malformed::<Self>("the bytes end too early"))
             }
+
+            fn plain() -> Option<Plain<Self>> {
+                Some(Plain::<Self>::NUMBER)
+            }
         }
     )*};
 }
@@ -57,6 +62,10 @@ macro_rules! signed {
             fn decode(input: &mut &[u8]) -> Result<Self, Malformed> {
                 let zigzag = <$unsigned>::decode(input)?;
                 Ok((zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed()))
+            }
+
+            fn plain() -> Option<Plain<Self>> {
+                Some(Plain::<Self>::NUMBER)
             }
         }
     )*};

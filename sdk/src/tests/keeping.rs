@@ -130,3 +130,62 @@ proptest! {
         prop_assert_eq!(&in_main, &plain);
     }
 }
+
+/// The same uses of a kept dataset of a plain type, mapped or read.
+fn used(maps: bool, numbers: &[i64], parts: u32) -> (usize, Vec<String>) {
+    run(|context| {
+        fake_host::with(|host| host.maps_blocks = maps);
+        let kept =
+            context.parallelize(numbers.to_vec(), parts).map(|n| (n, n as f64 / 3.0)).cache();
+        let in_slices = kept.map_partitions(|pairs| {
+            let is_there = pairs.as_slice().is_some();
+            let first = pairs.as_slice().and_then(|pairs| pairs.first().copied());
+            let all: Vec<_> = pairs.collect();
+            assert!(first.is_none_or(|first| first == all[0]));
+            assert!(!is_there || fake_host::with(|host| host.maps_blocks));
+            all
+        });
+        let texts = vec![
+            format!("{:?}", kept.collect()),
+            format!("{:?}", kept.values().sum()),
+            format!("{:?}", kept.count()),
+            format!("{:?}", kept.filter(|(n, _)| n % 3 == 0).keys().collect()),
+            format!("{:?}", kept.take(3)),
+            format!("{:?}", in_slices.collect()),
+            format!("{:?}", kept.coalesce(1).glom().collect()),
+            format!("{:?}", kept.persist(StorageLevel::DISK).map(|(n, _)| n).collect()),
+            format!("{:?}", kept.map(|pair| pair).cache().values().collect()),
+            format!(
+                "{:?}",
+                kept.map_partitions(|mut p| {
+                    p.next();
+                    p
+                })
+                .collect()
+            ),
+        ];
+        (fake_host::with(|host| host.blocks_mapped), texts)
+    })
+}
+
+proptest! {
+    #[test]
+    fn mapped_is_as_read(numbers: Vec<i64>, parts in 1u32..5) {
+        let (mapped, in_place) = used(true, &numbers, parts);
+        let (none, read) = used(false, &numbers, parts);
+        prop_assert_eq!(in_place, read);
+        prop_assert!(none == 0 && (mapped > 0 || numbers.is_empty()));
+    }
+}
+
+#[test]
+fn a_partition_of_many_buffers_is_read_whole() {
+    run(|context| {
+        let kept = context.range(0..100_000, 1).map(|n| [n, !n, n * n]).cache();
+        assert_eq!(kept.count(), Ok(100_000));
+        fake_host::with(|host| host.chunk_bytes = 1000);
+        assert_eq!(kept.map(|[n, not, _]| n ^ not ^ u64::MAX).sum(), Ok(0));
+        let last = kept.map_partitions(|items| items.last()).collect();
+        assert_eq!(last, Ok(vec![[99_999, !99_999, 99_999 * 99_999]]));
+    });
+}

@@ -141,18 +141,3 @@ async fn what_was_damaged_is_not_staged() {
     let outside = files.upload("s3://bucket/results2/part", &file, 4, 0).await.unwrap_err();
     assert!(outside.to_string().contains("add --allow-write s3://bucket/results2/part"));
 }
-
-#[tokio::test]
-async fn an_upload_that_nobody_waits_for_is_aborted() {
-    let memory = Memory::default();
-    let files = files(&memory);
-    let url = format!("{OUT}/part-00000");
-    let path = Path::from("results/out/part-00000");
-    let (file, id) = (staged(b"good"), memory.0.create_multipart(&path).await.unwrap());
-    // What the guard of an upload does when its future is dropped.
-    drop(files.shared.uploads.begin(memory.0.clone(), path.clone(), id.clone()));
-    files.upload(&url, &file, 4, crc32fast::hash(b"good")).await.unwrap();
-    files.abort_left().await;
-    let gone = memory.0.put_part(&path, &id, 0, "x".into()).await;
-    assert!(gone.is_err(), "the upload is still there");
-}

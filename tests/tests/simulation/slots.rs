@@ -215,6 +215,7 @@ impl InPlaceSlot {
                         Request::CloseShuffle { .. }
                             | Request::CloseInput { .. }
                             | Request::GiveBackMemory
+                            | Request::MapBlock { .. }
                     );
                 }
                 _ => {}

@@ -174,6 +174,24 @@ pub(super) fn sort(bench: &mut Bench) -> Result<Vec<Figure>> {
     ])
 }
 
+/// What a record of a kept dataset costs each further use of it, as the job itself counts it.
+pub(super) fn kept_numbers(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let numbers = bench.scale.kept_numbers.to_string();
+    let uses = ["sum", "map", "slice"];
+    let mut nanos = uses.map(|_| Vec::new());
+    for _ in 0..bench.scale.samples {
+        let options = ["--executor-memory", "2GiB"];
+        let stdout = bench.example(&options, "numbers", &[&numbers, "8", "3"])?.stdout;
+        for (use_, nanos) in uses.iter().zip(&mut nanos) {
+            let line = stdout.lines().find(|line| line.starts_with(use_));
+            nanos.push(last_number(line.context("the job left out a use")?, "")?);
+        }
+    }
+    let name = |use_: &str| format!("{numbers} kept numbers, {use_}, a record");
+    let figure = |(use_, nanos): (&str, _)| Figure::new(&name(use_), "ns", Goal::Open, nanos);
+    Ok(uses.into_iter().zip(nanos).map(figure).collect())
+}
+
 /// A job is stopped in its tracks for a moment, so that its executors and slots have nothing to
 /// do and are still there.
 pub(super) fn idle_memory(bench: &mut Bench) -> Result<Vec<Figure>> {

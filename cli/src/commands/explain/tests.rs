@@ -78,8 +78,8 @@ applications, or ask the operator
 stage 4, node 6 map (job.rs:3), job 1, pool etl: 16 tasks sent
   9 tasks waiting: all 8 slots have work; they start as others end; more executors or cores would \
 start them sooner
-  1 task waiting: they failed on every executor that has a slot free (app-7/1, app-7/2); they start \
-when another has one; the workers' logs say how they failed
+  1 task waiting: they failed on every executor that has a slot free (app-7/1, app-7/2); \
+they start when another has one; the workers' logs say how they failed
   3 tasks waiting: for 80 ms more, for a slot near what they read (app-7/0); then they go further \
 away; --conf locality-wait=0 would not let them wait
 stage 5, node 6 filter (job.rs:3), job 1, pool etl: 1 task sent
@@ -104,8 +104,8 @@ fn what_is_not_known_or_not_there_is_said() {
         missing: None,
         ..explanation(Some(StageWaits::default()))
     };
-    let expected = "app-7 word\\u{1b}count of ada has 1 executor; it wants as many as fit\nno stage \
-                    is active: main has no job that is not complete";
+    let expected = "app-7 word\\u{1b}count of ada has 1 executor; it wants as many as fit\n\
+                    no stage is active: main has no job that is not complete";
     assert_eq!(quiet.to_string(), expected);
     let silent = Explanation { stages: None, ..quiet.clone() };
     let expected = "app-7 word\\u{1b}count of ada has 1 executor; it wants as many as fit\nits \

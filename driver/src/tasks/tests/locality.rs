@@ -104,6 +104,16 @@ fn nobody_waits_for_who_is_gone() {
 }
 
 #[test]
+fn nobody_waits_for_who_is_to_go() {
+    let mut env = Env::with_executors(&[1, 1]);
+    env.submit_near(0, 4, in_memory([(0, vec![0, 1, 2, 3])]));
+    assert_eq!(env.due(), Some(100));
+    let sent = env.handle(Event::Retire(executor(0)));
+    assert_eq!(sent, [recall(0, [0, 1]), described(1, 0), run(1, 0, [(2, 3), (3, 2)])]);
+    assert_eq!(env.due(), None);
+}
+
+#[test]
 fn nobody_waits_for_who_has_more_to_do_than_the_wait_is_long() {
     let mut env = Env::with_executors(&[1, 1]);
     env.submit_near(0, 8, in_memory([(0, (0..8).collect())]));

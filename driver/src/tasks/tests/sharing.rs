@@ -4,8 +4,6 @@ use super::*;
 use offshoot_proto::scheduling::{PoolSettings, SharingMode};
 use std::collections::VecDeque;
 
-const MILLI: u64 = 1_000_000;
-
 fn fair(pools: &[(&str, u32)]) -> Scheduling {
     let mut scheduling = Scheduling { mode: SharingMode::Fair, ..Scheduling::default() };
     for (name, weight) in pools {
@@ -107,22 +105,22 @@ fn a_least_share_is_not_exceeded_by_a_slots_worth_of_short_tasks() {
     let settings = PoolSettings { min_share: 3, ..PoolSettings::default() };
     scheduling.pools.insert(PoolName::new("b").unwrap(), settings);
     let mut env = Env::with(&[4], &scheduling);
-    env.submit_to("a", 0, 1000);
-    env.done(0, &[0], 2 * MILLI);
-    env.submit_to("b", 1, 1000);
+    env.submit_to("a", 0, 10_000);
+    env.done(0, &[0], 400 * MICRO);
+    env.submit_to("b", 1, 10_000);
     let mut sent: BTreeMap<u64, u32> = (1..9).map(|id| (id, 0)).collect();
     let (mut of_b, mut of_a) = (0, 0);
-    for number in 0..600 {
+    for number in 0..2400 {
         let (ended, of) = sent.pop_first().unwrap();
         let counts = if of == 1 { &mut of_b } else { &mut of_a };
-        *counts += u32::from(number >= 100);
-        for action in env.done(0, &[ended], 2 * MILLI) {
+        *counts += u32::from(number >= 400);
+        for action in env.done(0, &[ended], 400 * MICRO) {
             if let Action::Run { run, tasks, .. } = action {
                 sent.extend(tasks.iter().map(|(attempt, _)| (attempt.0, run.0)));
             }
         }
     }
-    assert!((340..=400).contains(&of_b), "three of four are 375: {of_b} and {of_a}");
+    assert!((1460..=1540).contains(&of_b), "three of four are 1500: {of_b} and {of_a}");
 }
 
 #[test]
@@ -136,7 +134,7 @@ fn who_comes_first_has_everything_in_fifo_mode() {
 #[test]
 fn a_pool_alone_is_served_as_if_there_were_none() {
     let mut env = Env::with(&[1], &fair(&[]));
-    env.submit_to("a", 0, 1000);
+    env.submit_to("a", 0, 10_000);
     assert_eq!(given_out(&env.done(0, &[0, 1], 100 * MICRO)), (50, 1));
     assert_eq!(env.submit_to("a", 1, 10), [], "jobs of a fifo pool, in order");
 }

@@ -2,10 +2,11 @@
 
 use super::SlotTask;
 use crate::executor::fetch::{Here, ShuffleStream};
-use crate::memory::Lease;
+use crate::executor::kept::InMemory;
+use crate::memory::{BlockId, Lease};
 use offshoot_proto::abi::{InputFile, MapRange, code};
 use offshoot_proto::grants::is_remote;
-use offshoot_proto::id::{AttemptId, Partition};
+use offshoot_proto::id::{AttemptId, NodeId, Partition};
 use offshoot_proto::link::{Reply, Request};
 use offshoot_proto::outcome::TaskFailure;
 use offshoot_proto::stage::{StageKind, StageRun};
@@ -52,6 +53,10 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         Request::OpenShuffleSink(attempt) => opened(task.shuffle_sink(attempt)),
         Request::OpenOutputSink(attempt, partition) => opened(task.output_sink(attempt, partition)),
         Request::Memory { bytes } => (task.lease(bytes).await, vec![]),
+        Request::MapBlock { attempt, writer, map } => match task.find_flat(attempt, writer, map) {
+            Ok(found) => flat(found).await,
+            Err(message) => (invalid(&message), vec![]),
+        },
         Request::GiveBackMemory => {
             context.kept.give_back(task.slot);
             return None;
@@ -91,6 +96,15 @@ fn opened(result: io::Result<OwnedFd>) -> Answer {
     }
 }
 
+/// A block that may be mapped; `Ok` if it must be read.
+async fn flat(block: Option<Arc<InMemory>>) -> Answer {
+    let Some(block) = block else { return (Reply::Ok, vec![]) };
+    match (block.flat_bytes().await, block.file.try_clone()) {
+        (Some(bytes), Ok(file)) => (Reply::Flat { bytes }, vec![file.into()]),
+        _ => (Reply::Ok, vec![]),
+    }
+}
+
 // === impl SlotTask ===
 
 impl SlotTask {
@@ -102,14 +116,11 @@ impl SlotTask {
     fn open_shuffle(
         &mut self,
         attempt: AttemptId,
-        writer: offshoot_proto::id::NodeId,
+        writer: NodeId,
         reducer: u32,
         maps: Option<MapRange>,
     ) -> Result<Reply, String> {
-        let (stage, _) = self.attempt(attempt).map_err(|error| error.to_string())?;
-        let input = stage.inputs.iter().position(|input| input.writer == writer);
-        let input =
-            input.ok_or_else(|| format!("node {} does not read shuffle {writer}", stage.node))?;
+        let (stage, input) = self.input(attempt, writer)?;
         if self.streams.len() >= STREAMS_MAX {
             return Err(format!("{STREAMS_MAX} shuffle streams are open, the limit"));
         }
@@ -130,6 +141,30 @@ impl SlotTask {
         self.next_stream += 1;
         self.streams.insert(number, stream);
         Ok(Reply::Number(number))
+    }
+
+    /// What an attempt was told of a shuffle or kept dataset, which its stage must read.
+    fn input(&self, attempt: AttemptId, writer: NodeId) -> Result<(Arc<StageRun>, usize), String> {
+        let (stage, _) = self.attempt(attempt).map_err(|error| error.to_string())?;
+        let input = stage.inputs.iter().position(|input| input.writer == writer);
+        let input =
+            input.ok_or_else(|| format!("node {} does not read shuffle {writer}", stage.node))?;
+        Ok((stage, input))
+    }
+
+    /// A block of a kept dataset, if this executor has it in memory.
+    fn find_flat(
+        &self,
+        attempt: AttemptId,
+        writer: NodeId,
+        map: Partition,
+    ) -> Result<Option<Arc<InMemory>>, String> {
+        let (stage, input) = self.input(attempt, writer)?;
+        let outputs = &stage.inputs[input].maps;
+        let (_, by) = outputs.get(map.0 as usize).ok_or_else(|| {
+            format!("dataset {writer} has {} partitions, not {map}", outputs.len())
+        })?;
+        Ok(self.context.kept.find(BlockId { writer, map, attempt: *by }))
     }
 
     async fn open_remote(&mut self, file: &InputFile, offset: u64) -> Reply {

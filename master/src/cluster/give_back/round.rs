@@ -4,9 +4,10 @@
 //! the one that gets it will: so nothing goes back and forth. Nobody is brought below what it is
 //! guaranteed; who is below that itself comes before the rule.
 
-use super::{CLAIMS_MAX, Mark};
+use super::{CLAIMS_MAX, CLAIMS_OF_TENANT_MAX, Mark};
+use crate::cluster::placement::unit_of;
 use crate::cluster::{App, Cluster, Executor};
-use crate::share::{Level, Unit, covers, minus, plus};
+use crate::share::{Guarantee, Level, Unit, covers, minus, plus};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::tenant::TenantPolicy;
 use offshoot_proto::waiting::Size;
@@ -64,7 +65,8 @@ struct Owners<'a> {
 
 /// Judges what everybody has and wants now.
 pub(super) fn run(cluster: &Cluster) -> Outcome {
-    let stop = cluster.workers.iter().filter(|(_, worker)| worker.stopping.cores > 0);
+    let stop = cluster.workers.iter();
+    let stop = stop.filter(|(_, worker)| worker.stopping.cores > 0 && worker.drain.is_none());
     let mut round = Round {
         cluster,
         lost: BTreeMap::new(),
@@ -76,15 +78,18 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
         reserved: BTreeMap::new(),
     };
     let mut again: Option<Duration> = None;
-    for id in cluster.shares.claims().take(CLAIMS_MAX) {
-        let Some(app) = cluster.apps.get(&id) else {
-            continue;
-        };
-        if cluster.shares.quota(id).is_some() {
-            continue;
-        }
-        let unit = crate::cluster::placement::unit_of(&app.spec);
-        let units_left = cluster.shares.wants(id);
+    let mut of_tenant: BTreeMap<&str, usize> = BTreeMap::new();
+    // Those whom nobody can help are no reason not to help others.
+    let claims = cluster.shares.claims().filter_map(|id| {
+        let app = cluster.apps.get(&id)?;
+        let unit = unit_of(&app.spec);
+        let can_be = covers(cluster.largest, unit.size) && cluster.shares.quota(id).is_none();
+        let before = of_tenant.entry(&app.tenant).or_default();
+        *before += usize::from(can_be);
+        (can_be && *before <= CLAIMS_OF_TENANT_MAX).then_some((id, app, unit))
+    });
+    for (id, app, unit) in claims.take(CLAIMS_MAX) {
+        let units_left = cluster.shares.wants(id).min(round.units_in_quota(app, unit));
         let before = round.used(id);
         let mut tried = round.clone();
         tried.serve(Claim { id, app, unit, units_left });
@@ -144,7 +149,8 @@ impl<'a> Round<'a> {
     fn candidate(&self, id: ExecutorId, claim: &Claim<'_>) -> Option<(&'a WorkerId, Candidate)> {
         let executor = self.cluster.executors.get(&id)?;
         let worker = self.cluster.workers.get(&executor.worker)?;
-        let fits = worker.session().is_some() && covers(worker.size(), claim.unit.size);
+        let usable = worker.session().is_some() && worker.drain.is_none();
+        let fits = usable && covers(worker.size(), claim.unit.size);
         let asked = executor.life.is_live() && !self.marks.contains_key(&id);
         let candidate = Candidate { id, size: executor.size() };
         (fits && asked).then_some((&executor.worker, candidate))
@@ -202,7 +208,7 @@ impl<'a> Round<'a> {
         let since = since.unwrap_or(self.cluster.now);
         self.marks.insert(id, Mark { since, worker: worker.clone(), heir });
         self.count_lost(id.app, |lost| plus(lost, taken.size));
-        if !self.is_elastic(id.app) {
+        if !self.is_elastic(id.app) || taken.size.cores < claim.unit.size.cores {
             self.lose(id.app, taken.size);
             let free = plus(self.free_on(worker), taken.size);
             self.free.insert(worker, free);
@@ -237,10 +243,8 @@ impl<'a> Round<'a> {
         let Some(app) = self.cluster.apps.get(&owner) else {
             return false;
         };
-        let (loss, elastic) = match self.is_elastic(owner) {
-            true => (claim.unit.size, true),
-            false => (candidate.size, false),
-        };
+        let elastic = self.is_elastic(owner) && candidate.size.cores >= claim.unit.size.cores;
+        let loss = if elastic { claim.unit.size } else { candidate.size };
         self.may_lose(claim, owner, app, loss, elastic)
             && self.keeps_guarantee(&app.tenant, candidate.size, &claim.app.tenant)
     }
@@ -276,7 +280,7 @@ impl<'a> Round<'a> {
             return false;
         };
         let has = self.tenant_used(&claim.app.tenant);
-        if has.cores < to.cores_guaranteed || has.memory_bytes < to.memory_bytes_guaranteed {
+        if !to.is_guaranteed(has, total) {
             return true;
         }
         let left = minus(self.tenant_used(&app.tenant), loss);
@@ -291,7 +295,7 @@ impl<'a> Round<'a> {
         // What it may be given in this round does not count: that is not there yet.
         let lost = plus(self.lost.get(tenant).copied().unwrap_or_default(), loss);
         let left = minus(self.cluster.shares.tenant_kept(tenant), lost);
-        left.cores >= rules.cores_guaranteed && left.memory_bytes >= rules.memory_bytes_guaranteed
+        rules.is_guaranteed(left, self.cluster.shares.total())
     }
 
     fn count_lost(&mut self, owner: AppId, change: impl FnOnce(Size) -> Size) {
@@ -299,6 +303,21 @@ impl<'a> Round<'a> {
             let lost = self.lost.entry(&app.tenant).or_default();
             *lost = change(*lost);
         }
+    }
+
+    /// Units that the quotas of its tenant leave room for.
+    fn units_in_quota(&self, app: &App, unit: Unit) -> u32 {
+        let Some(rules) = self.cluster.shares.rules(&app.tenant) else {
+            return 0;
+        };
+        let used = self.tenant_used(&app.tenant);
+        let cores =
+            rules.cores_max.map(|max| max.saturating_sub(used.cores) / unit.size.cores.max(1));
+        let memory = rules.memory_bytes_max.map(|max| {
+            let executors = max.saturating_sub(used.memory_bytes) / unit.size.memory_bytes.max(1);
+            u32::try_from(executors).unwrap_or(u32::MAX)
+        });
+        cores.into_iter().chain(memory).min().unwrap_or(u32::MAX)
     }
 
     fn is_elastic(&self, app: AppId) -> bool {

@@ -331,3 +331,25 @@ fn the_admin_adds_changes_and_removes_tenants_and_nobody_else_does() {
     env.handle(Event::TenantsUnsaved { tenants });
     assert_eq!(launched(&env.submit(4, "eve", app(None, None))), []);
 }
+
+#[test]
+fn what_was_given_up_and_comes_back_does_not_make_an_application_run() {
+    let mut env = env(4, TenantRules { running_max: Some(1), ..weight(1) }, weight(1));
+    env.submit(ADA, "ada", app(Some(2), None));
+    env.submit(21, "ada", app(Some(2), None));
+    env.closed(1);
+    let mut all = Vec::new();
+    while env.cores_of("ada") > 0 {
+        for (session, tenant) in [(ADA, "ada"), (21, "ada")] {
+            env.client_says(session, tenant, FromClient::Heartbeat);
+        }
+        env.now += Duration::from_secs(1);
+        env.cluster.handle_timeout(env.now, &mut all);
+    }
+    // The second one is served by a worker that comes now; the first has two that it gave up.
+    env.client_says(ADA, "ada", FromClient::Target { executors: 0 });
+    assert_eq!(launched(&env.register_worker(2, worker("w2", 2))), [(11, 2)]);
+    env.client_says(ADA, "ada", FromClient::Target { executors: 5 });
+    let back = holding(worker("w1", 8), &[(executor(10, 0), 2), (executor(10, 1), 2)]);
+    assert_eq!(launched(&env.register_worker(3, back)), [(11, 2), (11, 2)]);
+}

@@ -1,0 +1,34 @@
+//! Kept blocks in a task's memory: pages of a sealed file behind what the task has grown.
+//!
+//! They are private and read-only. The first writes to them make copies, page by page, as many as a
+//! task may grow by without asking ([`WRITTEN_PAGES_MAX`]): whoever only reads takes no memory, and
+//! whoever writes more traps. A reset drops the mappings with whatever else the task grew.
+
+use super::{GuestMemory, MemoryError};
+use offshoot_proto::limits::PAGE_BYTES;
+use rustix::fs::fstat;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Pages of mapped blocks that a task may write: 4 MiB.
+pub(crate) const WRITTEN_PAGES_MAX: usize = (4 << 20) / PAGE_BYTES;
+
+impl GuestMemory {
+    /// Maps the first `bytes` of a file at `offset`, over what the task has grown and not touched.
+    pub fn map_flat(&self, offset: usize, file: &OwnedFd, bytes: usize) -> Result<(), MemoryError> {
+        let mut inner = self.lock();
+        let length = bytes.next_multiple_of(PAGE_BYTES);
+        let end = offset.checked_add(length).ok_or(MemoryError::BadImage("a block too long"))?;
+        if !offset.is_multiple_of(PAGE_BYTES) || offset < inner.length || end > inner.size {
+            return Err(MemoryError::BadImage("a block outside of what was grown"));
+        }
+        let file_bytes = fstat(file).map_err(io::Error::from)?.st_size as u64;
+        if file_bytes < bytes as u64 {
+            return Err(MemoryError::BadImage("a block beyond its file"));
+        }
+        inner.live.map_private(offset, length, file, 0)?;
+        inner.live.populate(offset, length)?;
+        inner.tracker.open_to_copies(offset, end, WRITTEN_PAGES_MAX);
+        Ok(())
+    }
+}
