@@ -53,16 +53,16 @@ struct Work<'a> {
 struct Coming {
     id: BlockId,
     /// From its first byte on.
-    file: Option<Part>,
+    file: Option<Sink>,
     /// Where the parts are that have come.
     reducers: Vec<Vec<Extent>>,
 }
 
-/// What has come of an output.
-enum Part {
-    /// As it came.
-    Chunks(GrantedFile),
-    /// For memory, as tasks map it.
+/// Where it goes to.
+enum Sink {
+    /// The parts as they came.
+    Parts(GrantedFile),
+    /// As it lies in memory.
     Flat(FlatFile),
 }
 
@@ -182,8 +182,7 @@ impl Work<'_> {
                 BlockFrame::Chunks(chunks) => {
                     check_chunks(&chunks).map_err(Lost::Part)?;
                     before.get_or_insert(coming.length());
-                    let flat = self.order.level.uses_memory();
-                    let pushed = coming.push(&self.copier.context, flat, &chunks);
+                    let pushed = coming.push(&self.copier.context, self.order, &chunks);
                     pushed.map_err(|error| Lost::Part(error.to_string()))?;
                 }
                 BlockFrame::End { map } if map == coming.id.map => {
@@ -203,11 +202,11 @@ impl Work<'_> {
     async fn commit(&mut self, index: usize) -> Result<(), Lost> {
         let Some(coming) = &mut self.coming[index] else { return Ok(()) };
         let id = coming.id;
-        // From here on it counts as committed, or as memory.
-        let index_of_data = coming.finish().map_err(|error| Lost::Part(error.to_string()))?;
         let kept = &self.copier.context.kept;
-        let committed = kept.commit(id, self.order.level, &index_of_data).await;
-        let in_memory = committed.map_err(|error| Lost::Part(error.to_string()))?;
+        let lost = |error: io::Error| Lost::Part(error.to_string());
+        // From here on it counts as committed, or as memory.
+        let written = coming.finish().map_err(lost)?;
+        let in_memory = kept.commit(id, self.order.level, &written).await.map_err(lost)?;
         self.coming[index] = None;
         self.copied += 1;
         kept.tell(id, if in_memory { BlockState::InMemory } else { BlockState::OnDisk });
@@ -231,37 +230,38 @@ impl Work<'_> {
 impl Coming {
     fn length(&self) -> u64 {
         match &self.file {
-            Some(Part::Chunks(file)) => file.length(),
-            // One part, which says itself where it is.
-            Some(Part::Flat(_)) | None => 0,
+            Some(Sink::Parts(file)) => file.length(),
+            // Its index is made when it is whole.
+            Some(Sink::Flat(_)) | None => 0,
         }
     }
 
-    fn push(&mut self, context: &SlotContext, flat: bool, chunks: &[u8]) -> io::Result<()> {
-        let part = match &mut self.file {
-            Some(part) => part,
+    fn finish(&mut self) -> io::Result<ShuffleIndex> {
+        let data_bytes = self.length();
+        match self.file.take() {
+            Some(Sink::Flat(file)) => file.finish(),
+            Some(Sink::Parts(_)) | None => {
+                Ok(ShuffleIndex { reducers: std::mem::take(&mut self.reducers), data_bytes })
+            }
+        }
+    }
+
+    fn push(&mut self, context: &SlotContext, order: &CopyBlocks, chunks: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
             none => {
                 let BlockId { writer, map, attempt } = self.id;
                 let file = context.files.shuffle_sink(writer, map, attempt)?.into();
                 let file = GrantedFile::new(&context.files, file);
-                let part = if flat { Part::Flat(FlatFile::new(file)) } else { Part::Chunks(file) };
-                none.insert(part)
+                none.insert(match order.level.uses_memory() && order.reducers == 1 {
+                    true => Sink::Flat(FlatFile::new(file)),
+                    false => Sink::Parts(file),
+                })
             }
         };
-        match part {
-            Part::Chunks(file) => file.push(chunks),
-            Part::Flat(file) => file.push(chunks),
-        }
-    }
-
-    /// Its index. Nothing more comes.
-    fn finish(&mut self) -> io::Result<ShuffleIndex> {
-        let data_bytes = self.length();
-        match self.file.take() {
-            Some(Part::Flat(file)) => file.finish(),
-            Some(Part::Chunks(_)) | None => {
-                Ok(ShuffleIndex { reducers: self.reducers.clone(), data_bytes })
-            }
+        match file {
+            Sink::Parts(file) => file.push(chunks),
+            Sink::Flat(file) => file.push(chunks),
         }
     }
 }

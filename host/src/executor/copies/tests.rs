@@ -242,3 +242,22 @@ async fn a_shuffle_that_is_dropped_while_it_is_copied_leaves_no_file() {
         assert!(!target.exists(), "after {pause} turns");
     }
 }
+
+#[tokio::test]
+async fn a_kept_block_is_flat_in_memory_and_as_it_came_in_files() {
+    let mut pair = Pair::start().await;
+    let part = chunks(1, 2, 0);
+    pair.put(1, vec![vec![Extent { offset: 0, length: part.len() as u64 }]], &part);
+    pair.put(2, vec![vec![]], &[]);
+    let order = |level| CopyBlocks { level, ..pair.order(1, &[1, 2]) };
+    let (memory, disk) = (order(StorageLevel::Memory), order(StorageLevel::Disk));
+    let told = pair.copy(&memory).await;
+    assert_eq!(told, [(1, BlockState::InMemory), (2, BlockState::InMemory)]);
+    let (map, attempt) = attempt(1);
+    let block = pair.copier.context.kept.find(BlockId { writer: WRITER, map, attempt }).unwrap();
+    let text = "map 1 reducer 2 flush 0 chunk 0;".len() as u64;
+    assert_eq!(block.flat_bytes().await, Some(3 * 3000 * text));
+    assert_eq!(pair.files(), 0);
+    pair.copy(&disk).await;
+    assert_eq!(pair.copied(1, 0), part);
+}
