@@ -100,7 +100,9 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
         let after = tried.used(id);
         let waited = app.hungry.unwrap_or(cluster.now) + cluster.policy.share_release_timeout;
         let is_starved = before.cores < after.cores.div_ceil(2);
-        if is_starved || waited <= cluster.now {
+        // What was asked for is not taken back because a part of it has come.
+        let goes_on = cluster.give_back.marks.values().any(|mark| mark.heir == id);
+        if is_starved || goes_on || waited <= cluster.now {
             round = tried;
         } else {
             again = Some(again.map_or(waited, |other| other.min(waited)));

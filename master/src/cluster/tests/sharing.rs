@@ -169,6 +169,20 @@ fn who_has_half_of_what_it_is_owed_waits_a_moment() {
 }
 
 #[test]
+fn what_is_asked_for_stays_so_when_half_of_it_has_come() {
+    let mut env = env(8, weight(1), weight(1));
+    env.submit(ADA, "ada", app(Some(1), None));
+    let actions = env.submit(BOB, "bob", app(Some(1), None));
+    assert_eq!(asked(&actions), BTreeMap::from([(ADA, vec![4, 5, 6, 7])]));
+    for number in [4, 5] {
+        env.release(ADA, "ada", &[executor(10, number)]);
+        env.gone(1, "w1", executor(10, number));
+    }
+    assert_eq!(env.cores_of("bob"), 2);
+    assert_eq!(asked(&env.pass(Duration::from_millis(500))), BTreeMap::new());
+}
+
+#[test]
 fn quotas_are_hard() {
     let rules = TenantRules {
         cores_max: Some(3),
