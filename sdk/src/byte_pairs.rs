@@ -2,9 +2,10 @@
 
 use crate::context;
 use crate::dataset::Dataset;
+use crate::external::aggregate::combined_with;
 use crate::lines::{LineStream, Lines};
 use crate::node::{Edge, Node, Origin};
-use crate::pairs::combining::{combine_into, reduced};
+use crate::pairs::combining::reduced;
 use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
@@ -83,10 +84,9 @@ impl<V: Record> BytePairs<V> {
         let partitioner = Partitioner::hash(partitions);
         let by_key = partitioner.clone();
         let writer = writer_node(origin, partitions, &self.node, move |partition, writer| {
-            let mut combiner = Combiner::new(writer, by_key.clone());
-            let mut add = |key: &[u8], value| {
-                combiner.update(key, combine_into(value, &*map_side), encode_key);
-            };
+            let mut combiner = Combiner::new(writer, by_key.clone(), &map_side);
+            let change = combined_with(&*map_side);
+            let mut add = |key: &[u8], value| combiner.update(key, value, &change, encode_key);
             lines.open(partition).drain(&mut |line| emit(line, &mut add));
             combiner.finish(encode_key);
         });

@@ -27,6 +27,7 @@ pub(crate) mod aggregate;
 pub(crate) mod groups;
 pub(crate) mod joined;
 mod levels;
+pub(crate) mod parts;
 pub(crate) mod runs;
 pub(crate) mod sorted;
 mod spilled;

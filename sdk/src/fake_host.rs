@@ -29,6 +29,8 @@ pub(crate) struct FakeHost {
     pub(crate) runs_spilled: usize,
     /// How many bytes they have.
     pub(crate) bytes_spilled: u64,
+    /// Bytes that map tasks have written for reducers.
+    pub(crate) bytes_shuffled: usize,
     /// Largest answer of `stream_read`, and of a piece of a result; 0 for no bound.
     pub(crate) chunk_bytes: usize,
     /// Whether kept blocks are here to be mapped, and how many were.
@@ -323,6 +325,7 @@ pub(crate) mod imports {
 
     pub(crate) fn shuffle_write(reducer: i32, bytes: &[u8]) -> i32 {
         with(|host| {
+            host.bytes_shuffled += bytes.len();
             let stream = host.current.shuffle.entry(reducer.cast_unsigned());
             stream.or_default().extend_from_slice(bytes);
         });

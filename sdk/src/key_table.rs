@@ -9,6 +9,7 @@
 //! Looking up a key that is there allocates nothing. The order of entries depends on the data
 //! only, so that every attempt of a task writes the same bytes.
 
+pub(crate) mod ahead;
 mod key;
 
 use crate::arena::{Arena, Span};
@@ -39,6 +40,19 @@ struct Entry<V> {
 pub(crate) struct IntoEntries<V> {
     arena: Arena,
     entries: std::vec::IntoIter<Entry<V>>,
+}
+
+/// The entries of all tables, as table and number, in order of (hash of the key, key).
+pub(crate) fn sorted<V>(tables: &[KeyTable<V>]) -> Vec<(usize, u32)> {
+    let key = |(table, index): (usize, u32)| tables[table].at(index).0;
+    let entries = tables.iter().enumerate();
+    let entries = entries.flat_map(|(at, table)| (0..table.len() as u32).map(move |n| (at, n)));
+    let mut order: Vec<_> = entries.map(|entry| (hash_bytes(key(entry)), entry)).collect();
+    order.sort_unstable_by(|left, right| {
+        let by_hash = left.0.cmp(&right.0);
+        by_hash.then_with(|| bytes::compare(key(left.1), key(right.1)))
+    });
+    order.into_iter().map(|(_, entry)| entry).collect()
 }
 
 // === impl KeyTable ===
@@ -91,18 +105,6 @@ impl<V> KeyTable<V> {
     pub(crate) fn at(&self, index: u32) -> (&[u8], &V) {
         let entry = &self.entries[index as usize];
         (entry.key.bytes(&self.arena), &entry.value)
-    }
-
-    /// The numbers of all entries in order of (hash of the key, key).
-    pub(crate) fn sorted(&self) -> Vec<u32> {
-        let key = |index: u32| self.at(index).0;
-        let mut order: Vec<(u64, u32)> =
-            (0..self.len() as u32).map(|index| (hash_bytes(key(index)), index)).collect();
-        order.sort_unstable_by(|left, right| {
-            let by_hash = left.0.cmp(&right.0);
-            by_hash.then_with(|| bytes::compare(key(left.1), key(right.1)))
-        });
-        order.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Hands out every entry in order of first appearance and leaves the table empty.

@@ -10,7 +10,10 @@
 use crate::batch::{
     Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail,
 };
-use crate::external::{self, Room, aggregate};
+use crate::external::aggregate::{self, Totals};
+use crate::external::parts::{PARTS, Parts};
+use crate::external::{self, Room};
+use crate::hash::hash_bytes;
 use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
 use crate::key_table::KeyTable;
 use crate::node::{Edge, Node, Origin};
@@ -29,16 +32,12 @@ const BATCH_BYTES_MAX: usize = 64 << 10;
 /// Bytes at which it is written, however many reducers there are.
 const BATCH_BYTES_MIN: usize = 1 << 10;
 
-/// Bytes of a table at which it is asked whether it is worth its while: about what a core's cache
-/// holds. Less in tests, so that their small tables are asked, too.
-const TRIAL_BYTES: usize = if cfg!(test) { 400 } else { 1 << 20 };
-
-/// Records that a table must have taken for each of its keys by then, as a fraction. One that
-/// brings fewer together takes longer, by the misses of the cache, than what it saves.
+/// Records that must have been brought together for each of their keys, as a fraction. Where it is
+/// fewer, to write them as they come takes less time.
 const WORTH_COMBINING: (u64, u64) = (3, 2);
 
-/// Records that pass by the table before it is tried again.
-const DIRECT_RECORDS: u32 = if cfg!(test) { 50 } else { 1 << 18 };
+/// How many times as many records are written as they come before it is tried again.
+const DIRECT_TIMES: u64 = 4;
 
 /// What a map task writes.
 pub(crate) struct ShuffleWriter {
@@ -46,19 +45,25 @@ pub(crate) struct ShuffleWriter {
     batch_bytes: usize,
 }
 
-/// A map task's table of partial results, written out when it is full, and left aside for a while
-/// where nearly every record has a key of its own.
-pub(crate) struct Combiner<K: 'static, C> {
-    table: KeyTable<Option<C>>,
+/// A map task's partial results: in a table, written when it is full; by parts, where the table is
+/// too large for the caches; or not brought together at all for a while, where nearly every record
+/// has a key of its own.
+pub(crate) struct Combiner<K: 'static, C, M> {
+    mode: Mode,
+    totals: Totals<C>,
+    parts: Parts,
+    combine: Rc<M>,
     writer: ShuffleWriter,
     partitioner: Partitioner<K>,
     room: Room,
-    /// Records taken since the table was empty, and whether they have been looked at.
-    taken: u64,
-    tried: bool,
-    /// Records that are still to pass by.
-    direct: u32,
     encoded: Vec<u8>,
+}
+
+enum Mode {
+    Table,
+    Parts,
+    /// So many records are still to pass by.
+    Direct(u64),
 }
 
 /// A node whose tasks write a shuffle of the partitions of `parent`.
@@ -129,16 +134,17 @@ pub(crate) fn for_each_bytes(writer: NodeId, reducer: u32, mut each: impl FnMut(
     });
 }
 
-/// Every pair of a reduce partition: the key's encoding in place, the value decoded.
-pub(crate) fn for_each_keyed<K: Record, V: Record>(
+/// Every pair of a reduce partition: the key's encoding in place, and the input at the value, which
+/// `each` moves past it.
+pub(crate) fn for_each_keyed<K: Record>(
     writer: NodeId,
     reducer: u32,
-    mut each: impl FnMut(&[u8], V),
+    mut each: impl FnMut(&[u8], &mut &[u8]),
 ) {
     for_each_batch(open(writer, reducer), |records, input| {
         for _ in 0..records {
             let key = skip_or_fail::<K>(input);
-            each(key, decode_or_fail(input));
+            each(key, input);
         }
     });
 }
@@ -229,68 +235,105 @@ impl ShuffleWriter {
 
 // === impl Combiner ===
 
-impl<K: Record, C: Record> Combiner<K, C> {
-    pub(crate) fn new(writer: ShuffleWriter, partitioner: Partitioner<K>) -> Self {
-        let (table, room, encoded) = (KeyTable::new(), Room::of_table(), Vec::new());
-        Self { table, writer, partitioner, room, taken: 0, tried: false, direct: 0, encoded }
+impl<K: Record, C: Record, M: Fn(C, C) -> C> Combiner<K, C, M> {
+    pub(crate) fn new(writer: ShuffleWriter, partitioner: Partitioner<K>, combine: &Rc<M>) -> Self {
+        Self {
+            mode: Mode::Table,
+            totals: Totals::new(),
+            parts: Parts::new(),
+            combine: Rc::clone(combine),
+            writer,
+            partitioner,
+            room: Room::of_table(),
+            encoded: Vec::new(),
+        }
     }
 
-    /// Changes what there is of a key. `encode_key` makes the key's encoding of the bytes under
-    /// which the table holds it.
+    /// Changes what there is of a key by a value. `encode_key` makes the key's encoding of the
+    /// bytes under which the table holds it.
     #[inline]
-    pub(crate) fn update(
+    pub(crate) fn update<V>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(Option<C>) -> C,
+        value: V,
+        change: &impl Fn(V, Option<C>) -> C,
         encode_key: impl Fn(&[u8], &mut Vec<u8>),
     ) {
-        if self.direct > 0 {
-            self.direct -= 1;
-            self.encoded.clear();
-            encode_key(key, &mut self.encoded);
-            let reducer = self.partitioner.partition_of_encoded(&self.encoded);
-            return self.writer.write_pair(reducer, &self.encoded, &change(None));
+        if let Mode::Table = self.mode {
+            self.totals.update(key, |held| change(value, held));
+            if self.totals.table.heap_bytes() > self.room.bytes() {
+                self.write_table(encode_key);
+            } else if self.totals.is_outgrown() {
+                // What is there goes first: the values of a key keep their order.
+                self.write_table(encode_key);
+                self.mode = Mode::Parts;
+            }
+            return;
         }
-        aggregate::update(&mut self.table, key, change);
-        self.taken += 1;
-        let bytes = self.table.heap_bytes();
-        if bytes > self.room.bytes() {
-            self.flush(encode_key);
-        } else if bytes > TRIAL_BYTES && !self.tried {
-            self.judge(encode_key);
+        self.encoded.clear();
+        encode_key(key, &mut self.encoded);
+        self.pass(&change(value, None));
+    }
+
+    /// Takes a record, whose key is encoded, without a table.
+    fn pass(&mut self, value: &C) {
+        let key = &self.encoded;
+        match &mut self.mode {
+            Mode::Direct(left) => {
+                self.writer.write_pair(self.partitioner.partition_of_encoded(key), key, value);
+                *left -= 1;
+                if *left == 0 {
+                    self.mode = Mode::Table;
+                }
+            }
+            Mode::Table | Mode::Parts => {
+                self.parts.add(hash_bytes(key), |out| {
+                    out.extend_from_slice(key);
+                    value.encode(out);
+                });
+                if self.parts.bytes() > self.room.bytes() {
+                    self.write_parts();
+                }
+            }
         }
     }
 
-    /// Leaves the table aside if it brings little together.
+    /// Writes the results of the table and starts again.
     #[cold]
-    fn judge(&mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
-        self.tried = true;
-        let (records, keys) = WORTH_COMBINING;
-        if self.taken * keys < self.table.len() as u64 * records {
-            // What is there goes first: the values of a key keep their order.
-            self.flush(encode_key);
-            self.direct = DIRECT_RECORDS;
-        }
-    }
-
-    /// Writes the partial results and starts again.
-    #[cold]
-    fn flush(&mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
-        (self.taken, self.tried) = (0, false);
-        let mut encoded = Vec::new();
-        self.table.drain(|key, held| {
+    fn write_table(&mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
+        let Self { totals, partitioner, writer, encoded, .. } = self;
+        totals.drain(|key, held| {
             encoded.clear();
-            encode_key(key, &mut encoded);
+            encode_key(key, encoded);
             if let Some(held) = held {
-                let reducer = self.partitioner.partition_of_encoded(&encoded);
-                self.writer.write_pair(reducer, &encoded, &held);
+                writer.write_pair(partitioner.partition_of_encoded(encoded), encoded, &held);
             }
         });
     }
 
+    /// Writes the results of all parts and starts again.
+    #[cold]
+    fn write_parts(&mut self) {
+        let Self { parts, combine, partitioner, writer, .. } = self;
+        let (taken, mut written, mut table) = (parts.pairs(), 0, KeyTable::new());
+        for part in 0..PARTS {
+            aggregate::take_part::<K, C>(parts, part, &mut table, &**combine);
+            written += table.len() as u64;
+            table.drain(|key, held| {
+                if let Some(held) = held {
+                    writer.write_pair(partitioner.partition_of_encoded(key), key, &held);
+                }
+            });
+        }
+        let (records, keys) = WORTH_COMBINING;
+        let worth = taken * keys >= written * records;
+        self.mode = if worth { Mode::Table } else { Mode::Direct(taken * DIRECT_TIMES) };
+    }
+
     /// Writes what is left.
     pub(crate) fn finish(mut self, encode_key: impl Fn(&[u8], &mut Vec<u8>)) {
-        self.flush(encode_key);
+        self.write_table(encode_key);
+        self.write_parts();
         self.writer.finish();
     }
 }

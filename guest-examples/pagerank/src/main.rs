@@ -80,7 +80,7 @@ impl Web {
             .cache();
         let mut ranks = links.map_values(|_| 1.0);
         for iteration in 1..=self.iterations {
-            let contributions = links.join(&ranks).flat_map(|(page, (targets, rank))| {
+            let contributions = ranks.join(&links).flat_map(|(page, (rank, targets))| {
                 let share = rank / targets.len() as f64;
                 // Nothing for itself: a page that nobody links to has a rank, too.
                 iter::once((page, 0.0)).chain(targets.into_iter().map(move |to| (to, share)))

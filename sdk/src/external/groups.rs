@@ -16,9 +16,12 @@ use crate::batch::decode_or_fail;
 use crate::bytes;
 use crate::external::Room;
 use crate::hash::hash_bytes;
-use crate::key_table::KeyTable;
+use crate::key_table::ahead::TOGETHER;
+use crate::key_table::{KeyTable, sorted};
 use crate::record::Record;
+use core::hint::black_box;
 use core::marker::PhantomData;
+use core::slice;
 
 /// Bytes of values at which a chunk ends: a hot key never has to be in memory at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -52,6 +55,7 @@ struct Link {
 }
 
 /// A place in a list of values.
+#[derive(Clone, Copy)]
 pub(crate) struct Cursor(u32);
 
 /// Some values of a key: those of one side, all or a part.
@@ -115,10 +119,30 @@ impl<const N: usize> Groups<N> {
         self.runs.is_empty()
     }
 
-    /// The values that a key has in memory on a side, to be taken one after the other.
-    pub(crate) fn find(&self, side: usize, key: &[u8]) -> Cursor {
-        let lists = self.lists.table.lookup(key, hash_bytes(key));
-        Cursor(lists.map_or(NONE, |lists| lists[side].first))
+    /// How many keys [`find_all`](Self::find_all) should be given.
+    pub(crate) fn together(&self) -> usize {
+        if self.lists.table.is_large() { TOGETHER } else { 1 }
+    }
+
+    /// The values that each of some keys has in memory on a side, to be taken one after the other.
+    pub(crate) fn find_all<'a>(
+        &self,
+        side: usize,
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
+        cursors: &mut [Cursor],
+    ) {
+        let Lists { table, links, values, .. } = &self.lists;
+        table.lookup_all(keys, |index, lists| {
+            cursors[index] = lists.map_or(Cursor::END, |lists| Cursor(lists[side].first));
+        });
+        // As with the lookups: what is read in a loop is waited for once.
+        let mut touched = 0;
+        for cursor in cursors {
+            let link = links.get(cursor.0 as usize);
+            let value = link.and_then(|link| values.at(link.value).first());
+            touched ^= value.copied().unwrap_or_default();
+        }
+        black_box(touched);
     }
 
     /// The value at the cursor, which moves on.
@@ -149,7 +173,7 @@ impl<const N: usize> Groups<N> {
         let lists = core::mem::replace(&mut self.lists, Lists::new());
         self.runs.write(&mut |run| {
             let mut chunk = Vec::new();
-            for index in lists.table.sorted() {
+            for (_, index) in sorted(slice::from_ref(&lists.table)) {
                 let (key, sides) = lists.table.at(index);
                 for (side, list) in (0..).zip(sides) {
                     let mut link = list.first;
@@ -160,6 +184,19 @@ impl<const N: usize> Groups<N> {
                 }
             }
         });
+    }
+}
+
+// === impl Cursor ===
+
+impl Cursor {
+    /// Where there is no value.
+    pub(crate) const END: Self = Self(NONE);
+
+    /// Whether there is no further value.
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.0 == NONE
     }
 }
 

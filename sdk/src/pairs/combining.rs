@@ -18,18 +18,6 @@ fn copy_key(key: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(key);
 }
 
-/// The change that combines what is there with `value`.
-#[inline]
-pub(crate) fn combine_into<C>(
-    value: C,
-    combine: &impl Fn(C, C) -> C,
-) -> impl FnOnce(Option<C>) -> C {
-    move |held| match held {
-        Some(before) => combine(before, value),
-        None => value,
-    }
-}
-
 /// The reduce side: brings partial results together.
 pub(crate) fn reduced<K: Record, C: Record>(
     origin: Origin,
@@ -39,11 +27,11 @@ pub(crate) fn reduced<K: Record, C: Record>(
 ) -> Dataset<(K, C)> {
     let edges = vec![Edge::Shuffle(Rc::clone(&writer))];
     Dataset::new(node_by_key(origin, partitioner, edges), move |reducer| {
-        let mut totals = Aggregator::new();
-        shuffle::for_each_keyed::<K, C>(writer.id(), reducer, |key, value| {
-            totals.update(key, combine_into(value, &*combine));
+        let mut totals = Aggregator::new(&combine);
+        shuffle::for_each_keyed::<K>(writer.id(), reducer, |key, input| {
+            totals.combine_next(key, input);
         });
-        totals.into_records(&combine)
+        totals.into_records()
     })
 }
 
@@ -156,22 +144,24 @@ impl<K: Record, V: 'static> Dataset<(K, V)> {
         if self.has_partitioner(&partitioner) {
             let edges = Edge::one_to_one(self.node());
             return Dataset::new(node_by_key(origin, partitioner, edges), move |partition| {
-                let (mut totals, mut encoded) = (Aggregator::new(), Vec::new());
+                let (mut totals, mut encoded) = (Aggregator::new(&merge), Vec::new());
                 pairs.records(partition).for_each(|(key, value)| {
                     encoded.clear();
                     key.encode(&mut encoded);
-                    totals.update(&encoded, |held| change(value, held));
+                    totals.update(&encoded, value, &change);
                 });
-                totals.into_records(&merge)
+                totals.into_records()
             });
         }
         let (by_key, reducers) = (partitioner.clone(), partitioner.partitions());
+        let combine = Rc::clone(&merge);
         let writer = writer_node(origin, reducers, self.node(), move |partition, writer| {
-            let (mut partial, mut encoded) = (Combiner::new(writer, by_key.clone()), Vec::new());
+            let mut partial = Combiner::new(writer, by_key.clone(), &combine);
+            let mut encoded = Vec::new();
             pairs.records(partition).for_each(|(key, value)| {
                 encoded.clear();
                 key.encode(&mut encoded);
-                partial.update(&encoded, |held| change(value, held), copy_key);
+                partial.update(&encoded, value, &change, copy_key);
             });
             partial.finish(copy_key);
         });

@@ -15,21 +15,29 @@ use crate::external::groups::{Cursor, Groups};
 use crate::external::joined::{Joined, Matches, Outer};
 use crate::hash::hash_bytes;
 use crate::key_table::KeyTable;
+use crate::key_table::ahead::TOGETHER;
 use crate::node::Origin;
 use crate::pairs::{Side, node_by_key};
 use crate::partitioner::Partitioner;
 use crate::record::Record;
 use crate::records::Records;
+use core::iter::{self, Fuse};
 use core::marker::PhantomData;
+use std::collections::VecDeque;
 use std::rc::Rc;
+
+/// Most bytes behind the values that pass by together.
+const PASSING_BYTES: usize = 64 << 10;
 
 /// The matches of the pairs that pass by with those that are held. Nothing is allocated for a pair.
 struct Passing<K: 'static, V, W: 'static> {
     groups: Groups<2>,
-    there: Records<(K, W)>,
-    /// The pair that passes, and which of the values held comes next for it.
-    current: Option<(K, W, Cursor)>,
+    there: Fuse<Records<(K, W)>>,
+    /// The pairs that pass next, and which of the values held comes next for each.
+    next: VecDeque<(K, W, Cursor)>,
+    /// Their keys' encodings, and where each ends.
     encoded: Vec<u8>,
+    ends: Vec<usize>,
     kind: PhantomData<fn() -> V>,
 }
 
@@ -47,9 +55,7 @@ where
     let mut groups = Groups::<2>::new();
     here.for_each_encoded(partition, &mut |key, value| groups.add(0, key, value));
     if groups.is_held() {
-        let (there, encoded) = (there.records(partition), Vec::new());
-        let kind = PhantomData;
-        return Records::new(Passing { groups, there, current: None, encoded, kind });
+        return Records::new(Passing::new(groups, there.records(partition)));
     }
     there.for_each_encoded(partition, &mut |key, value| groups.add(1, key, value));
     let inner = Outer { here: false, there: false };
@@ -239,21 +245,54 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
 
 // === impl Passing ===
 
-impl<K: Record + Clone, V: Record, W: Clone> Iterator for Passing<K, V, W> {
+impl<K: Record, V, W: Record> Passing<K, V, W> {
+    fn new(groups: Groups<2>, there: Records<(K, W)>) -> Self {
+        let (next, encoded, ends) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { groups, there: there.fuse(), next, encoded, ends, kind: PhantomData }
+    }
+
+    /// Lets some pairs come, and finds what is held for them; `false` if none is left.
+    fn refill(&mut self) -> bool {
+        self.encoded.clear();
+        self.ends.clear();
+        let mut bytes = 0;
+        while self.next.len() < self.groups.together() && bytes < PASSING_BYTES {
+            let Some((key, value)) = self.there.next() else { break };
+            key.encode(&mut self.encoded);
+            self.ends.push(self.encoded.len());
+            bytes += value.heap_bytes();
+            self.next.push_back((key, value, Cursor::END));
+        }
+        let starts = iter::once(&0).chain(&self.ends);
+        let keys = starts.zip(&self.ends).map(|(start, end)| &self.encoded[*start..*end]);
+        let mut cursors = [Cursor::END; TOGETHER];
+        self.groups.find_all(0, keys, &mut cursors[..self.next.len()]);
+        for (passing, cursor) in self.next.iter_mut().zip(cursors) {
+            passing.2 = cursor;
+        }
+        !self.next.is_empty()
+    }
+}
+
+impl<K: Record + Clone, V: Record, W: Record + Clone> Iterator for Passing<K, V, W> {
     type Item = (K, (V, W));
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((key, there, cursor)) = &mut self.current
-                && let Some(here) = self.groups.take(cursor)
-            {
-                return Some((key.clone(), (here, there.clone())));
+            while let Some((key, there, cursor)) = self.next.front_mut() {
+                let Some(here) = self.groups.take(cursor) else {
+                    self.next.pop_front();
+                    continue;
+                };
+                if !cursor.is_at_end() {
+                    return Some((key.clone(), (here, there.clone())));
+                }
+                let (key, there, _) = self.next.pop_front()?;
+                return Some((key, (here, there)));
             }
-            let (key, there) = self.there.next()?;
-            self.encoded.clear();
-            key.encode(&mut self.encoded);
-            let cursor = self.groups.find(0, &self.encoded);
-            self.current = Some((key, there, cursor));
+            if !self.refill() {
+                return None;
+            }
         }
     }
 }

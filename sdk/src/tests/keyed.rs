@@ -187,3 +187,17 @@ fn changed_keys_are_shuffled_again() {
         assert_eq!(sums.union(&sums).reduce_by_key(|a, b| a + b).count(), Ok(6));
     });
 }
+
+/// More keys than are looked up one by one: some several times on either side, some on one only.
+#[test]
+fn joins_of_many_keys() {
+    let found = run_spilling_or_not(|context| {
+        let here = context.range(0..600, 2).map(|n| (n % 400, n));
+        let there = context.range(0..900, 3).map(|n| (n * 7 % 1000, format!("{n}")));
+        sorted(here.join(&there).collect().unwrap())
+    });
+    let there = |key: u64| (0..900u64).filter(move |n| n * 7 % 1000 == key);
+    let pairs =
+        (0..600u64).flat_map(|n| there(n % 400).map(move |m| (n % 400, (n, m.to_string()))));
+    assert_eq!(found, sorted(pairs.collect::<Vec<_>>()));
+}

@@ -2,6 +2,8 @@
 
 use super::{run_within, sorted};
 use crate::fake_host;
+use crate::prelude::*;
+use std::collections::BTreeSet;
 
 fn runs_spilled() -> usize {
     fake_host::with(|host| host.runs_spilled)
@@ -27,7 +29,7 @@ fn main_hears_how_much_was_spilled() {
 
 #[test]
 fn partial_results_are_written_when_they_are_too_many() {
-    run_within(2000, |context| {
+    run_within(600, |context| {
         let pairs = context.range(0..3000, 1).map(|n| (n % 500 % 120, 1u64));
         let sums = sorted(pairs.reduce_by_key_with_partitions(2, |a, b| a + b).collect().unwrap());
         assert_eq!(sums.len(), 120);
@@ -100,19 +102,44 @@ fn large_values_come_back_whole() {
 /// Tables that bring nothing together are left aside; the values of a key keep their order.
 #[test]
 fn keys_that_are_rare_pass_by_the_table() {
-    run_within(64 << 20, |context| {
-        let pairs = context.range(0..4000, 2).map(|n| (if n % 7 == 0 { 0 } else { n % 1500 }, n));
-        let lists = pairs.combine_by_key(
-            |n| vec![n],
-            |list, n| [list, vec![n]].concat(),
-            |left, right| [left, right].concat(),
-        );
-        let lists = lists.collect().unwrap();
-        assert!(lists.iter().all(|(_, list)| list.is_sorted()));
-        assert_eq!(lists.iter().map(|(_, list)| list.len()).sum::<usize>(), 4000);
-        assert_eq!(lists.iter().find(|(key, _)| *key == 0).unwrap().1.len(), 572 + 2);
-        // Fewer than one key each: some came together, and not all did.
-        let written = pairs.map_values(|_| 1u64).reduce_by_key(|a, b| a + b);
-        assert_eq!(written.values().sum(), Ok(4000));
-    });
+    // Room for less than a table that is asked, for parts that are taken many times, for all.
+    for room in [600, 1000, 1500, 3000, 20_000, 64 << 20] {
+        run_within(room, |context| {
+            let pairs =
+                context.range(0..4000, 2).map(|n| (if n % 7 == 0 { 0 } else { n % 1500 }, n));
+            let there = pairs.partition_by(&Partitioner::hash(3));
+            for pairs in [pairs, there] {
+                let lists = pairs.combine_by_key_with_partitioner(
+                    &Partitioner::hash(3),
+                    |n| vec![n],
+                    |list, n| [list, vec![n]].concat(),
+                    |left, right| [left, right].concat(),
+                );
+                let lists = lists.collect().unwrap();
+                assert!(lists.iter().all(|(_, list)| list.is_sorted()), "{room}");
+                assert_eq!(lists.iter().map(|(_, list)| list.len()).sum::<usize>(), 4000);
+                assert_eq!(lists.iter().find(|(key, _)| *key == 0).unwrap().1.len(), 572 + 2);
+                let keys = (0..4000).map(|n| if n % 7 == 0 { 0 } else { n % 1500 });
+                assert_eq!(lists.len(), keys.collect::<BTreeSet<u64>>().len(), "{room}");
+            }
+        });
+    }
+}
+
+/// What is brought together by parts is written once for each key; where every key comes once, all
+/// is written as it is.
+#[test]
+fn parts_are_combined_before_they_are_written() {
+    let written = |keys: u64| {
+        run_within(20_000, |context| {
+            let pairs = context.range(0..4000, 1).map(move |n| (n % keys, 1u64));
+            let sums = pairs.reduce_by_key_with_partitions(1, |a, b| a + b).collect().unwrap();
+            assert!(sums.iter().all(|(_, sum)| *sum == 4000 / keys), "{keys}");
+            fake_host::with(|host| host.bytes_shuffled)
+        })
+    };
+    // A pair has two or three bytes.
+    let (some, all) = (written(100), written(4000));
+    assert!((200..800).contains(&some), "{some} bytes of 100 keys");
+    assert!((8000..12_000).contains(&all), "{all} bytes of 4000 keys");
 }
