@@ -7,6 +7,9 @@
 //!             Runs (spilled) ───────► Merge ──► groups, reduced pairs, sorted pairs
 //! ```
 //!
+//! Partial results of more keys than the caches of a core hold are kept by parts of the keys: see
+//! [`parts`].
+//!
 //! Whether a task spills depends on its own data, on the setting `task-memory` and on a number that
 //! `main` may set, on nothing of the machine: every attempt writes the same bytes. What fits never
 //! touches a run.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 /// Keys from which a table is asked whether it should be one: about what fits a core's caches. Less
 /// in tests, so that their small tables are asked, too.
-const KEYS_MIN: usize = if cfg!(test) { 16 } else { 20_000 };
+const KEYS_MIN: usize = if cfg!(test) { 16 } else { 50_000 };
 
 /// Records for each key in a table that may be larger: nearly all are of keys that come often, and
 /// those are in the caches, whatever else is in the table.
