@@ -5,6 +5,7 @@
 
 use super::limits::LAUNCH_FAILURES_MAX;
 use super::{Action, App, Cluster, Executor, Life, Order, Worker};
+use crate::free::Seat;
 use crate::placement::{Grant, Request, plan_in_order};
 use crate::share::{Allotment, Unit, minus, plus};
 use offshoot_proto::cluster::{AppSpec, ResourceRequest};
@@ -25,6 +26,9 @@ impl Cluster {
     pub(super) fn place_once(&mut self, out: &mut Vec<Action>) -> bool {
         if !self.shares.any_wants() {
             return false;
+        }
+        if self.free.is_stale() {
+            self.free.settle(self.workers.iter().map(|(seat, _)| seat));
         }
         let fits = |app, size| self.free.fits(size, |worker| self.may_use(app, worker));
         let allotted = self.shares.allot(self.free.total(), fits);
@@ -51,17 +55,11 @@ impl Cluster {
                 request.cores_left = request.cores_left.min(cores);
             }
         }
-        let offers = self.free.offers().filter(|offer| self.may_use(id, &offer.worker));
+        let offers = self.free.offers().filter(|offer| self.may_use(id, offer.worker));
         let grants = plan_in_order(&request, self.policy.rule.sharing, offers);
-        let (mut executors, mut sum) = (0, Size::default());
-        for grant in grants {
-            if let Some(size) = self.launch(id, grant, out) {
-                (executors, sum) = (executors + 1, plus(sum, size));
-            }
-        }
-        self.shares.hold(id, executors, sum);
+        self.launch(id, &grants, out);
         self.refresh(id);
-        executors > 0
+        !grants.is_empty()
     }
 
     /// What an application may be given beyond what it holds.
@@ -123,25 +121,37 @@ impl Cluster {
         app.session.is_some() && self.modules.contains(&app.spec.module)
     }
 
-    /// Returns what the executor takes.
-    fn launch(&mut self, id: AppId, grant: Grant, out: &mut Vec<Action>) -> Option<Size> {
-        let session = self.workers.get(&grant.worker)?.session()?;
-        let app = self.apps.get_mut(&id)?;
-        let executor = ExecutorId { app: id, number: app.next_executor };
-        app.next_executor.0 += 1;
-        app.touched.insert(grant.worker.clone());
-        let memory_bytes = app.spec.request.executor_memory_bytes;
-        let order = Order { executor, cores: grant.cores, memory_bytes, app: app.spec.clone() };
-        let books = Executor {
-            worker: grant.worker,
-            cores: grant.cores,
-            memory_bytes,
-            life: Life::Launching,
+    /// Enters what was granted to an application into the books, and orders it. Grants on one
+    /// worker stand beside each other.
+    fn launch(&mut self, id: AppId, grants: &[Grant<Seat>], out: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(&id) else {
+            return;
         };
-        let size = books.size();
-        self.seat(executor, books);
-        out.push(Action::Launch { session, order });
-        Some(size)
+        let memory_bytes = app.spec.request.executor_memory_bytes;
+        let (mut sum, mut changes) = (Size::default(), Vec::with_capacity(grants.len()));
+        for on_one in grants.chunk_by(|a, b| a.worker == b.worker) {
+            let seat = on_one[0].worker;
+            let Some(worker) = self.workers.get_mut(seat) else {
+                continue;
+            };
+            let Some(session) = worker.session() else {
+                continue;
+            };
+            app.touched.insert(seat);
+            for Grant { cores, .. } in on_one.iter().copied() {
+                let executor = ExecutorId { app: id, number: app.next_executor };
+                app.next_executor.0 += 1;
+                let books = Executor { worker: seat, cores, memory_bytes, life: Life::Launching };
+                worker.book(executor, books.size());
+                sum = plus(sum, books.size());
+                self.executors.insert(executor, books);
+                let order = Order { executor, cores, memory_bytes, app: app.spec.clone() };
+                out.push(Action::Launch { session, order });
+            }
+            changes.push((seat, worker.usable()));
+        }
+        self.free.set_all(changes);
+        self.shares.hold(id, u32::try_from(grants.len()).unwrap_or(u32::MAX), sum);
     }
 }
 
