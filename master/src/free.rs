@@ -24,7 +24,7 @@ use offshoot_proto::waiting::Size;
 use std::collections::BTreeMap;
 
 /// Room between the labels of neighbours after a labelling.
-const GAP: u32 = 8;
+const GAP: u32 = 4;
 
 /// Labels that are no one's, for each worker there is: more are given up for a new labelling.
 const WASTE: usize = 64;

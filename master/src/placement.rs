@@ -128,14 +128,16 @@ pub fn plan_in_order<W: Clone>(
     sharing: Sharing,
     offers: impl IntoIterator<Item = Offer<W>>,
 ) -> Vec<Grant<W>> {
-    let usable = request.usable(sharing, offers);
-    let room: Vec<u32> = usable.iter().map(|offer| request.units_of(offer)).collect();
+    let (usable, room) = request.usable(sharing, offers);
     let units = match sharing {
         Sharing::Spread => spread(&room, request.units_left()),
         Sharing::Consolidate => fill(&room, request.units_left()),
     };
-    let shares = usable.into_iter().zip(units).filter(|(_, units)| *units > 0);
-    shares.flat_map(|(offer, units)| request.executors(offer.worker, units)).collect()
+    let mut grants = Vec::with_capacity(usable.len());
+    for (worker, units) in usable.into_iter().zip(units).filter(|(_, units)| *units > 0) {
+        grants.extend(request.executors(worker, units));
+    }
+    grants
 }
 
 /// What none of these workers has enough of for one executor, and the most of each that one has;
@@ -159,6 +161,10 @@ pub fn shortage(asked: Size, have: impl IntoIterator<Item = Size>) -> Option<(Sh
 
 /// One unit to each in turn, until `left` are dealt out or nobody has room: how many each has.
 fn spread(room: &[u32], left: u32) -> Vec<u32> {
+    if left as usize <= room.len() && room.iter().all(|room| *room > 0) {
+        // Most plans are no higher than this.
+        return (0..room.len()).map(|index| u32::from(index < left as usize)).collect();
+    }
     let below = |level: u32| -> u64 { room.iter().map(|room| u64::from(*room.min(&level))).sum() };
     // The number of whole rounds: the highest level up to which there are units for everybody.
     let (mut rounds, mut too_many) =
@@ -237,19 +243,19 @@ impl Request {
         }
     }
 
-    /// The workers that units may go to: no more than can matter.
+    /// The workers that units may go to, no more than can matter, and for how many each has room.
     fn usable<W>(
         &self,
         sharing: Sharing,
         offers: impl IntoIterator<Item = Offer<W>>,
-    ) -> Vec<Offer<W>> {
+    ) -> (Vec<W>, Vec<u32>) {
         let most = match self.executor_cores {
             Some(_) => u32::MAX,
             None => self.executors_left,
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let left = u64::from(self.units_left());
-        let (mut usable, mut room) = (Vec::new(), 0_u64);
+        let (mut usable, mut rooms, mut room) = (Vec::new(), Vec::new(), 0_u64);
         for offer in offers {
             if usable.len() >= most || room >= left {
                 break;
@@ -263,9 +269,10 @@ impl Request {
                 Sharing::Spread => 1,
                 Sharing::Consolidate => u64::from(units),
             };
-            usable.push(offer);
+            usable.push(offer.worker);
+            rooms.push(units);
         }
-        usable
+        (usable, rooms)
     }
 
     /// Units that the application may still be given.

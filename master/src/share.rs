@@ -45,12 +45,10 @@ pub struct Shares {
 /// Where a tenant stands among all, by name. It is another when one comes or goes.
 pub(crate) type TenantIndex = usize;
 
-/// A tenant's place in the order in which what is free is given away.
+/// A tenant's place in the order in which what is free is given away: its level, and above that
+/// whether it has what it is guaranteed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    above_guarantee: bool,
-    level: Level,
-}
+struct Place(u64);
 
 /// A part of the cluster divided by a weight, in units of 2^-42.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -427,8 +425,9 @@ impl App {
 impl Tenant {
     fn place_with(&self, used: Size, total: Size) -> Place {
         let part = part(used, total);
-        let above_guarantee = part >= self.guaranteed;
-        Place { above_guarantee, level: Level::of(part, self.rules.weight) }
+        // A level is less than 2^61.
+        let above_guarantee = u64::from(part >= self.guaranteed) << 63;
+        Place(above_guarantee | Level::of(part, self.rules.weight).0)
     }
 
     /// Where it stands, if it wants something.

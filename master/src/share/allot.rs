@@ -3,12 +3,13 @@
 //! The queues of [`Shares`] are only read. Whoever is given something in this pass goes on in a
 //! heap of the pass, with what it would have then; the others are looked at when it is their turn.
 
-use super::{App, Level, Place, Shares, Tenant, TenantIndex, minus, plus};
+mod soonest;
+
+use super::{App, Level, Place, Shares, Tenant, covers, minus, plus};
 use offshoot_proto::id::AppId;
 use offshoot_proto::waiting::Size;
-use std::cmp::Reverse;
-use std::collections::binary_heap::PeekMut;
-use std::collections::{BinaryHeap, btree_set};
+use soonest::{Soonest, Ticket, key};
+use std::collections::btree_set;
 use std::iter::Peekable;
 
 /// Units of one application: what a pass gives it.
@@ -30,7 +31,7 @@ struct Turn<'a> {
     /// Those that have not been looked at: with executors, and without.
     queues: [Queue<'a>; 2],
     /// Those that were given something and want more.
-    again: BinaryHeap<Reverse<(Level, AppId, usize)>>,
+    again: Soonest,
 }
 
 /// An application that was given something.
@@ -56,28 +57,21 @@ impl Shares {
         let mut pass = Pass { shares: self, free, given: Vec::new(), allotted: Vec::new() };
         let mut fresh = self.queue.iter().copied().peekable();
         let mut turns: Vec<Turn<'_>> = Vec::new();
-        let mut heap: BinaryHeap<Reverse<(Place, TenantIndex, usize)>> = BinaryHeap::new();
+        let mut again = Soonest::default();
         while pass.free.cores > 0 && pass.free.memory_bytes > 0 {
-            let waits = fresh.peek().copied();
-            let again = heap.peek().map(|Reverse((place, tenant, _))| (*place, *tenant));
-            if again.is_some_and(|again| waits.is_none_or(|waits| again < waits)) {
-                let Some(mut top) = heap.peek_mut() else {
-                    break;
-                };
-                let Reverse((_, tenant, index)) = *top;
-                match pass.give_one(&mut turns[index], &fits) {
-                    Some(place) => *top = Reverse((place, tenant, index)),
-                    None => drop(PeekMut::pop(top)),
+            let waits = fresh.peek().map(|(place, tenant)| key(place.0, *tenant as u64));
+            let ticket = match again.pop_before(waits) {
+                Some(ticket) => ticket,
+                None => {
+                    let Some((place, tenant)) = fresh.next() else {
+                        break;
+                    };
+                    turns.push(Turn::new(&self.tenants[tenant]));
+                    Ticket { key: key(place.0, tenant as u64), index: turns.len() - 1 }
                 }
-                continue;
-            }
-            let Some((_, tenant)) = fresh.next() else {
-                break;
             };
-            turns.push(Turn::new(&self.tenants[tenant]));
-            let index = turns.len() - 1;
-            if let Some(place) = pass.give_one(&mut turns[index], &fits) {
-                heap.push(Reverse((place, tenant, index)));
+            if let Some(place) = pass.give_one(&mut turns[ticket.index], &fits) {
+                again.push(Ticket { key: key(place.0, ticket.key as u64), ..ticket });
             }
         }
         pass.allotted
@@ -114,8 +108,7 @@ impl<'a> Pass<'a> {
             let unit = app.next_unit(before.is_some());
             let runs = app.runs() || before.is_some();
             if !turn.allows(unit, runs)
-                || self.free.cores < unit.cores
-                || self.free.memory_bytes < unit.memory_bytes
+                || !covers(self.free, unit)
                 || (before.is_none() && !fits(id, app.unit.size))
             {
                 continue;
@@ -134,7 +127,7 @@ impl<'a> Pass<'a> {
             allotment.units += 1;
             if allotment.units < app.wants {
                 let level = turn.tenant.level_with(given.used, self.shares.total);
-                turn.again.push(Reverse((level, id, index)));
+                turn.again.push(Ticket { key: key(level.0, id.0), index });
             }
             return Some(turn.tenant.place_with(turn.used, self.shares.total));
         }
@@ -152,7 +145,7 @@ impl<'a> Turn<'a> {
             used: tenant.used,
             running: tenant.running,
             queues: [running.iter().peekable(), idle.iter().peekable()],
-            again: BinaryHeap::new(),
+            again: Soonest::default(),
         }
     }
 
@@ -163,14 +156,13 @@ impl<'a> Turn<'a> {
         let idle = if full { None } else { idle.peek().map(|key| (**key, 1)) };
         let running = running.peek().map(|key| (**key, 0));
         let fresh = running.into_iter().chain(idle).min();
-        let again = self.again.peek().map(|Reverse((level, id, _))| (*level, *id));
-        match (fresh, again) {
-            (Some((key, queue)), again) if again.is_none_or(|again| key < again) => {
-                self.queues[queue].next();
-                Some((key.1, None))
-            }
-            _ => self.again.pop().map(|Reverse((_, id, index))| (id, Some(index))),
+        let waits = fresh.map(|((level, id), _)| key(level.0, id.0));
+        if let Some(ticket) = self.again.pop_before(waits) {
+            return Some((AppId(ticket.key as u64), Some(ticket.index)));
         }
+        let ((_, id), queue) = fresh?;
+        self.queues[queue].next();
+        Some((id, None))
     }
 
     fn allows(&self, unit: Size, runs: bool) -> bool {
