@@ -10,7 +10,7 @@
 
 use super::rows::ADMIN;
 use super::workers::to_worker;
-use super::{Action, Cluster, Life, Note, SessionId};
+use super::{Action, App, Cluster, Life, Note, SessionId};
 use crate::free::Seat;
 use offshoot_proto::cluster::{ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
@@ -56,6 +56,7 @@ impl Cluster {
         self.recount_total();
         let apps = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
         for app in apps.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.refresh(app);
             self.tell_draining(app, out);
         }
         self.leave_if_empty(seat, out);
@@ -176,6 +177,19 @@ impl Cluster {
             let reason = format!("worker {id} leaves, and the time for that is over");
             self.tell_gone(executor, reason, out);
         }
+    }
+
+    /// How many executors of an application are on workers that are to leave, and their cores. They
+    /// count for none of its own limits: what they have moves to others only if it gets others.
+    pub(super) fn on_draining(&self, id: AppId, app: &App) -> (u32, u32) {
+        let seats = self.workers.draining().filter(|seat| app.touched.contains(*seat));
+        let workers = seats.filter_map(|seat| self.workers.get(seat));
+        let leave = workers.flat_map(|worker| {
+            let from = worker.executors.partition_point(|executor| executor.app < id);
+            worker.executors[from..].iter().take_while(move |executor| executor.app == id)
+        });
+        let leave = leave.filter_map(|executor| self.executors.get(executor));
+        leave.fold((0, 0), |(count, cores), it| (count + 1, cores + it.cores))
     }
 
     /// Whether a worker is to leave.

@@ -77,8 +77,9 @@ impl Cluster {
     pub(super) fn wanted_of(&self, id: AppId, app: &App) -> Request {
         let asked: &ResourceRequest = &app.spec.request;
         let executors = self.shares.executors(id);
+        let (leave, leave_cores) = self.on_draining(id, app);
         let total = asked.total_cores.or(self.policy.default_cores).unwrap_or(u32::MAX);
-        let most = asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors);
+        let most = asked.executors_max.unwrap_or(u32::MAX).saturating_sub(executors - leave);
         // Those that stop still hold what they hold, but are no part of what is wanted.
         let wanted =
             app.wanted.unwrap_or(u32::MAX).saturating_sub(executors - self.shares.stopping(id));
@@ -86,7 +87,7 @@ impl Cluster {
             executor_cores: asked.executor_cores,
             task_cores: app.spec.settings.task_cores,
             executor_memory_bytes: asked.executor_memory_bytes,
-            cores_left: total.saturating_sub(self.shares.used(id).cores),
+            cores_left: total.saturating_sub(self.shares.used(id).cores - leave_cores),
             executors_left: most.min(wanted),
         }
     }
