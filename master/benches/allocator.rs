@@ -10,17 +10,18 @@ use offshoot_master::cluster::{Action, Cluster, Event, Leases, Origin, SessionId
 use offshoot_master::free::{Free, Seat};
 use offshoot_master::placement::{Policy, Request, Selection, Sharing, plan_in_order};
 use offshoot_master::share::{Shares, Unit};
+use offshoot_net::{Authority, ClusterName, Role, Validity};
 use offshoot_proto::cluster::{
     AppSpec, FromClient, FromWorker, ResourceRequest, ToClient, ToWorker, WorkerInfo,
 };
 use offshoot_proto::grants::Grants;
-use offshoot_proto::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
+use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::tenant::TenantRules;
 use offshoot_proto::waiting::Size;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const MODULE: ModuleHash = ModuleHash([7; 32]);
 const GIB: u64 = 1 << 30;
@@ -39,6 +40,54 @@ fn main() {
     bench.give_everything();
     bench.events();
     bench.rebalance();
+    drop(bench);
+    give_back_half(workers);
+    search_in_vain(workers);
+    mint();
+}
+
+/// Somebody has everything, and somebody else comes who is owed half of it.
+fn give_back_half(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    bench.add_workers();
+    bench.register(0, tenant(0), spec());
+    let first = bench.time_register(1, tenant(5), spec());
+    report("round that asks for as much as a round may", vec![first]);
+    report("rounds after it, which ask for the same", bench.rounds(20));
+}
+
+/// Of each worker one core is somebody's who keeps it, and sixteen others want whole workers.
+fn search_in_vain(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    let guaranteed = workers as u32;
+    let rules = TenantRules { cores_guaranteed: guaranteed, ..TenantRules::default() };
+    let all = (0..TENANTS).map(|index| (tenant(index), self::rules(index)));
+    bench.cluster = cluster(all.chain([("kept".to_owned(), rules)]), [MODULE]);
+    bench.add_workers();
+    let mut kept = spec();
+    kept.request.total_cores = Some(guaranteed);
+    bench.register(0, "kept".to_owned(), kept);
+    bench.register(1, tenant(0), spec());
+    let mut whole = spec();
+    whole.request.executor_cores = Some(CORES);
+    for index in 0..16 {
+        bench.register(2 + index, tenant(1 + index % 4), whole.clone());
+    }
+    report("rounds that find nothing for anybody", bench.rounds(40));
+}
+
+/// What comes after the decisions: each executor has a credential of its own.
+fn mint() {
+    let authority =
+        Authority::generate(ClusterName::random(), SystemTime::now()).expect("an authority");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let credentials = (0..1000).map(|number| {
+        let role = Role::Executor(ExecutorId { app: AppId(1), number: ExecutorNumber(number) });
+        let started = Instant::now();
+        authority.mint(&role, Validity::lasting(day, SystemTime::now())).expect("a credential");
+        started.elapsed()
+    });
+    report("credential of one executor", credentials.collect());
 }
 
 /// The decisions of the worst pass alone: whose every executor is, and which worker gives it.
@@ -116,13 +165,23 @@ struct Bench {
 impl Bench {
     /// All workers and applications, and no module yet.
     fn start(workers: usize, apps: usize) -> Self {
-        let origin = Origin { epoch: Epoch(1), first_app: AppId(1), unix_millis: 0 };
+        let mut bench = Self { apps, ..Self::empty(workers, []) };
+        bench.add_workers();
+        for index in 0..apps {
+            bench.register(index, tenant(index % TENANTS), spec());
+        }
+        bench
+    }
+
+    fn empty(workers: usize, modules: impl IntoIterator<Item = ModuleHash>) -> Self {
         let rules = (0..TENANTS).map(|index| (tenant(index), rules(index)));
-        let tenants = Tenants::new(rules, []);
-        let cluster = Cluster::new(origin, Leases::default(), Policy::default(), [], tenants);
+        let cluster = cluster(rules, modules);
         let now = Duration::from_secs(100);
-        let mut bench = Self { cluster, now, workers, apps, executors: VecDeque::new() };
-        for worker in 0..workers {
+        Self { cluster, now, workers, apps: 0, executors: VecDeque::new() }
+    }
+
+    fn add_workers(&mut self) {
+        for worker in 0..self.workers {
             let info = WorkerInfo {
                 id: worker_id(worker),
                 address: address(),
@@ -130,18 +189,35 @@ impl Bench {
                 memory_bytes: u64::from(CORES) * GIB,
                 executors: Vec::new(),
             };
-            bench.worker_says(worker, FromWorker::Register(info));
+            self.worker_says(worker, FromWorker::Register(info));
         }
-        for index in 0..apps {
-            bench.register(index, tenant(index % TENANTS));
-        }
-        bench
     }
 
-    fn register(&mut self, index: usize, tenant: String) {
+    fn time_register(&mut self, index: usize, tenant: String, app: AppSpec) -> Duration {
+        let started = Instant::now();
+        self.register(index, tenant, app);
+        started.elapsed()
+    }
+
+    /// Rounds that come because their time has come.
+    fn rounds(&mut self, count: usize) -> Vec<Duration> {
+        let rounds = (0..count).map(|_| {
+            self.now += Duration::from_millis(100);
+            let mut out = Vec::new();
+            let message = FromClient::Target { executors: 1_000_000 };
+            let session = SessionId(DRIVERS + 1);
+            let started = Instant::now();
+            let event = Event::FromClient { session, tenant: tenant(0), message };
+            self.cluster.handle(self.now, event, &mut out);
+            started.elapsed()
+        });
+        rounds.collect()
+    }
+
+    fn register(&mut self, index: usize, tenant: String, app: AppSpec) {
         let message = FromClient::Register {
             idempotency_key: index as u128,
-            app: Box::new(spec()),
+            app: Box::new(app),
             signing_request: Vec::new(),
         };
         self.client_says(index, tenant, message);
@@ -152,7 +228,6 @@ impl Bench {
         let started = Instant::now();
         let actions = self.handle(Event::ModuleStored { hash: MODULE });
         let all = vec![started.elapsed()];
-        eprintln!("{} bytes an action", std::mem::size_of::<Action>());
         self.learn(&actions);
         report(&format!("pass that gives {} executors", self.executors.len()), all);
     }
@@ -190,9 +265,7 @@ impl Bench {
         let mut rounds = Vec::new();
         for index in 0..20 {
             self.now += Duration::from_secs(1);
-            let started = Instant::now();
-            self.register(self.apps + index, "admin".to_owned());
-            rounds.push(started.elapsed());
+            rounds.push(self.time_register(self.apps + index, "admin".to_owned(), spec()));
         }
         report("round that asks others to give back", rounds);
     }
@@ -253,6 +326,15 @@ impl Bench {
             }
         }
     }
+}
+
+fn cluster(
+    rules: impl IntoIterator<Item = (String, TenantRules)>,
+    modules: impl IntoIterator<Item = ModuleHash>,
+) -> Cluster {
+    let origin = Origin { epoch: Epoch(1), first_app: AppId(1), unix_millis: 0 };
+    let tenants = Tenants::new(rules, []);
+    Cluster::new(origin, Leases::default(), Policy::default(), modules, tenants)
 }
 
 fn tenant(index: usize) -> String {

@@ -275,6 +275,12 @@ impl Cluster {
         self.rejected
     }
 
+    /// Whether an executor that was decided on is still to be launched; none if it is gone.
+    pub fn is_to_launch(&self, executor: ExecutorId) -> Option<bool> {
+        let life = self.executors.get(&executor)?.life;
+        Some(life == Life::Launching)
+    }
+
     fn on_closed(&mut self, session: SessionId) {
         self.questions.forget(session);
         match self.sessions.remove(&session) {

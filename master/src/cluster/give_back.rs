@@ -28,9 +28,9 @@ const ROUND: Duration = Duration::from_millis(100);
 const CLAIMS_MAX: usize = 16;
 const CLAIMS_OF_TENANT_MAX: usize = 4;
 
-/// Executors that are asked back at a time. Others are asked for when these have come: the master
-/// starts hardly as many in a second.
-const MARKS_MAX: usize = 8192;
+/// Executors that are asked back at a time. Others are asked for when these have come: to make the
+/// credentials of as many new ones takes a master about half a second.
+const MARKS_MAX: usize = 4096;
 
 /// Executors that a round looks at. Who has no turn for that has it in the next round.
 const LOOKS_MAX: usize = 50_000;

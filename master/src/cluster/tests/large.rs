@@ -36,12 +36,12 @@ fn so_many_are_asked_back_at_a_time_and_then_others() {
     env.client_says(11, "ada", register(1, app(Some(1), None)));
     let actions = env.client_says(12, "bob", register(1, app(Some(1), None)));
     let first = asked(&actions, 11).unwrap();
-    assert_eq!(first.len(), 8192);
+    assert_eq!(first.len(), 4096);
     assert_eq!(asked(&wait(&mut env, 200), 11), None, "the same are meant");
     let release = FromClient::Release { executors: first[..100].to_vec() };
     let actions = env.client_says(11, "ada", release);
     let second = asked(&actions, 11).or_else(|| asked(&wait(&mut env, 200), 11)).unwrap();
-    assert_eq!(second.len(), 8192, "others for those that come");
+    assert_eq!(second.len(), 4096, "others for those that come");
     let known = first[100..].iter().all(|executor| second.contains(executor));
     assert!(known, "what was asked for stays so");
 }

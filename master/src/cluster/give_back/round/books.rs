@@ -146,6 +146,7 @@ impl<'a> Books<'a> {
     pub(super) fn count_lost(&mut self, owner: usize, change: impl FnOnce(Size) -> Size) {
         let lost = &mut self.tenants[self.known.owners[owner].tenant].lost;
         *lost = change(*lost);
+        self.version += 1;
     }
 
     pub(super) fn free(&self, worker: Seat) -> Size {

@@ -28,6 +28,8 @@ struct List<'a> {
     left: Rev<Range<'a, ExecutorId, Executor>>,
     /// Those that are marked already, the newest last.
     marked: Vec<ExecutorId>,
+    /// One of this size could be taken by this version of the books.
+    could: Option<(u64, Size)>,
 }
 
 /// An executor was found on a worker.
@@ -90,7 +92,8 @@ impl<'a> Owners<'a> {
             if !executor.life.is_live() || !books.could_hold(executor.worker, claim.unit.size) {
                 continue;
             }
-            if !books.may_take(claim, &candidate) {
+            let could = Some((books.version(), candidate.size));
+            if list.could != could && !books.may_take(claim, &candidate) {
                 // Its others are as large. In this claim nobody gets more that could be taken.
                 if !books.is_elastic(owner) {
                     PeekMut::pop(top);
@@ -98,6 +101,7 @@ impl<'a> Owners<'a> {
                 }
                 continue;
             }
+            list.could = could;
             let (last, sum) = &mut self.found[executor.worker.index()];
             self.links.push((candidate, last.replace(self.links.len())));
             *sum = plus(*sum, candidate.size);
@@ -137,7 +141,7 @@ impl<'a> List<'a> {
         let app = round.books.id(owner);
         let left = round.cluster.executor_range(app);
         let marked = round.marks.range(ids_of(app)).map(|(id, _)| *id).collect();
-        Self { left: left.rev(), marked }
+        Self { left: left.rev(), marked, could: None }
     }
 
     fn next(&mut self) -> Option<(ExecutorId, &'a Executor)> {
