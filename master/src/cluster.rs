@@ -106,6 +106,10 @@ pub struct Cluster {
     free: Free,
     /// The size of the largest worker, each of cores and memory for itself.
     largest: Size,
+    /// What is given away at the moment.
+    pass: placement::Pass,
+    /// How much of it a step gives.
+    launches_a_step: usize,
     /// What is asked back.
     give_back: give_back::GiveBack,
     /// Before this no lease can have run out.
@@ -236,6 +240,8 @@ impl Cluster {
             strays: BTreeMap::new(),
             free: Free::new(policy.rule.selection),
             largest: Size::default(),
+            pass: Default::default(),
+            launches_a_step: placement::LAUNCHES_A_STEP,
             give_back: Default::default(),
             lease_due: None,
             questions: Default::default(),
@@ -245,7 +251,8 @@ impl Cluster {
         }
     }
 
-    /// Takes one event. `now` never goes back.
+    /// Takes one event. `now` never goes back. What it brings about may be too much for one step:
+    /// then [`Self::next_timeout`] is over already, and the rest comes of [`Self::handle_timeout`].
     pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
         self.now = now;
         match event {
@@ -371,12 +378,14 @@ impl Cluster {
 
     /// What a worker has free is another amount.
     fn recount_free(&mut self, seat: Seat) {
+        self.pass.forget();
         let free = self.workers.get(seat).and_then(Worker::usable);
         self.free.set(seat, free);
     }
 
     /// The cluster has another worker, or one less.
     fn recount_total(&mut self) {
+        self.pass.forget();
         self.shares.set_total(self.workers.total());
         let largest = self.workers.largest();
         if self.largest != largest {

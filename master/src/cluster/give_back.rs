@@ -147,7 +147,7 @@ impl Cluster {
         let kept = self.give_back.reserved.clone();
         self.mark(outcome, out);
         if self.give_back.reserved != kept {
-            while self.place_once(out) {}
+            self.give(usize::MAX, out);
         }
     }
 
@@ -244,7 +244,8 @@ impl Cluster {
         let Some(due) = self.give_back.due(self.policy.preemption) else {
             return;
         };
-        if due > self.now {
+        // When a pass is over it is found out what is still asked for.
+        if due > self.now || self.pass.is_open() {
             return;
         }
         if let Some(after) = self.policy.preemption {

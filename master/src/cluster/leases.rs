@@ -9,7 +9,8 @@ impl Cluster {
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn next_timeout(&self) -> Option<Duration> {
         let due = [self.lease_due, self.tell_at, self.give_back.due(self.policy.preemption)];
-        let others = [self.questions.due(), self.next_drained()];
+        let pass = self.pass.is_open().then_some(self.now);
+        let others = [self.questions.due(), self.next_drained(), pass];
         due.into_iter().chain(others).flatten().min()
     }
 
@@ -24,6 +25,9 @@ impl Cluster {
         self.take_back_due(out);
         self.tell_due(out);
         self.answer_late(out);
+        if self.pass.is_open() {
+            self.go_on(out);
+        }
         self.check();
     }
 

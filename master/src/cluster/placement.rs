@@ -11,43 +11,115 @@ use crate::share::{Allotment, Unit, minus, plus};
 use offshoot_proto::cluster::{AppSpec, ResourceRequest};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::waiting::Size;
+use std::collections::VecDeque;
+
+/// Executors that one step enters into the books and orders. The rest follows in the next step,
+/// which comes at once: nobody waits for the whole of a large pass.
+pub(super) const LAUNCHES_A_STEP: usize = 2048;
+
+/// What has been decided on and not been given yet. It is decided on anew if anything changes in
+/// between; if nothing does, all steps together give what one would have given.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    /// Somebody may still be given something.
+    is_open: bool,
+    allotted: VecDeque<Allotment>,
+    /// Of the application whose turn it is, and how many of them it has.
+    grants: Option<(AppId, Vec<Grant<Seat>>, usize)>,
+    /// Something came of what was allotted.
+    placed: bool,
+}
+
+// === impl Pass ===
+
+impl Pass {
+    /// What was decided on holds no more.
+    pub(super) fn forget(&mut self) {
+        self.allotted.clear();
+        self.grants = None;
+    }
+
+    /// Whether it is to go on.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    fn is_over(&self) -> bool {
+        self.allotted.is_empty() && self.grants.is_none()
+    }
+}
 
 // === impl Cluster ===
 
 impl Cluster {
     /// Gives away what is free, and sees to it that who is owed more gets it.
     pub(super) fn place(&mut self, out: &mut Vec<Action>) {
-        // What was allotted may not fit in the end; then it is somebody else's.
-        while self.place_once(out) {}
-        self.ask_back(out);
-        self.tell_unjudged(out);
+        self.pass.forget();
+        self.go_on(out);
     }
 
-    pub(super) fn place_once(&mut self, out: &mut Vec<Action>) -> bool {
+    /// Goes on with a pass, or begins one.
+    pub(super) fn go_on(&mut self, out: &mut Vec<Action>) {
+        self.pass.is_open = !self.give(self.launches_a_step, out);
+        if !self.pass.is_open {
+            self.ask_back(out);
+            self.tell_unjudged(out);
+        }
+    }
+
+    /// Gives away what is free, so many executors at most. Returns whether that is all.
+    pub(super) fn give(&mut self, launches_max: usize, out: &mut Vec<Action>) -> bool {
+        let mut left = launches_max;
+        loop {
+            if self.pass.is_over() {
+                self.allot();
+            }
+            while !self.pass.is_over() {
+                if left == 0 {
+                    return false;
+                }
+                left -= self.launch_some(left, out);
+            }
+            // What was allotted may not fit in the end; then it is somebody else's.
+            if !std::mem::take(&mut self.pass.placed) {
+                return true;
+            }
+        }
+    }
+
+    /// Decides who is given how much.
+    fn allot(&mut self) {
         if !self.shares.any_wants() {
-            return false;
+            return;
         }
         if self.free.is_stale() {
             self.free.settle(self.workers.iter().map(|(seat, _)| seat));
         }
         let fits = |app, size| self.free.fits(size, |worker| self.may_use(app, worker));
-        let allotted = self.shares.allot(self.free.total(), fits);
-        let mut placed = false;
-        for allotment in allotted {
-            placed |= self.place_app(allotment, out);
-        }
-        placed
+        self.pass.allotted = self.shares.allot(self.free.total(), fits).into();
     }
 
-    fn place_app(
-        &mut self,
-        Allotment { app: id, units }: Allotment,
-        out: &mut Vec<Action>,
-    ) -> bool {
-        let Some(app) = self.apps.get(&id) else {
-            return false;
+    /// Launches what the application is given whose turn it is, so many at most. Returns how many.
+    fn launch_some(&mut self, most: usize, out: &mut Vec<Action>) -> usize {
+        let begun = self.pass.grants.take();
+        let Some((id, grants, from)) = begun.or_else(|| self.plan_next()) else {
+            return 0;
         };
-        let mut request = self.left_of(id, app);
+        let to = grants.len().min(from.saturating_add(most));
+        self.launch(id, &grants[from..to], out);
+        self.pass.placed |= to > from;
+        if to < grants.len() {
+            self.pass.grants = Some((id, grants, to));
+        } else {
+            self.reckon(id);
+        }
+        to - from
+    }
+
+    /// Decides which workers give what the next application is given.
+    fn plan_next(&mut self) -> Option<(AppId, Vec<Grant<Seat>>, usize)> {
+        let Allotment { app: id, units } = self.pass.allotted.pop_front()?;
+        let mut request = self.left_of(id, self.apps.get(&id)?);
         match request.executor_cores {
             Some(_) => request.executors_left = request.executors_left.min(units),
             None => {
@@ -56,10 +128,7 @@ impl Cluster {
             }
         }
         let offers = self.free.offers().filter(|offer| self.may_use(id, offer.worker));
-        let grants = plan_in_order(&request, self.policy.rule.sharing, offers);
-        self.launch(id, &grants, out);
-        self.refresh(id);
-        !grants.is_empty()
+        Some((id, plan_in_order(&request, self.policy.rule.sharing, offers), 0))
     }
 
     /// What an application may be given beyond what it holds.
@@ -94,6 +163,11 @@ impl Cluster {
 
     /// Works out again what an application wants, after anything that it depends on.
     pub(super) fn refresh(&mut self, id: AppId) {
+        self.pass.forget();
+        self.reckon(id);
+    }
+
+    fn reckon(&mut self, id: AppId) {
         let wants = self.apps.get(&id).map_or(0, |app| match self.is_served(app) {
             true => self.wanted_of(id, app).units(self.largest.cores),
             false => 0,

@@ -7,6 +7,9 @@ use crate::placement::Policy;
 use offshoot_proto::cluster::{FromClient, FromWorker, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::tenant::TenantRules;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
 use std::time::Duration;
 
 /// Executors that the last list asks of whoever is at a session.
@@ -27,6 +30,15 @@ fn wait(env: &mut Env, millis: u64) -> Vec<Action> {
     out
 }
 
+/// Lets a pass come to its end.
+fn settle(env: &mut Env) -> Vec<Action> {
+    let mut out = Vec::new();
+    while env.cluster.next_timeout().is_some_and(|due| due <= env.now) {
+        env.cluster.handle_timeout(env.now, &mut out);
+    }
+    out
+}
+
 #[test]
 fn so_many_are_asked_back_at_a_time_and_then_others() {
     let mut env = Env::new();
@@ -34,6 +46,7 @@ fn so_many_are_asked_back_at_a_time_and_then_others() {
         env.register_worker(session, worker(&format!("w{session}"), CORES_MAX));
     }
     env.client_says(11, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
     let actions = env.client_says(12, "bob", register(1, app(Some(1), None)));
     let first = asked(&actions, 11).unwrap();
     assert_eq!(first.len(), 4096);
@@ -58,6 +71,7 @@ fn who_is_searched_for_in_vain_keeps_nobody_from_having_a_turn() {
     // One executor on each worker that stays: no worker is ever free as a whole.
     env.client_says(20, "eve", register(1, app(Some(1), Some(13))));
     env.client_says(21, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
     assert_eq!(env.cluster.shares.tenant_used("ada").cores, 13 * (CORES_MAX - 1));
     let actions = env.client_says(22, "bob", register(1, app(Some(CORES_MAX), None)));
     assert_eq!(asked(&actions, 21), None);
@@ -91,6 +105,56 @@ fn releasing_what_is_of_no_use_puts_no_deadline_off() {
         matches!(action, Action::ToWorker { message: ToWorker::Kill(id), .. } if first.contains(id))
     });
     assert_eq!(killed.count(), 2, "{actions:?}");
+}
+
+type Wish = (Option<u32>, Option<u32>, u32, bool);
+
+/// What is launched where, in order, when applications with these wishes come to these workers.
+fn launches(workers: &[u32], wishes: &[Wish], launches_a_step: usize) -> Vec<(u64, String)> {
+    let mut env = Env::new();
+    env.cluster.launches_a_step = launches_a_step;
+    for (index, cores) in workers.iter().enumerate() {
+        env.register_worker(1 + index as u64, worker(&format!("w{index}"), *cores));
+    }
+    let mut blocker = app(None, None);
+    blocker.request.executor_memory_bytes = GIB / 2;
+    env.client_says(30, "admin", register(1, blocker));
+    settle(&mut env);
+    for (index, (cores, total, wanted, is_bobs)) in wishes.iter().enumerate() {
+        let mut spec = app(*cores, total.map(|total| total.max(cores.unwrap_or(1))));
+        spec.request.executors_wanted = Some(*wanted);
+        let tenant = if *is_bobs { "bob" } else { "ada" };
+        env.client_says(31 + index as u64, tenant, register(1 + index as u128, spec));
+    }
+    settle(&mut env);
+    // Every core becomes free at once.
+    let rows = env.cluster.app_rows("admin");
+    let held: Vec<_> = rows.iter().flat_map(|row| &row.executors).cloned().collect();
+    let mut out = Vec::new();
+    for executor in held {
+        env.cluster.free(executor.id);
+    }
+    env.cluster.place(&mut out);
+    out.extend(settle(&mut env));
+    let launches = out.iter().filter_map(|action| match action {
+        Action::Launch { session, order } => Some((session.0, format!("{order:?}"))),
+        _ => None,
+    });
+    launches.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_pass_in_steps_gives_what_a_pass_at_once_gives(
+        workers in vec(1..9_u32, 1..5),
+        wishes in vec((option::of(1..4_u32), option::of(1..9_u32), 0..9_u32, any::<bool>()), 1..6),
+        launches_a_step in 1..5_usize,
+    ) {
+        let at_once = launches(&workers, &wishes, usize::MAX);
+        prop_assert_eq!(launches(&workers, &wishes, launches_a_step), at_once);
+    }
 }
 
 /// The executor on the worker of a session.
