@@ -54,6 +54,7 @@ fn main() {
     drop(bench);
     give_back_half(workers);
     search_in_vain(workers);
+    tell_waiting(workers);
     mint();
 }
 
@@ -88,6 +89,32 @@ fn search_in_vain(workers: usize) {
         bench.register(2 + index, tenant(1 + index % 4), whole.clone());
     }
     report("rounds that find nothing for anybody", bench.rounds(40));
+}
+
+/// Somebody has everything, and all others are told so at the same time.
+fn tell_waiting(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    bench.add_workers();
+    bench.register(0, tenant(0), spec());
+    bench.settle();
+    for index in 1..workers / 10 {
+        bench.register(index, tenant(index % TENANTS), spec());
+    }
+    bench.now += Duration::from_secs(2);
+    let mut told = Vec::new();
+    while bench.cluster.next_timeout().is_some_and(|due| due <= bench.now) {
+        let started = Instant::now();
+        bench.cluster.handle_timeout(bench.now, &mut Vec::new());
+        told.push(started.elapsed());
+    }
+    report("steps that tell all others what they wait for", told);
+    let joins = (0..20).map(|index| {
+        let info = worker_info(workers + index);
+        let started = Instant::now();
+        bench.worker_says(workers + index, FromWorker::Register(info));
+        started.elapsed()
+    });
+    report("worker that comes while all of them wait", joins.collect());
 }
 
 /// What comes after the decisions: each executor has a credential of its own.
@@ -196,13 +223,7 @@ impl Bench {
 
     fn add_workers(&mut self) {
         for worker in 0..self.workers {
-            let info = WorkerInfo {
-                id: worker_id(worker),
-                address: address(),
-                cores: CORES,
-                memory_bytes: u64::from(CORES) * GIB,
-                executors: Vec::new(),
-            };
+            let info = worker_info(worker);
             self.worker_says(worker, FromWorker::Register(info));
         }
     }
@@ -375,6 +396,16 @@ fn rules(index: usize) -> TenantRules {
 
 fn worker_id(index: usize) -> WorkerId {
     WorkerId(format!("worker-{index}"))
+}
+
+fn worker_info(index: usize) -> WorkerInfo {
+    WorkerInfo {
+        id: worker_id(index),
+        address: address(),
+        cores: CORES,
+        memory_bytes: u64::from(CORES) * GIB,
+        executors: Vec::new(),
+    }
 }
 
 fn address() -> SocketAddr {

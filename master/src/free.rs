@@ -6,14 +6,14 @@
 //! ```
 //!
 //! A worker is a [`Seat`] here. Seats whose rule's key is the same stand on one shelf, in the
-//! order of their labels, which is that of the workers' ids. Who has no core left stands on none. Labels leave gaps: a worker that
-//! comes gets one between those of its neighbours. If there is none between them, all are labelled
-//! anew before the next look.
+//! order of their labels, which is that of the workers' ids; who has no core left stands on none.
+//! Labels leave gaps: a worker that comes gets one between those of its neighbours. If there is
+//! none between them, all are labelled anew before the next look.
 //!
 //! Costs: a change O(log n) of workers, and a few machine instructions for each worker of a
 //! [`Free::set_all`] that stands beside the one before; [`Free::offers`] a step a worker that is
 //! looked at; [`Free::fits`] one step unless many workers have the cores and not the memory. A
-//! labelling is O(n); workers whose ids are random bring it about less than once in a thousand.
+//! labelling is O(n): ids in order bring none about, random ones few.
 
 #[cfg(test)]
 mod tests;

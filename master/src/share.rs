@@ -19,12 +19,16 @@
 //! look at each application that comes before and cannot use what is free.
 
 mod allot;
+mod level;
 
 pub use allot::Allotment;
+pub use level::Level;
+pub(crate) use level::{guarantee, is_guaranteed};
 
 #[cfg(test)]
 mod tests;
 
+use level::part;
 use offshoot_proto::id::AppId;
 use offshoot_proto::tenant::{TenantPolicy, TenantRules};
 use offshoot_proto::waiting::{Quota, Size};
@@ -49,10 +53,6 @@ pub(crate) type TenantIndex = usize;
 /// whether it has what it is guaranteed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(u64);
-
-/// A part of the cluster divided by a weight, in units of 2^-42.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Level(u64);
 
 #[derive(Debug, Default)]
 struct Tenant {
@@ -93,43 +93,6 @@ pub struct Unit {
     pub size: Size,
     /// Executors may be of any size.
     pub elastic: bool,
-}
-
-/// The larger part of the whole: 1 << 32 is all of it.
-///
-/// Memory counts in steps of the whole's 2^32nd part or less, so that one division of 64 bits does.
-fn part(used: Size, total: Size) -> u64 {
-    let shift = (u64::BITS - total.memory_bytes.leading_zeros()).saturating_sub(32);
-    let (memory, all_memory) = (used.memory_bytes >> shift, total.memory_bytes >> shift);
-    let (cores, all_cores) = (u64::from(used.cores), u64::from(total.cores));
-    if memory >> 32 == 0 && all_cores > 0 && all_memory > 0 {
-        let (part, all) = match cores * all_memory >= memory * all_cores {
-            true => (cores, all_cores),
-            false => (memory, all_memory),
-        };
-        return ((part << 32) / all).min(PART_MAX);
-    }
-    let of = |used: u64, total: u64| match total {
-        0 => 0,
-        total => (u128::from(used) << 32) / u128::from(total),
-    };
-    let larger = of(cores, all_cores).max(of(memory, all_memory));
-    u64::try_from(larger).unwrap_or(u64::MAX).min(PART_MAX)
-}
-
-/// Of a cluster that has lost nearly all that is in use: parts times 2^10 fit 64 bits.
-const PART_MAX: u64 = 1 << 50;
-
-/// The part of the whole that somebody is guaranteed.
-pub(crate) fn guarantee(rules: &TenantRules, total: Size) -> u64 {
-    let guaranteed =
-        Size { cores: rules.cores_guaranteed, memory_bytes: rules.memory_bytes_guaranteed };
-    part(guaranteed, total)
-}
-
-/// Whether who has so much has what it is guaranteed, by [`guarantee`].
-pub(crate) fn is_guaranteed(guaranteed: u64, used: Size, total: Size) -> bool {
-    part(used, total) >= guaranteed
 }
 
 pub(crate) fn plus(a: Size, b: Size) -> Size {
@@ -427,7 +390,7 @@ impl Tenant {
         let part = part(used, total);
         // A level is less than 2^61.
         let above_guarantee = u64::from(part >= self.guaranteed) << 63;
-        Place(above_guarantee | Level::of(part, self.rules.weight).0)
+        Place(above_guarantee | Level::of(part, self.rules.weight).number())
     }
 
     /// Where it stands, if it wants something.
@@ -485,21 +448,5 @@ impl Tenant {
         }
         let full = rules.running_max.filter(|max| !runs && self.running >= *max);
         full.map(|max| Quota::Running { max })
-    }
-}
-
-// === impl Level ===
-
-impl Level {
-    /// Of somebody with this weight who has `used` of `total`.
-    pub fn new(used: Size, total: Size, weight: u32) -> Self {
-        Self::of(part(used, total), weight)
-    }
-
-    fn of(part: u64, weight: u32) -> Self {
-        match weight {
-            0 | 1 => Self(part << 10),
-            weight => Self((part << 10) / u64::from(weight)),
-        }
     }
 }

@@ -127,7 +127,7 @@ impl<'a> Pass<'a> {
             allotment.units += 1;
             if allotment.units < app.wants {
                 let level = turn.tenant.level_with(given.used, self.shares.total);
-                turn.again.push(Ticket { key: key(level.0, id.0), index });
+                turn.again.push(Ticket { key: key(level.number(), id.0), index });
             }
             return Some(turn.tenant.place_with(turn.used, self.shares.total));
         }
@@ -156,7 +156,7 @@ impl<'a> Turn<'a> {
         let idle = if full { None } else { idle.peek().map(|key| (**key, 1)) };
         let running = running.peek().map(|key| (**key, 0));
         let fresh = running.into_iter().chain(idle).min();
-        let waits = fresh.map(|((level, id), _)| key(level.0, id.0));
+        let waits = fresh.map(|((level, id), _)| key(level.number(), id.0));
         if let Some(ticket) = self.again.pop_before(waits) {
             return Some((AppId(ticket.key as u64), Some(ticket.index)));
         }
