@@ -7,17 +7,21 @@
 //! allocator -- 1000` measures so many workers, with a tenth of so many applications.
 
 use offshoot_master::cluster::{Action, Cluster, Event, Leases, Origin, SessionId, Tenants};
-use offshoot_master::placement::Policy;
+use offshoot_master::free::{Free, Seat};
+use offshoot_master::placement::{Policy, Request, Selection, Sharing, plan_in_order};
+use offshoot_master::share::{Shares, Unit};
+use offshoot_net::{Authority, ClusterName, Role, Validity};
 use offshoot_proto::cluster::{
     AppSpec, FromClient, FromWorker, ResourceRequest, ToClient, ToWorker, WorkerInfo,
 };
 use offshoot_proto::grants::Grants;
-use offshoot_proto::id::{AppId, Epoch, ExecutorId, ModuleHash, WorkerId};
+use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::tenant::TenantRules;
+use offshoot_proto::waiting::Size;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const MODULE: ModuleHash = ModuleHash([7; 32]);
 const GIB: u64 = 1 << 30;
@@ -30,11 +34,161 @@ const DRIVERS: u64 = 1 << 32;
 fn main() {
     let asked = std::env::args().find_map(|argument| argument.parse().ok());
     let workers: usize = asked.unwrap_or(10_000);
-    println!("{:<44} {:>8} {:>10} {:>10} {:>10}", "µs", "samples", "median", "p99", "max");
-    let mut bench = Bench::start(workers, (workers / 10).saturating_sub(20).max(2));
-    bench.give_everything();
+    println!("{:<48} {:>8} {:>10} {:>10} {:>10}", "µs", "samples", "median", "p99", "max");
+    decide(workers);
+    let apps = (workers / 10).saturating_sub(20).max(2);
+    let (mut firsts, mut others, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    let mut bench = Bench::start(workers, apps);
+    for _ in 0..10 {
+        bench = Bench::start(workers, apps);
+        let (steps, whole) = bench.give_everything();
+        firsts.push(steps[0]);
+        others.extend(&steps[1..]);
+        all.push(whole);
+    }
+    report("pass that gives them: the first step", firsts);
+    report("pass that gives them: the steps after it", others);
+    report("pass that gives them: all steps", all);
     bench.events();
     bench.rebalance();
+    drop(bench);
+    give_back_half(workers);
+    search_in_vain(workers);
+    tell_waiting(workers);
+    mint();
+}
+
+/// Somebody has everything, and somebody else comes who is owed half of it.
+fn give_back_half(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    bench.add_workers();
+    bench.register(0, tenant(0), spec());
+    bench.settle();
+    let first = bench.time_register(1, tenant(5), spec());
+    report("round that asks for as much as a round may", vec![first]);
+    report("rounds after it, which ask for the same", bench.rounds(20));
+}
+
+/// Of each worker one core is somebody's who keeps it, and sixteen others want whole workers.
+fn search_in_vain(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    let guaranteed = workers as u32;
+    let rules = TenantRules { cores_guaranteed: guaranteed, ..TenantRules::default() };
+    let all = (0..TENANTS).map(|index| (tenant(index), self::rules(index)));
+    bench.cluster = cluster(all.chain([("kept".to_owned(), rules)]), [MODULE]);
+    bench.add_workers();
+    let mut kept = spec();
+    kept.request.total_cores = Some(guaranteed);
+    bench.register(0, "kept".to_owned(), kept);
+    bench.settle();
+    bench.register(1, tenant(0), spec());
+    bench.settle();
+    let mut whole = spec();
+    whole.request.executor_cores = Some(CORES);
+    for index in 0..16 {
+        bench.register(2 + index, tenant(1 + index % 4), whole.clone());
+    }
+    report("rounds that find nothing for anybody", bench.rounds(40));
+}
+
+/// Somebody has everything, and all others are told so at the same time.
+fn tell_waiting(workers: usize) {
+    let mut bench = Bench::empty(workers, [MODULE]);
+    bench.add_workers();
+    bench.register(0, tenant(0), spec());
+    bench.settle();
+    for index in 1..workers / 10 {
+        bench.register(index, tenant(index % TENANTS), spec());
+    }
+    bench.now += Duration::from_secs(2);
+    let mut told = Vec::new();
+    while bench.cluster.next_timeout().is_some_and(|due| due <= bench.now) {
+        let started = Instant::now();
+        bench.cluster.handle_timeout(bench.now, &mut Vec::new());
+        told.push(started.elapsed());
+    }
+    report("steps that tell all others what they wait for", told);
+    let joins = (0..20).map(|index| {
+        let info = worker_info(workers + index);
+        let started = Instant::now();
+        bench.worker_says(workers + index, FromWorker::Register(info));
+        started.elapsed()
+    });
+    report("worker that comes while all of them wait", joins.collect());
+}
+
+/// What comes after the decisions: each executor has a credential of its own.
+fn mint() {
+    let authority =
+        Authority::generate(ClusterName::random(), SystemTime::now()).expect("an authority");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let credentials = (0..1000).map(|number| {
+        let role = Role::Executor(ExecutorId { app: AppId(1), number: ExecutorNumber(number) });
+        let started = Instant::now();
+        authority.mint(&role, Validity::lasting(day, SystemTime::now())).expect("a credential");
+        started.elapsed()
+    });
+    report("credential of one executor", credentials.collect());
+}
+
+/// The decisions of the worst pass alone: whose every executor is, and which worker gives it.
+fn decide(workers: usize) {
+    let (mut whose, mut where_from, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let worker = Size { cores: CORES, memory_bytes: u64::from(CORES) * GIB };
+    let unit = Unit { size: Size { cores: 1, memory_bytes: GIB }, elastic: false };
+    for _ in 0..20 {
+        let (mut shares, mut free) = (Shares::default(), Free::new(Selection::default()));
+        let count = workers as u32;
+        for seat in (0..count).map(Seat) {
+            free.join(seat, seat.0.checked_sub(1).map(Seat), None);
+            free.set(seat, Some(worker));
+        }
+        let total = Size {
+            cores: worker.cores * count,
+            memory_bytes: worker.memory_bytes * u64::from(count),
+        };
+        shares.set_total(total);
+        for index in 0..TENANTS {
+            shares.set_rules(&tenant(index), rules(index));
+        }
+        for index in 0..workers / 10 {
+            let id = AppId(index as u64);
+            shares.add_app(id, &tenant(index % TENANTS), unit);
+            shares.set_wants(id, u32::MAX);
+        }
+        let started = Instant::now();
+        let allotted = shares.allot(free.total(), |_, size| free.fits(size, |_| true));
+        whose.push(started.elapsed());
+        let between = Instant::now();
+        let mut granted = 0;
+        for allotment in allotted {
+            let request = Request {
+                executor_cores: Some(unit.size.cores),
+                task_cores: 1,
+                executor_memory_bytes: unit.size.memory_bytes,
+                cores_left: u32::MAX,
+                executors_left: allotment.units,
+            };
+            let grants = plan_in_order(&request, Sharing::Spread, free.offers());
+            granted += grants.len();
+            let on_one = grants.chunk_by(|a, b| a.worker == b.worker);
+            let left = on_one.map(|grants| {
+                let old = free.of(grants[0].worker).expect("it gave something");
+                let given = grants.len() as u32;
+                let cores = old.cores - given;
+                let memory_bytes = old.memory_bytes - u64::from(given) * GIB;
+                (grants[0].worker, Some(Size { cores, memory_bytes }))
+            });
+            let left: Vec<_> = left.collect();
+            free.set_all(left);
+        }
+        where_from.push(between.elapsed());
+        both.push(started.elapsed());
+        assert_eq!((granted, free.total().cores), (total.cores as usize, 0));
+    }
+    report(&format!("deciding on {} executors: whose", workers * CORES as usize), whose);
+    report("deciding on them: from which worker", where_from);
+    report("deciding on them in all", both);
 }
 
 /// A cluster, and what its peers know of it.
@@ -52,47 +206,79 @@ struct Bench {
 impl Bench {
     /// All workers and applications, and no module yet.
     fn start(workers: usize, apps: usize) -> Self {
-        let origin = Origin { epoch: Epoch(1), first_app: AppId(1), unix_millis: 0 };
-        let rules = (0..TENANTS).map(|index| {
-            let weight = 1 + index as u32 % 5;
-            (tenant(index), TenantRules { weight, ..TenantRules::default() })
-        });
-        let tenants = Tenants::new(rules, []);
-        let cluster = Cluster::new(origin, Leases::default(), Policy::default(), [], tenants);
-        let now = Duration::from_secs(100);
-        let mut bench = Self { cluster, now, workers, apps, executors: VecDeque::new() };
-        for worker in 0..workers {
-            let info = WorkerInfo {
-                id: worker_id(worker),
-                address: address(),
-                cores: CORES,
-                memory_bytes: u64::from(CORES) * GIB,
-                executors: Vec::new(),
-            };
-            bench.worker_says(worker, FromWorker::Register(info));
-        }
+        let mut bench = Self { apps, ..Self::empty(workers, []) };
+        bench.add_workers();
         for index in 0..apps {
-            bench.register(index, tenant(index % TENANTS));
+            bench.register(index, tenant(index % TENANTS), spec());
         }
         bench
     }
 
-    fn register(&mut self, index: usize, tenant: String) {
+    fn empty(workers: usize, modules: impl IntoIterator<Item = ModuleHash>) -> Self {
+        let rules = (0..TENANTS).map(|index| (tenant(index), rules(index)));
+        let cluster = cluster(rules, modules);
+        let now = Duration::from_secs(100);
+        Self { cluster, now, workers, apps: 0, executors: VecDeque::new() }
+    }
+
+    fn add_workers(&mut self) {
+        for worker in 0..self.workers {
+            let info = worker_info(worker);
+            self.worker_says(worker, FromWorker::Register(info));
+        }
+    }
+
+    /// Lets a pass come to its end.
+    fn settle(&mut self) {
+        while self.cluster.next_timeout().is_some_and(|due| due <= self.now) {
+            self.cluster.handle_timeout(self.now, &mut Vec::new());
+        }
+    }
+
+    fn time_register(&mut self, index: usize, tenant: String, app: AppSpec) -> Duration {
+        let started = Instant::now();
+        self.register(index, tenant, app);
+        started.elapsed()
+    }
+
+    /// Rounds that come because their time has come.
+    fn rounds(&mut self, count: usize) -> Vec<Duration> {
+        let rounds = (0..count).map(|_| {
+            self.now += Duration::from_millis(100);
+            let mut out = Vec::new();
+            let message = FromClient::Target { executors: 1_000_000 };
+            let session = SessionId(DRIVERS + 1);
+            let started = Instant::now();
+            let event = Event::FromClient { session, tenant: tenant(0), message };
+            self.cluster.handle(self.now, event, &mut out);
+            started.elapsed()
+        });
+        rounds.collect()
+    }
+
+    fn register(&mut self, index: usize, tenant: String, app: AppSpec) {
         let message = FromClient::Register {
             idempotency_key: index as u128,
-            app: Box::new(spec()),
+            app: Box::new(app),
             signing_request: Vec::new(),
         };
         self.client_says(index, tenant, message);
     }
 
-    /// The worst pass there is: every core goes to somebody at once.
-    fn give_everything(&mut self) {
+    /// The worst pass there is: every core goes to somebody at once, step by step.
+    fn give_everything(&mut self) -> (Vec<Duration>, Duration) {
+        let (mut out, mut steps) = (Vec::new(), Vec::new());
         let started = Instant::now();
-        let actions = self.handle(Event::ModuleStored { hash: MODULE });
-        let all = vec![started.elapsed()];
-        self.learn(&actions);
-        report(&format!("pass that gives {} executors", self.executors.len()), all);
+        self.cluster.handle(self.now, Event::ModuleStored { hash: MODULE }, &mut out);
+        steps.push(started.elapsed());
+        while self.cluster.next_timeout().is_some_and(|due| due <= self.now) {
+            let started = Instant::now();
+            self.cluster.handle_timeout(self.now, &mut out);
+            steps.push(started.elapsed());
+        }
+        let all = started.elapsed();
+        self.learn(&out);
+        (steps, all)
     }
 
     fn events(&mut self) {
@@ -128,9 +314,7 @@ impl Bench {
         let mut rounds = Vec::new();
         for index in 0..20 {
             self.now += Duration::from_secs(1);
-            let started = Instant::now();
-            self.register(self.apps + index, "admin".to_owned());
-            rounds.push(started.elapsed());
+            rounds.push(self.time_register(self.apps + index, "admin".to_owned(), spec()));
         }
         report("round that asks others to give back", rounds);
     }
@@ -193,12 +377,35 @@ impl Bench {
     }
 }
 
+fn cluster(
+    rules: impl IntoIterator<Item = (String, TenantRules)>,
+    modules: impl IntoIterator<Item = ModuleHash>,
+) -> Cluster {
+    let origin = Origin { epoch: Epoch(1), first_app: AppId(1), unix_millis: 0 };
+    let tenants = Tenants::new(rules, []);
+    Cluster::new(origin, Leases::default(), Policy::default(), modules, tenants)
+}
+
 fn tenant(index: usize) -> String {
     format!("tenant-{index}")
 }
 
+fn rules(index: usize) -> TenantRules {
+    TenantRules { weight: 1 + index as u32 % 5, ..TenantRules::default() }
+}
+
 fn worker_id(index: usize) -> WorkerId {
     WorkerId(format!("worker-{index}"))
+}
+
+fn worker_info(index: usize) -> WorkerInfo {
+    WorkerInfo {
+        id: worker_id(index),
+        address: address(),
+        cores: CORES,
+        memory_bytes: u64::from(CORES) * GIB,
+        executors: Vec::new(),
+    }
 }
 
 fn address() -> SocketAddr {
@@ -230,5 +437,5 @@ fn report(what: &str, mut samples: Vec<Duration>) {
         samples[index.min(samples.len() - 1)].as_secs_f64() * 1e6
     };
     let (median, late, most) = (at(50), at(99), at(100));
-    println!("{what:<44} {:>8} {median:>10.1} {late:>10.1} {most:>10.1}", samples.len());
+    println!("{what:<48} {:>8} {median:>10.1} {late:>10.1} {most:>10.1}", samples.len());
 }

@@ -27,6 +27,7 @@ mod give_back;
 mod leases;
 pub mod limits;
 mod placement;
+mod roster;
 mod rows;
 mod tenants;
 mod waiting;
@@ -42,14 +43,16 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use crate::free::Free;
+use crate::free::{Free, Seat};
 use crate::placement::Policy;
 use crate::share::{Shares, minus, plus};
 use offshoot_proto::cluster::{AppSpec, AppState};
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::waiting::Size;
+use roster::{Roster, SeatSet};
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +89,7 @@ pub struct Cluster {
     /// The time of the step that is being taken.
     now: Duration,
     next_app: AppId,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: Roster,
     apps: BTreeMap<AppId, App>,
     /// Every executor that takes cores of a worker, of ended applications too.
     executors: BTreeMap<ExecutorId, Executor>,
@@ -97,12 +100,16 @@ pub struct Cluster {
     tenants: Tenants,
     /// Who has and wants what.
     shares: Shares,
-    /// Workers that are to leave.
-    draining: BTreeSet<WorkerId>,
+    /// Applications that have files on workers that were lost so long ago that they are forgotten.
+    strays: BTreeMap<WorkerId, BTreeSet<AppId>>,
     /// What connected workers have free.
     free: Free,
     /// The size of the largest worker, each of cores and memory for itself.
     largest: Size,
+    /// What is given away at the moment.
+    pass: placement::Pass,
+    /// How much of it a step gives.
+    launches_a_step: usize,
     /// What is asked back.
     give_back: give_back::GiveBack,
     /// Before this no lease can have run out.
@@ -117,12 +124,13 @@ pub struct Cluster {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Peer {
-    Worker(WorkerId),
+    Worker(Seat),
     Driver(AppId),
 }
 
 #[derive(Debug)]
 struct Worker {
+    id: WorkerId,
     address: SocketAddr,
     cores: u32,
     memory_bytes: u64,
@@ -130,6 +138,8 @@ struct Worker {
     memory_used_bytes: u64,
     /// What executors hold that have been told to stop.
     stopping: Size,
+    /// What takes its cores, by id.
+    executors: Vec<ExecutorId>,
     /// It is to leave.
     drain: Option<drain::Drain>,
     link: Link,
@@ -155,7 +165,7 @@ struct App {
     heard: Duration,
     next_executor: ExecutorNumber,
     /// Workers that have, or had, an executor of it and so may hold its files.
-    touched: BTreeSet<WorkerId>,
+    touched: SeatSet,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
     /// Executors that it wants, launching ones included; as many as it may have if unset.
@@ -179,7 +189,7 @@ struct EndedApp {
 
 #[derive(Clone, Debug)]
 struct Executor {
-    worker: WorkerId,
+    worker: Seat,
     cores: u32,
     memory_bytes: u64,
     life: Life,
@@ -218,7 +228,7 @@ impl Cluster {
             policy,
             now: Duration::ZERO,
             next_app: origin.first_app,
-            workers: BTreeMap::new(),
+            workers: Roster::default(),
             apps: BTreeMap::new(),
             executors: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -227,9 +237,11 @@ impl Cluster {
             modules: modules.into_iter().collect(),
             tenants,
             shares,
-            draining: BTreeSet::new(),
+            strays: BTreeMap::new(),
             free: Free::new(policy.rule.selection),
             largest: Size::default(),
+            pass: Default::default(),
+            launches_a_step: placement::LAUNCHES_A_STEP,
             give_back: Default::default(),
             lease_due: None,
             questions: Default::default(),
@@ -239,7 +251,8 @@ impl Cluster {
         }
     }
 
-    /// Takes one event. `now` never goes back.
+    /// Takes one event. `now` never goes back. What it brings about may be too much for one step:
+    /// then [`Self::next_timeout`] is over already, and the rest comes of [`Self::handle_timeout`].
     pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
         self.now = now;
         match event {
@@ -269,14 +282,20 @@ impl Cluster {
         self.rejected
     }
 
+    /// Whether an executor that was decided on is still to be launched; none if it is gone.
+    pub fn is_to_launch(&self, executor: ExecutorId) -> Option<bool> {
+        let life = self.executors.get(&executor)?.life;
+        Some(life == Life::Launching)
+    }
+
     fn on_closed(&mut self, session: SessionId) {
         self.questions.forget(session);
         match self.sessions.remove(&session) {
-            Some(Peer::Worker(id)) => {
-                if let Some(worker) = self.workers.get_mut(&id) {
+            Some(Peer::Worker(seat)) => {
+                if let Some(worker) = self.workers.get_mut(seat) {
                     worker.disconnect();
                 }
-                self.recount_free(&id);
+                self.recount_free(seat);
             }
             Some(Peer::Driver(id)) => {
                 if let Some(app) = self.apps.get_mut(&id) {
@@ -299,50 +318,43 @@ impl Cluster {
     }
 
     fn executor_range(&self, app: AppId) -> btree_map::Range<'_, ExecutorId, Executor> {
-        let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
-        self.executors.range(id(0)..=id(u32::MAX))
+        self.executors.range(ids_of(app))
     }
 
-    fn executors_on(&self, worker: &WorkerId) -> Vec<ExecutorId> {
-        let on = self.executors.iter().filter(|(_, executor)| executor.worker == *worker);
-        on.map(|(id, _)| *id).collect()
+    fn executors_on(&self, worker: Seat) -> Vec<ExecutorId> {
+        self.workers.get(worker).map_or(Vec::new(), |worker| worker.executors.clone())
+    }
+
+    /// What a worker is called.
+    fn name(&self, worker: Seat) -> WorkerId {
+        self.workers.get(worker).map_or(WorkerId(String::new()), |worker| worker.id.clone())
     }
 
     /// Enters an executor into the books.
     fn take(&mut self, id: ExecutorId, executor: Executor) {
         self.shares.hold(id.app, 1, executor.size());
-        self.seat(id, executor);
-        self.refresh(id.app);
-    }
-
-    /// Enters an executor into the books of its worker.
-    fn seat(&mut self, id: ExecutorId, executor: Executor) {
-        let size = executor.size();
-        if let Some(worker) = self.workers.get_mut(&executor.worker) {
-            worker.cores_used += size.cores;
-            worker.memory_used_bytes += size.memory_bytes;
+        if let Some(worker) = self.workers.get_mut(executor.worker) {
+            worker.book(id, executor.size());
         }
-        self.recount_free(&executor.worker);
+        self.recount_free(executor.worker);
         if executor.life == Life::Stopping {
             self.count_stopping(id, &executor);
         }
         self.executors.insert(id, executor);
+        self.refresh(id.app);
     }
 
     /// Strikes an executor from the books: its cores and memory are free.
     fn free(&mut self, id: ExecutorId) -> Option<Executor> {
         let executor = self.executors.remove(&id)?;
         let size = executor.size();
-        if let Some(worker) = self.workers.get_mut(&executor.worker) {
-            worker.cores_used -= size.cores;
-            worker.memory_used_bytes -= size.memory_bytes;
+        if let Some(worker) = self.workers.get_mut(executor.worker) {
+            worker.strike(id, size);
+            if executor.life == Life::Stopping {
+                worker.stopping = minus(worker.stopping, size);
+            }
         }
-        if executor.life == Life::Stopping
-            && let Some(worker) = self.workers.get_mut(&executor.worker)
-        {
-            worker.stopping = minus(worker.stopping, size);
-        }
-        self.recount_free(&executor.worker);
+        self.recount_free(executor.worker);
         if executor.life != Life::Launching
             && let Some(app) = self.apps.get_mut(&id.app)
         {
@@ -358,35 +370,38 @@ impl Cluster {
     /// An executor stops from now on.
     fn count_stopping(&mut self, id: ExecutorId, executor: &Executor) {
         let size = executor.size();
-        if let Some(worker) = self.workers.get_mut(&executor.worker) {
+        if let Some(worker) = self.workers.get_mut(executor.worker) {
             worker.stopping = plus(worker.stopping, size);
         }
         self.shares.stop(id.app, size);
     }
 
     /// What a worker has free is another amount.
-    fn recount_free(&mut self, id: &WorkerId) {
-        let usable = |worker: &&Worker| worker.session().is_some() && worker.drain.is_none();
-        let worker = self.workers.get(id).filter(usable);
-        self.free.set(id, worker.map(Worker::free));
+    fn recount_free(&mut self, seat: Seat) {
+        self.pass.forget();
+        let free = self.workers.get(seat).and_then(Worker::usable);
+        self.free.set(seat, free);
     }
 
     /// The cluster has another worker, or one less.
     fn recount_total(&mut self) {
-        let alive = |worker: &&Worker| worker.is_alive() && worker.drain.is_none();
-        let alive = self.workers.values().filter(alive);
-        let sizes = alive.map(Worker::size);
-        let (total, largest) = sizes.fold(<(Size, Size)>::default(), |(total, largest), size| {
-            let largest = Size {
-                cores: largest.cores.max(size.cores),
-                memory_bytes: largest.memory_bytes.max(size.memory_bytes),
-            };
-            (plus(total, size), largest)
-        });
-        self.largest = largest;
-        self.shares.set_total(total);
-        self.refresh_all();
+        self.pass.forget();
+        self.shares.set_total(self.workers.total());
+        let largest = self.workers.largest();
+        if self.largest != largest {
+            self.largest = largest;
+            return self.refresh_all();
+        }
+        // Those that have something are told nothing.
+        let waiting = self.apps.keys().filter(|id| !self.shares.runs(**id));
+        self.unjudged.extend(waiting);
     }
+}
+
+/// The ids that executors of an application may have.
+fn ids_of(app: AppId) -> RangeInclusive<ExecutorId> {
+    let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
+    id(0)..=id(u32::MAX)
 }
 
 // === impl Executor ===

@@ -95,10 +95,10 @@ pub struct Request {
 }
 
 /// What a worker has free.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Which.
-    pub worker: WorkerId,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer<W = WorkerId> {
+    /// Which, by its id or otherwise.
+    pub worker: W,
     /// Its free cores.
     pub cores: u32,
     /// Its free memory.
@@ -106,16 +106,16 @@ pub struct Offer {
 }
 
 /// One executor to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<W = WorkerId> {
     /// Where.
-    pub worker: WorkerId,
+    pub worker: W,
     /// With so many cores.
     pub cores: u32,
 }
 
 /// Chooses executors for one application: worker by worker, in the order of the rule.
-pub fn plan(request: &Request, rule: Rule, offers: Vec<Offer>) -> Vec<Grant> {
+pub fn plan<W: Clone + Ord>(request: &Request, rule: Rule, offers: Vec<Offer<W>>) -> Vec<Grant<W>> {
     let mut offers = offers;
     rule.selection.sort(&mut offers);
     plan_in_order(request, rule.sharing, offers)
@@ -123,19 +123,21 @@ pub fn plan(request: &Request, rule: Rule, offers: Vec<Offer>) -> Vec<Grant> {
 
 /// The same from offers that stand in the order of the rule. It looks at no more of them than it
 /// takes, and at those on the way that are of no use.
-pub fn plan_in_order(
+pub fn plan_in_order<W: Clone>(
     request: &Request,
     sharing: Sharing,
-    offers: impl IntoIterator<Item = Offer>,
-) -> Vec<Grant> {
-    let usable = request.usable(sharing, offers);
-    let room: Vec<u32> = usable.iter().map(|offer| request.units_of(offer)).collect();
+    offers: impl IntoIterator<Item = Offer<W>>,
+) -> Vec<Grant<W>> {
+    let (usable, room) = request.usable(sharing, offers);
     let units = match sharing {
         Sharing::Spread => spread(&room, request.units_left()),
         Sharing::Consolidate => fill(&room, request.units_left()),
     };
-    let shares = usable.into_iter().zip(units).filter(|(_, units)| *units > 0);
-    shares.flat_map(|(offer, units)| request.executors(offer.worker, units)).collect()
+    let mut grants = Vec::with_capacity(usable.len());
+    for (worker, units) in usable.into_iter().zip(units).filter(|(_, units)| *units > 0) {
+        grants.extend(request.executors(worker, units));
+    }
+    grants
 }
 
 /// What none of these workers has enough of for one executor, and the most of each that one has;
@@ -159,6 +161,10 @@ pub fn shortage(asked: Size, have: impl IntoIterator<Item = Size>) -> Option<(Sh
 
 /// One unit to each in turn, until `left` are dealt out or nobody has room: how many each has.
 fn spread(room: &[u32], left: u32) -> Vec<u32> {
+    if left as usize <= room.len() && room.iter().all(|room| *room > 0) {
+        // Most plans are no higher than this.
+        return (0..room.len()).map(|index| u32::from(index < left as usize)).collect();
+    }
     let below = |level: u32| -> u64 { room.iter().map(|room| u64::from(*room.min(&level))).sum() };
     // The number of whole rounds: the highest level up to which there are units for everybody.
     let (mut rounds, mut too_many) =
@@ -205,7 +211,7 @@ impl Default for Policy {
 
 // === impl Offer ===
 
-impl Offer {
+impl<W> Offer<W> {
     /// What is free.
     pub fn size(&self) -> Size {
         Size { cores: self.cores, memory_bytes: self.memory_bytes }
@@ -227,7 +233,7 @@ impl Request {
     }
 
     /// Units that a worker has room for.
-    fn units_of(&self, offer: &Offer) -> u32 {
+    fn units_of<W>(&self, offer: &Offer<W>) -> u32 {
         let executors = offer.memory_bytes / self.executor_memory_bytes.max(1);
         let executors = u32::try_from(executors).unwrap_or(u32::MAX);
         match self.executor_cores {
@@ -237,15 +243,19 @@ impl Request {
         }
     }
 
-    /// The workers that units may go to: no more than can matter.
-    fn usable(&self, sharing: Sharing, offers: impl IntoIterator<Item = Offer>) -> Vec<Offer> {
+    /// The workers that units may go to, no more than can matter, and for how many each has room.
+    fn usable<W>(
+        &self,
+        sharing: Sharing,
+        offers: impl IntoIterator<Item = Offer<W>>,
+    ) -> (Vec<W>, Vec<u32>) {
         let most = match self.executor_cores {
             Some(_) => u32::MAX,
             None => self.executors_left,
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let left = u64::from(self.units_left());
-        let (mut usable, mut room) = (Vec::new(), 0_u64);
+        let (mut usable, mut rooms, mut room) = (Vec::new(), Vec::new(), 0_u64);
         for offer in offers {
             if usable.len() >= most || room >= left {
                 break;
@@ -259,9 +269,10 @@ impl Request {
                 Sharing::Spread => 1,
                 Sharing::Consolidate => u64::from(units),
             };
-            usable.push(offer);
+            usable.push(offer.worker);
+            rooms.push(units);
         }
-        usable
+        (usable, rooms)
     }
 
     /// Units that the application may still be given.
@@ -273,7 +284,11 @@ impl Request {
     }
 
     /// The executors that so many units on one worker are.
-    fn executors(&self, worker: WorkerId, units: u32) -> impl Iterator<Item = Grant> + use<> {
+    fn executors<W: Clone>(
+        &self,
+        worker: W,
+        units: u32,
+    ) -> impl Iterator<Item = Grant<W>> + use<W> {
         let (count, cores) = match self.executor_cores {
             Some(cores) => (units, cores),
             None => (1, units * self.task_cores.max(1)),
@@ -297,7 +312,7 @@ impl Selection {
         }
     }
 
-    fn sort(self, offers: &mut [Offer]) {
+    fn sort<W: Ord>(self, offers: &mut [Offer<W>]) {
         offers.sort_by(|a, b| {
             let keys = self.key(a.size()).cmp(&self.key(b.size()));
             keys.then_with(|| a.worker.cmp(&b.worker))

@@ -13,6 +13,7 @@ mod bulk;
 mod core;
 mod guests;
 mod joining;
+mod launches;
 mod outbox;
 mod session;
 

@@ -19,43 +19,47 @@
 //! look at each application that comes before and cannot use what is free.
 
 mod allot;
+mod level;
 
 pub use allot::Allotment;
+pub use level::Level;
+pub(crate) use level::{guarantee, is_guaranteed};
 
 #[cfg(test)]
 mod tests;
 
+use level::part;
 use offshoot_proto::id::AppId;
 use offshoot_proto::tenant::{TenantPolicy, TenantRules};
 use offshoot_proto::waiting::{Quota, Size};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Tenants and applications: what they have and want.
 #[derive(Debug, Default)]
 pub struct Shares {
     /// All that the cluster's workers give.
     total: Size,
-    tenants: BTreeMap<Arc<str>, Tenant>,
+    /// By name.
+    tenants: Vec<Tenant>,
     apps: BTreeMap<AppId, App>,
-    /// Tenants that want more, the one that is owed most first.
-    queue: BTreeSet<(Place, Arc<str>)>,
+    /// Tenants that want more, the one that is owed most first; equal ones by name.
+    queue: BTreeSet<(Place, TenantIndex)>,
 }
 
-/// A tenant's place in the order in which what is free is given away.
+/// Where a tenant stands among all, by name. It is another when one comes or goes.
+pub(crate) type TenantIndex = usize;
+
+/// A tenant's place in the order in which what is free is given away: its level, and above that
+/// whether it has what it is guaranteed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    above_guarantee: bool,
-    level: Level,
-}
-
-/// A part of the cluster divided by a weight, in units of 2^-42.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Level(u64);
+struct Place(u64);
 
 #[derive(Debug, Default)]
 struct Tenant {
+    name: String,
     rules: TenantRules,
+    /// The part of the cluster that it is guaranteed.
+    guaranteed: u64,
     used: Size,
     /// Of that, what executors have that have been told to stop.
     stopping: Size,
@@ -71,7 +75,7 @@ struct Tenant {
 
 #[derive(Debug)]
 struct App {
-    tenant: Arc<str>,
+    tenant: TenantIndex,
     unit: Unit,
     used: Size,
     executors: u32,
@@ -89,17 +93,6 @@ pub struct Unit {
     pub size: Size,
     /// Executors may be of any size.
     pub elastic: bool,
-}
-
-/// The larger part of the whole: 1 << 32 is all of it.
-fn part(used: Size, total: Size) -> u64 {
-    let of = |used: u64, total: u64| match total {
-        0 => 0,
-        total => (u128::from(used) << 32) / u128::from(total),
-    };
-    let cores = of(used.cores.into(), total.cores.into());
-    let larger = cores.max(of(used.memory_bytes, total.memory_bytes));
-    u64::try_from(larger).unwrap_or(u64::MAX).min(1 << 50)
 }
 
 pub(crate) fn plus(a: Size, b: Size) -> Size {
@@ -121,20 +114,6 @@ pub(crate) fn covers(a: Size, b: Size) -> bool {
     a.cores >= b.cores && a.memory_bytes >= b.memory_bytes
 }
 
-/// Whether somebody has what it is guaranteed.
-pub(crate) trait Guarantee {
-    /// By the larger part: who is guaranteed much memory and takes cores is served by the cores.
-    fn is_guaranteed(&self, used: Size, total: Size) -> bool;
-}
-
-impl Guarantee for TenantRules {
-    fn is_guaranteed(&self, used: Size, total: Size) -> bool {
-        let guaranteed =
-            Size { cores: self.cores_guaranteed, memory_bytes: self.memory_bytes_guaranteed };
-        part(used, total) >= part(guaranteed, total)
-    }
-}
-
 // === impl Shares ===
 
 impl Shares {
@@ -144,32 +123,36 @@ impl Shares {
             return;
         }
         self.total = total;
-        let apps: Vec<AppId> = self.apps.keys().copied().collect();
-        for app in apps {
-            self.change(app, |_, _| {});
+        for tenant in &mut self.tenants {
+            tenant.guaranteed = tenant.guarantee(total);
         }
+        self.queue_anew();
     }
 
     /// A tenant, or other rules for one.
     pub fn set_rules(&mut self, name: &str, rules: TenantRules) {
-        let key = self.name(name);
-        let tenant = self.tenants.entry(key).or_default();
+        let index = self.index(name);
+        let tenant = &mut self.tenants[index];
         tenant.rules = rules;
-        let apps = self.apps.iter().filter(|(_, app)| &*app.tenant == name);
-        for app in apps.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.change(app, |_, _| {});
-        }
+        tenant.guaranteed = tenant.guarantee(self.total);
+        self.queue_anew();
     }
 
     /// The rules of a tenant, if it is known.
     pub fn rules(&self, name: &str) -> Option<&TenantRules> {
-        self.tenants.get(name).map(|tenant| &tenant.rules)
+        self.tenant(name).map(|tenant| &tenant.rules)
     }
 
     /// A tenant without applications is forgotten.
     pub fn remove_tenant(&mut self, name: &str) {
-        if self.tenants.get(name).is_some_and(|tenant| tenant.apps == 0) {
-            self.tenants.remove(name);
+        if let Ok(index) = self.find(name)
+            && self.tenants[index].apps == 0
+        {
+            self.tenants.remove(index);
+            for app in self.apps.values_mut().filter(|app| app.tenant > index) {
+                app.tenant -= 1;
+            }
+            self.queue_anew();
         }
     }
 
@@ -177,15 +160,15 @@ impl Shares {
     /// executors and in all.
     pub fn tenants(&self) -> impl Iterator<Item = (&str, &TenantRules, Size, u32, u32)> {
         let tenants = self.tenants.iter();
-        tenants.map(|(name, it)| (&**name, &it.rules, it.used, it.running, it.apps))
+        tenants.map(|it| (it.name.as_str(), &it.rules, it.used, it.running, it.apps))
     }
 
     /// A new application of a known tenant, which has nothing and wants nothing.
     pub fn add_app(&mut self, id: AppId, tenant: &str, unit: Unit) {
-        let name = self.name(tenant);
-        self.tenants.entry(name.clone()).or_default().apps += 1;
+        let tenant = self.index(tenant);
+        self.tenants[tenant].apps += 1;
         let app = App {
-            tenant: name,
+            tenant,
             unit,
             used: Size::default(),
             executors: 0,
@@ -267,8 +250,7 @@ impl Shares {
 
     /// What a tenant has, without what stops.
     pub fn tenant_kept(&self, name: &str) -> Size {
-        let tenant = self.tenants.get(name);
-        tenant.map_or(Size::default(), |tenant| minus(tenant.used, tenant.stopping))
+        self.tenant(name).map_or(Size::default(), Tenant::kept)
     }
 
     /// What an application has.
@@ -283,12 +265,27 @@ impl Shares {
 
     /// What a tenant has.
     pub fn tenant_used(&self, name: &str) -> Size {
-        self.tenants.get(name).map_or(Size::default(), |tenant| tenant.used)
+        self.tenant(name).map_or(Size::default(), |tenant| tenant.used)
     }
 
     /// How many applications a tenant has.
     pub fn apps_of(&self, name: &str) -> u32 {
-        self.tenants.get(name).map_or(0, |tenant| tenant.apps)
+        self.tenant(name).map_or(0, |tenant| tenant.apps)
+    }
+
+    /// Whether an application has executors that go on.
+    pub fn runs(&self, id: AppId) -> bool {
+        self.apps.get(&id).is_some_and(App::runs)
+    }
+
+    /// Whose an application is.
+    pub(crate) fn tenant_of(&self, id: AppId) -> Option<TenantIndex> {
+        self.apps.get(&id).map(|app| app.tenant)
+    }
+
+    /// Every tenant in the order of [`TenantIndex`]: its rules, and what it has without what stops.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&TenantRules, Size)> {
+        self.tenants.iter().map(|tenant| (&tenant.rules, tenant.kept()))
     }
 
     /// All that the cluster's workers give.
@@ -299,19 +296,54 @@ impl Shares {
     /// What a tenant may still be given by its quotas.
     pub fn room(&self, tenant: &str) -> Size {
         let all = Size { cores: u32::MAX, memory_bytes: u64::MAX };
-        self.tenants.get(tenant).map_or(all, |tenant| tenant.room())
+        self.tenant(tenant).map_or(all, Tenant::room)
     }
 
     /// The quota that keeps an application from one unit more.
     pub fn quota(&self, id: AppId) -> Option<Quota> {
         let app = self.apps.get(&id)?;
-        let tenant = self.tenants.get(&app.tenant)?;
+        let tenant = self.tenants.get(app.tenant)?;
         tenant.quota(app.unit.size, app.runs())
     }
 
-    fn name(&self, name: &str) -> Arc<str> {
-        let known = self.tenants.get_key_value(name);
-        known.map_or_else(|| name.into(), |(name, _)| name.clone())
+    fn find(&self, name: &str) -> Result<TenantIndex, TenantIndex> {
+        self.tenants.binary_search_by(|tenant| tenant.name.as_str().cmp(name))
+    }
+
+    fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.find(name).ok().map(|index| &self.tenants[index])
+    }
+
+    /// Where a tenant stands, which is new if it is not known.
+    fn index(&mut self, name: &str) -> TenantIndex {
+        match self.find(name) {
+            Ok(index) => index,
+            Err(index) => {
+                let tenant = Tenant { name: name.to_owned(), ..Tenant::default() };
+                self.tenants.insert(index, tenant);
+                for app in self.apps.values_mut().filter(|app| app.tenant >= index) {
+                    app.tenant += 1;
+                }
+                self.queue_anew();
+                index
+            }
+        }
+    }
+
+    /// Everybody's place may be another.
+    fn queue_anew(&mut self) {
+        self.tenants.iter_mut().flat_map(|it| &mut it.queues).for_each(BTreeSet::clear);
+        for (id, app) in &mut self.apps {
+            app.place = None;
+            if app.wants > 0 {
+                self.tenants[app.tenant].queue(*id, app, self.total);
+            }
+        }
+        self.queue.clear();
+        for (index, tenant) in self.tenants.iter_mut().enumerate() {
+            tenant.place = tenant.place(self.total);
+            self.queue.extend(tenant.place.map(|place| (place, index)));
+        }
     }
 
     /// Takes an application and its tenant out of the queues, changes them, and puts them back.
@@ -319,9 +351,7 @@ impl Shares {
         let Some(app) = self.apps.get_mut(&id) else {
             return;
         };
-        let Some(tenant) = self.tenants.get_mut(&app.tenant) else {
-            return;
-        };
+        let tenant = &mut self.tenants[app.tenant];
         if let Some((queue, level)) = app.place.take() {
             tenant.queues[queue].remove(&(level, id));
         }
@@ -329,20 +359,17 @@ impl Shares {
         change(tenant, app);
         tenant.running = tenant.running + u32::from(app.runs()) - u32::from(ran);
         if app.wants > 0 {
-            let place = (usize::from(!app.runs()), tenant.level_of(app, self.total));
-            app.place = Some(place);
-            tenant.queues[place.0].insert((place.1, id));
+            tenant.queue(id, app, self.total);
         }
-        let wants = tenant.queues.iter().any(|queue| !queue.is_empty());
-        let place = wants.then(|| tenant.place_with(tenant.used, self.total));
+        let place = tenant.place(self.total);
         if place == tenant.place {
             return;
         }
         if let Some(old) = std::mem::replace(&mut tenant.place, place) {
-            self.queue.remove(&(old, app.tenant.clone()));
+            self.queue.remove(&(old, app.tenant));
         }
         if let Some(place) = place {
-            self.queue.insert((place, app.tenant.clone()));
+            self.queue.insert((place, app.tenant));
         }
     }
 }
@@ -360,15 +387,43 @@ impl App {
 
 impl Tenant {
     fn place_with(&self, used: Size, total: Size) -> Place {
-        let rules = &self.rules;
-        let above_guarantee = rules.is_guaranteed(used, total);
-        Place { above_guarantee, level: Level::new(used, total, rules.weight) }
+        let part = part(used, total);
+        // A level is less than 2^61.
+        let above_guarantee = u64::from(part >= self.guaranteed) << 63;
+        Place(above_guarantee | Level::of(part, self.rules.weight).number())
+    }
+
+    /// Where it stands, if it wants something.
+    fn place(&self, total: Size) -> Option<Place> {
+        let wants = self.queues.iter().any(|queue| !queue.is_empty());
+        wants.then(|| self.place_with(self.used, total))
+    }
+
+    /// Puts an application that wants more into a queue.
+    fn queue(&mut self, id: AppId, app: &mut App, total: Size) {
+        let place = (usize::from(!app.runs()), self.level_of(app, total));
+        app.place = Some(place);
+        self.queues[place.0].insert((place.1, id));
+    }
+
+    /// By the larger part: who is guaranteed much memory and takes cores is served by the cores.
+    fn guarantee(&self, total: Size) -> u64 {
+        guarantee(&self.rules, total)
+    }
+
+    /// What it has, without what stops.
+    fn kept(&self) -> Size {
+        minus(self.used, self.stopping)
     }
 
     /// What orders applications inside the tenant.
     fn level_of(&self, app: &App, total: Size) -> Level {
+        self.level_with(app.used, total)
+    }
+
+    fn level_with(&self, used: Size, total: Size) -> Level {
         match self.rules.policy {
-            TenantPolicy::Fair => Level::new(app.used, total, 1),
+            TenantPolicy::Fair => Level::new(used, total, 1),
             TenantPolicy::Fifo => Level::default(),
         }
     }
@@ -393,14 +448,5 @@ impl Tenant {
         }
         let full = rules.running_max.filter(|max| !runs && self.running >= *max);
         full.map(|max| Quota::Running { max })
-    }
-}
-
-// === impl Level ===
-
-impl Level {
-    /// Of somebody with this weight who has `used` of `total`.
-    pub fn new(used: Size, total: Size, weight: u32) -> Self {
-        Self((part(used, total) << 10) / u64::from(weight.max(1)))
     }
 }

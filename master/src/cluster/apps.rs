@@ -7,7 +7,6 @@ use super::workers::to_worker;
 use super::{Action, App, Cluster, EndedApp, Life, Note, Peer, SessionId};
 use offshoot_proto::cluster::{AppSpec, AppState, FromClient, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,7 +131,7 @@ impl Cluster {
             session: Some(registration.session),
             heard: self.now,
             next_executor: ExecutorNumber(0),
-            touched: BTreeSet::new(),
+            touched: Default::default(),
             failures: 0,
             waiting: Default::default(),
             unreported: Vec::new(),
@@ -188,7 +187,7 @@ impl Cluster {
             let message = ToClient::ExecutorAdded(info);
             out.push(Action::ToClient { session, message });
         }
-        if !self.give_back.list(id).is_empty() {
+        if self.give_back.list(id).next().is_some() {
             self.tell_give_back(id, out);
         }
         self.tell_draining(id, out);
@@ -237,9 +236,13 @@ impl Cluster {
             self.give_back.forget(executor);
             self.stop(executor, out);
         }
-        for worker in &app.touched {
+        for worker in app.touched.iter() {
             self.forget(worker, id, out);
         }
+        self.strays.retain(|_, apps| {
+            apps.remove(&id);
+            !apps.is_empty()
+        });
         self.leave_where_empty(out);
         self.ended.push_back(EndedApp {
             id,
@@ -267,7 +270,7 @@ impl Cluster {
         let executor = executor.clone();
         self.count_stopping(id, &executor);
         self.refresh(id.app);
-        let worker = self.workers.get(&executor.worker);
+        let worker = self.workers.get(executor.worker);
         if let Some(session) = worker.and_then(|worker| worker.session()) {
             to_worker(session, ToWorker::Kill(id), out);
         }

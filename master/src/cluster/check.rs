@@ -1,8 +1,9 @@
 //! The books agree with each other: looked at after each step in debug builds.
 
 use super::{Cluster, Life, Peer, Worker};
+use crate::free::Seat;
 use crate::share::plus;
-use offshoot_proto::id::{AppId, WorkerId};
+use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::waiting::Size;
 use std::collections::BTreeMap;
 
@@ -14,26 +15,44 @@ impl Cluster {
         if !cfg!(debug_assertions) {
             return;
         }
-        let mut used: BTreeMap<&WorkerId, (u32, u64)> = BTreeMap::new();
-        for executor in self.executors.values() {
-            let sums = used.entry(&executor.worker).or_default();
-            *sums = (sums.0 + executor.cores, sums.1 + executor.memory_bytes);
+        let mut used: BTreeMap<Seat, (u32, u64, Vec<ExecutorId>)> = BTreeMap::new();
+        for (id, executor) in &self.executors {
+            let sums = used.entry(executor.worker).or_default();
+            sums.0 += executor.cores;
+            sums.1 += executor.memory_bytes;
+            sums.2.push(*id);
         }
-        for (id, worker) in &self.workers {
-            let sums = used.remove(id).unwrap_or_default();
-            assert_eq!(sums, (worker.cores_used, worker.memory_used_bytes), "{id}");
+        for (seat, worker) in self.workers.iter() {
+            let (id, (cores, bytes, list)) = (&worker.id, used.remove(&seat).unwrap_or_default());
+            assert_eq!((cores, bytes), (worker.cores_used, worker.memory_used_bytes), "{id}");
+            assert_eq!(list, worker.executors, "executors of {id}");
+            assert_eq!(self.free.of(seat), worker.usable(), "what {id} has free");
             assert!(worker.cores_used <= worker.cores, "cores of {id}");
             assert!(worker.memory_used_bytes <= worker.memory_bytes, "memory of {id}");
         }
         assert!(used.is_empty(), "executors without a worker: {used:?}");
+        self.check_sums();
         self.check_shares();
         for (session, peer) in &self.sessions {
             let held = match peer {
-                Peer::Worker(id) => self.workers.get(id).and_then(Worker::session),
+                Peer::Worker(seat) => self.workers.get(*seat).and_then(Worker::session),
                 Peer::Driver(id) => self.apps.get(id).and_then(|app| app.session),
             };
             assert_eq!(held, Some(*session), "session of {peer:?}");
         }
+    }
+
+    /// What is kept of all workers together is what they give.
+    fn check_sums(&self) {
+        let alive = |worker: &&Worker| worker.is_alive() && worker.drain.is_none();
+        let workers = self.workers.iter().map(|(_, worker)| worker).filter(alive);
+        let sizes: Vec<_> = workers.map(Worker::size).collect();
+        let total = sizes.iter().fold(Size::default(), |sum, size| plus(sum, *size));
+        assert_eq!((self.workers.total(), self.shares.total()), (total, total));
+        assert!(self.workers.sizes().all(|size| sizes.contains(&size)), "sizes");
+        let drains = self.workers.iter().filter(|(_, worker)| worker.drain.is_some());
+        let drains: Vec<_> = drains.map(|(seat, _)| seat).collect();
+        assert_eq!(drains, self.workers.draining().collect::<Vec<_>>(), "who is to leave");
     }
 
     /// What is counted for applications and tenants is what their executors have, and no quota is

@@ -10,7 +10,8 @@
 
 use super::rows::ADMIN;
 use super::workers::to_worker;
-use super::{Action, Cluster, Life, Note, SessionId};
+use super::{Action, App, Cluster, Life, Note, SessionId};
+use crate::free::Seat;
 use offshoot_proto::cluster::{ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use std::collections::BTreeSet;
@@ -40,29 +41,29 @@ impl Cluster {
         (id, within): (WorkerId, Duration),
         out: &mut Vec<Action>,
     ) {
-        if let Err(reason) = self.check_drain(tenant, &id, within) {
-            return self.refuse_client(session, reason, out);
-        }
-        let deadline = self.now + within;
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
+        let seat = match self.check_drain(tenant, &id, within) {
+            Ok(seat) => seat,
+            Err(reason) => return self.refuse_client(session, reason, out),
         };
-        let done = worker.drain.take().map(|drain| drain.done).unwrap_or_default();
-        worker.drain = Some(Drain { deadline, done, is_over: false });
-        self.draining.insert(id.clone());
-        out.push(Action::Note(Note::WorkerDrains { worker: id.clone(), within }));
+        let deadline = self.now + within;
+        self.workers.change(seat, |worker| {
+            let done = worker.drain.take().map(|drain| drain.done).unwrap_or_default();
+            worker.drain = Some(Drain { deadline, done, is_over: false });
+        });
+        out.push(Action::Note(Note::WorkerDrains { worker: id, within }));
         out.push(Action::ToClient { session, message: ToClient::Done });
-        self.recount_free(&id);
+        self.recount_free(seat);
         self.recount_total();
-        let apps = self.apps.iter().filter(|(_, app)| app.touched.contains(&id));
+        let apps = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
         for app in apps.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.refresh(app);
             self.tell_draining(app, out);
         }
-        self.leave_if_empty(&id, out);
+        self.leave_if_empty(seat, out);
         self.place(out);
     }
 
-    fn check_drain(&self, tenant: &str, id: &WorkerId, within: Duration) -> Result<(), String> {
+    fn check_drain(&self, tenant: &str, id: &WorkerId, within: Duration) -> Result<Seat, String> {
         if tenant != ADMIN {
             let tenant = tenant.escape_debug();
             return Err(format!(
@@ -73,8 +74,9 @@ impl Cluster {
             let (within, max) = (within.as_secs(), WITHIN_MAX.as_secs());
             return Err(format!("a worker may take at most {max} s to leave, not {within} s"));
         }
-        match self.workers.get(id) {
-            Some(worker) if worker.is_alive() => Ok(()),
+        let seat = self.workers.seat(id);
+        match seat.and_then(|seat| Some((seat, self.workers.get(seat)?))) {
+            Some((seat, worker)) if worker.is_alive() => Ok(seat),
             Some(_) => Err(format!("worker {id} is lost")),
             None => {
                 let id = id.0.escape_debug();
@@ -89,9 +91,10 @@ impl Cluster {
         else {
             return;
         };
-        let drains = |name: &WorkerId| self.workers.get(name)?.drain.as_ref();
-        let draining: Vec<_> =
-            app.touched.iter().filter_map(|name| Some((name, drains(name)?))).collect();
+        let draining = self.workers.draining().filter(|seat| app.touched.contains(*seat));
+        let draining = draining.filter_map(|seat| self.workers.get(seat));
+        let draining = draining.filter_map(|worker| Some((&worker.id, worker.drain.as_ref()?)));
+        let draining: Vec<_> = draining.collect();
         for (worker, drain) in &draining {
             let left = drain.deadline.saturating_sub(self.now).as_millis();
             let left_millis = u64::try_from(left).unwrap_or(u64::MAX);
@@ -105,84 +108,97 @@ impl Cluster {
 
     /// A driver needs nothing of a worker any more.
     pub(super) fn on_drained(&mut self, app: AppId, id: &WorkerId, out: &mut Vec<Action>) {
-        let worker = self.workers.get_mut(id);
-        let Some(drain) = worker.and_then(|worker| worker.drain.as_mut()) else {
+        let seat = self.workers.seat(id);
+        let worker = seat.and_then(|seat| Some((seat, self.workers.get_mut(seat)?)));
+        let Some((seat, drain)) = worker.and_then(|(seat, it)| Some((seat, it.drain.as_mut()?)))
+        else {
             // It has left meanwhile.
             return;
         };
         drain.done.insert(app);
-        self.leave_if_empty(id, out);
+        self.leave_if_empty(seat, out);
     }
 
     /// Lets a worker go that has nothing any more that somebody needs.
-    pub(super) fn leave_if_empty(&mut self, id: &WorkerId, out: &mut Vec<Action>) {
-        let Some((drain, session)) =
-            self.workers.get(id).and_then(|it| Some((it.drain.as_ref()?, it.session()?)))
+    pub(super) fn leave_if_empty(&mut self, seat: Seat, out: &mut Vec<Action>) {
+        let Some((worker, drain, session)) =
+            self.workers.get(seat).and_then(|it| Some((it, it.drain.as_ref()?, it.session()?)))
         else {
             return;
         };
-        let mut needed = self.apps.iter().filter(|(_, app)| app.touched.contains(id));
+        let mut needed = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
         let is_needed = !drain.is_over && needed.any(|(app, _)| !drain.done.contains(app));
-        if is_needed || !self.executors_on(id).is_empty() {
+        if is_needed || !worker.executors.is_empty() {
             return;
         }
         to_worker(session, ToWorker::Leave, out);
         self.close(session, out);
-        self.workers.remove(id);
-        self.draining.remove(id);
-        self.recount_free(id);
+        let (worker, _) = self.remove_worker(seat);
         self.recount_total();
-        for app in self.apps.values_mut() {
-            app.touched.remove(id);
-        }
-        out.push(Action::Note(Note::WorkerLeft { worker: id.clone() }));
+        out.push(Action::Note(Note::WorkerLeft { worker }));
     }
 
     /// The same for all that are to leave.
     pub(super) fn leave_where_empty(&mut self, out: &mut Vec<Action>) {
-        for id in self.draining() {
-            self.leave_if_empty(&id, out);
+        for seat in self.draining() {
+            self.leave_if_empty(seat, out);
         }
     }
 
     pub(super) fn next_drained(&self) -> Option<Duration> {
-        let drains = self.draining.iter().filter_map(|id| self.workers.get(id)?.drain.as_ref());
+        let draining = self.workers.draining();
+        let drains = draining.filter_map(|seat| self.workers.get(seat)?.drain.as_ref());
         drains.filter(|drain| !drain.is_over).map(|drain| drain.deadline).min()
     }
 
     /// Stops what still runs on workers whose time is over.
     pub(super) fn end_drains(&mut self, out: &mut Vec<Action>) {
-        for id in self.draining() {
-            let Some(drain) = self.workers.get_mut(&id).and_then(|it| it.drain.as_mut()) else {
+        for seat in self.draining() {
+            let worker = self.workers.get_mut(seat);
+            let Some(drain) = worker.and_then(|it| it.drain.as_mut()) else {
                 continue;
             };
             if drain.is_over || drain.deadline > self.now {
                 continue;
             }
             drain.is_over = true;
-            for executor in self.executors_on(&id) {
-                self.end_on_drained(executor, &id, out);
+            for executor in self.executors_on(seat) {
+                self.end_on_drained(executor, seat, out);
             }
-            self.leave_if_empty(&id, out);
+            self.leave_if_empty(seat, out);
         }
     }
 
-    fn end_on_drained(&mut self, executor: ExecutorId, id: &WorkerId, out: &mut Vec<Action>) {
+    fn end_on_drained(&mut self, executor: ExecutorId, seat: Seat, out: &mut Vec<Action>) {
         let life = self.executors.get(&executor).map(|executor| executor.life);
         self.stop(executor, out);
         if life.is_some_and(Life::is_live) {
+            let id = self.name(seat);
             let reason = format!("worker {id} leaves, and the time for that is over");
             self.tell_gone(executor, reason, out);
         }
     }
 
-    /// Whether a worker is to leave.
-    pub(super) fn is_draining(&self, id: &WorkerId) -> bool {
-        !self.draining.is_empty()
-            && self.workers.get(id).is_some_and(|worker| worker.drain.is_some())
+    /// How many executors of an application are on workers that are to leave, and their cores. They
+    /// count for none of its own limits: what they have moves to others only if it gets others.
+    pub(super) fn on_draining(&self, id: AppId, app: &App) -> (u32, u32) {
+        let seats = self.workers.draining().filter(|seat| app.touched.contains(*seat));
+        let workers = seats.filter_map(|seat| self.workers.get(seat));
+        let leave = workers.flat_map(|worker| {
+            let from = worker.executors.partition_point(|executor| executor.app < id);
+            worker.executors[from..].iter().take_while(move |executor| executor.app == id)
+        });
+        let leave = leave.filter_map(|executor| self.executors.get(executor));
+        leave.fold((0, 0), |(count, cores), it| (count + 1, cores + it.cores))
     }
 
-    fn draining(&self) -> Vec<WorkerId> {
-        self.draining.iter().cloned().collect()
+    /// Whether a worker is to leave.
+    pub(super) fn is_draining(&self, seat: Seat) -> bool {
+        self.workers.is_any_draining()
+            && self.workers.get(seat).is_some_and(|worker| worker.drain.is_some())
+    }
+
+    fn draining(&self) -> Vec<Seat> {
+        self.workers.draining().collect()
     }
 }

@@ -12,10 +12,11 @@
 
 mod round;
 
-use super::{Action, Cluster};
+use super::{Action, Cluster, ids_of};
+use crate::free::Seat;
 use crate::share::covers;
 use offshoot_proto::cluster::ToClient;
-use offshoot_proto::id::{AppId, ExecutorId, ExecutorNumber, WorkerId};
+use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::waiting::Size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +27,13 @@ const ROUND: Duration = Duration::from_millis(100);
 /// Applications that one round helps, and of one tenant.
 const CLAIMS_MAX: usize = 16;
 const CLAIMS_OF_TENANT_MAX: usize = 4;
+
+/// Executors that are asked back at a time. Others are asked for when these have come: to make the
+/// credentials of as many new ones takes a master about half a second.
+const MARKS_MAX: usize = 4096;
+
+/// Executors that a round looks at. Who has no turn for that has it in the next round.
+const LOOKS_MAX: usize = 50_000;
 
 /// While something is asked back it is looked at this often, whether something happens or not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -38,21 +46,26 @@ const KEPT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct GiveBack {
     marks: BTreeMap<ExecutorId, Mark>,
+    /// What was asked for until another was given back instead, since the last round: if it is
+    /// asked for again, it has been all the time.
+    lifted: BTreeMap<ExecutorId, Mark>,
+    /// Who was searched for in the last rounds, while others had no turn.
+    searched: BTreeSet<AppId>,
     /// How many executors of each worker are marked, and when the last was.
-    on: BTreeMap<WorkerId, (u32, Duration)>,
+    on: BTreeMap<Seat, (u32, Duration)>,
     /// When the first of them was marked, or before.
     first: Option<Duration>,
     /// Workers on which something is to become free, and for whom.
-    reserved: BTreeMap<WorkerId, AppId>,
+    reserved: BTreeMap<Seat, AppId>,
     last: Option<Duration>,
     again: Option<Duration>,
 }
 
 /// An executor that is asked back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     since: Duration,
-    worker: WorkerId,
+    worker: Seat,
     /// Who is owed it.
     heir: AppId,
 }
@@ -63,6 +76,7 @@ impl GiveBack {
     /// An executor is gone.
     pub(super) fn forget(&mut self, executor: ExecutorId) {
         self.take(executor);
+        self.lifted.remove(&executor);
     }
 
     fn take(&mut self, executor: ExecutorId) -> Option<Mark> {
@@ -75,7 +89,7 @@ impl GiveBack {
 
     /// Somebody lost what it had: what was asked of it may be too much now.
     pub(super) fn reconsider(&mut self) {
-        if !self.marks.is_empty() {
+        if !(self.marks.is_empty() && self.lifted.is_empty()) {
             self.last = None;
         }
     }
@@ -89,7 +103,7 @@ impl GiveBack {
     fn count(&mut self) {
         self.on.clear();
         for mark in self.marks.values() {
-            let (count, last) = self.on.entry(mark.worker.clone()).or_default();
+            let (count, last) = self.on.entry(mark.worker).or_default();
             (*count, *last) = (*count + 1, mark.since.max(*last));
         }
         self.first = self.marks.values().map(|mark| mark.since).min();
@@ -101,9 +115,14 @@ impl GiveBack {
     }
 
     /// What an application is asked to give back.
-    pub(super) fn list(&self, app: AppId) -> Vec<ExecutorId> {
-        let id = |number| ExecutorId { app, number: ExecutorNumber(number) };
-        self.marks.range(id(0)..=id(u32::MAX)).map(|(id, _)| *id).collect()
+    pub(super) fn list(&self, app: AppId) -> impl Iterator<Item = ExecutorId> {
+        self.marks.range(ids_of(app)).map(|(id, _)| *id)
+    }
+
+    /// A seat is nobody's any more.
+    pub(super) fn leave(&mut self, seat: Seat) {
+        self.reserved.remove(&seat);
+        self.on.remove(&seat);
     }
 }
 
@@ -128,26 +147,28 @@ impl Cluster {
         let kept = self.give_back.reserved.clone();
         self.mark(outcome, out);
         if self.give_back.reserved != kept {
-            while self.place_once(out) {}
+            self.give(usize::MAX, out);
         }
     }
 
     /// What is to become free on a worker for one application is not given to another.
-    pub(super) fn may_use(&self, app: AppId, id: &WorkerId) -> bool {
-        let heir = self.give_back.reserved.get(id).filter(|heir| **heir != app);
-        heir.is_none() || !self.is_awaited(id)
+    pub(super) fn may_use(&self, app: AppId, worker: Seat) -> bool {
+        let heir = self.give_back.reserved.get(&worker).filter(|heir| **heir != app);
+        heir.is_none() || !self.is_awaited(worker)
     }
 
     /// Whether executors on a worker stop, or are asked back.
-    fn is_awaited(&self, id: &WorkerId) -> bool {
-        let stopping = self.workers.get(id).is_some_and(|worker| worker.stopping.cores > 0);
+    fn is_awaited(&self, seat: Seat) -> bool {
+        let stopping = self.workers.get(seat).is_some_and(|worker| worker.stopping.cores > 0);
         let kept = |(count, last): &(u32, Duration)| *count > 0 && self.now < *last + KEPT;
-        stopping || self.give_back.on.get(id).is_some_and(kept)
+        stopping || self.give_back.on.get(&seat).is_some_and(kept)
     }
 
     /// Replaces what is asked back, and tells the drivers whose part of it is another.
     fn mark(&mut self, outcome: round::Outcome, out: &mut Vec<Action>) {
         self.give_back.reserved = outcome.reserved;
+        self.give_back.searched = outcome.searched;
+        self.give_back.lifted.clear();
         let old = std::mem::replace(&mut self.give_back.marks, outcome.marks);
         self.give_back.count();
         let new = &self.give_back.marks;
@@ -164,13 +185,15 @@ impl Cluster {
     /// Tells a driver, if it is there, all that it is asked to give back.
     pub(super) fn tell_give_back(&self, app: AppId, out: &mut Vec<Action>) {
         if let Some(session) = self.apps.get(&app).and_then(|app| app.session) {
-            let mut executors = self.give_back.list(app);
-            let leaves = self.executors_of(app).filter(|(id, executor)| {
-                self.is_draining(&executor.worker)
-                    && executor.life.is_live()
-                    && !self.give_back.marks.contains_key(id)
-            });
-            executors.extend(leaves.map(|(id, _)| id));
+            let mut executors: Vec<_> = self.give_back.list(app).collect();
+            if self.workers.is_any_draining() {
+                let leaves = self.executors_of(app).filter(|(id, executor)| {
+                    self.is_draining(executor.worker)
+                        && executor.life.is_live()
+                        && !self.give_back.is_asked(*id)
+                });
+                executors.extend(leaves.map(|(id, _)| id));
+            }
             let message = ToClient::GiveBack { executors };
             out.push(Action::ToClient { session, message });
         }
@@ -190,7 +213,7 @@ impl Cluster {
                 self.rejected += u64::from(id.app != app);
                 continue;
             };
-            let (size, leaves) = (executor.size(), self.is_draining(&executor.worker));
+            let (size, leaves) = (executor.size(), self.is_draining(executor.worker));
             if self.give_back.take(id).is_none() && !leaves {
                 instead |= self.instead(app, size);
                 self.give_back.reconsider();
@@ -210,8 +233,10 @@ impl Cluster {
             let executor = self.executors.get(id);
             executor.is_some_and(|executor| covers(size, executor.size()))
         };
-        let stays = self.give_back.list(app).into_iter().find(smaller);
-        stays.and_then(|stays| self.give_back.take(stays)).is_some()
+        let stays = self.give_back.list(app).find(smaller);
+        let mark = stays.and_then(|stays| Some((stays, self.give_back.take(stays)?)));
+        self.give_back.lifted.extend(mark);
+        mark.is_some()
     }
 
     /// Looks again at what is to be asked back, and takes what was asked for too long ago.
@@ -219,7 +244,8 @@ impl Cluster {
         let Some(due) = self.give_back.due(self.policy.preemption) else {
             return;
         };
-        if due > self.now {
+        // When a pass is over it is found out what is still asked for.
+        if due > self.now || self.pass.is_open() {
             return;
         }
         if let Some(after) = self.policy.preemption {

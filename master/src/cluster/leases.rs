@@ -1,6 +1,6 @@
 //! Time: leases that run out, and what else is due.
 
-use super::{Action, Cluster, Leases, Worker};
+use super::{Action, Cluster, Leases};
 use std::time::Duration;
 
 // === impl Cluster ===
@@ -9,7 +9,8 @@ impl Cluster {
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn next_timeout(&self) -> Option<Duration> {
         let due = [self.lease_due, self.tell_at, self.give_back.due(self.policy.preemption)];
-        let others = [self.questions.due(), self.next_drained()];
+        let pass = self.pass.is_open().then_some(self.now);
+        let others = [self.questions.due(), self.next_drained(), pass];
         due.into_iter().chain(others).flatten().min()
     }
 
@@ -24,6 +25,9 @@ impl Cluster {
         self.take_back_due(out);
         self.tell_due(out);
         self.answer_late(out);
+        if self.pass.is_open() {
+            self.go_on(out);
+        }
         self.check();
     }
 
@@ -37,11 +41,11 @@ impl Cluster {
         let (now, Leases { worker, driver }) = (self.now, self.leases);
         let lost = |heard: Duration| heard + worker <= now;
         let workers = self.workers.iter().filter(|(_, worker)| worker.heard().is_some_and(lost));
-        let workers: Vec<_> = workers.map(|(id, _)| id.clone()).collect();
+        let workers: Vec<_> = workers.map(|(seat, _)| seat).collect();
         let apps = self.apps.iter().filter(|(_, app)| app.heard + driver <= now);
         let apps: Vec<_> = apps.map(|(id, _)| *id).collect();
         for worker in &workers {
-            self.lose_worker(worker, out);
+            self.lose_worker(*worker, out);
         }
         for app in &apps {
             self.lose_driver(*app, out);
@@ -53,7 +57,7 @@ impl Cluster {
     }
 
     fn first_lease(&self) -> Option<Duration> {
-        let workers = self.workers.values().filter_map(Worker::heard);
+        let workers = self.workers.iter().filter_map(|(_, worker)| worker.heard());
         let workers = workers.map(|heard| heard + self.leases.worker);
         let apps = self.apps.values().map(|app| app.heard + self.leases.driver);
         workers.chain(apps).min()

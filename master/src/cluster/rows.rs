@@ -19,8 +19,8 @@ const ROWS_BYTES_MAX: usize = CONTROL_FRAME_BYTES_MAX - 64;
 impl Cluster {
     /// All workers by id, lost ones too.
     pub fn worker_rows(&self) -> Vec<WorkerRow> {
-        let rows = self.workers.iter().map(|(id, worker)| WorkerRow {
-            id: id.clone(),
+        let rows = self.workers.iter().map(|(_, worker)| WorkerRow {
+            id: worker.id.clone(),
             address: worker.address,
             state: match worker.link {
                 Link::Alive { .. } if worker.drain.is_some() => WorkerState::Draining,
@@ -62,7 +62,7 @@ impl Cluster {
     ) -> AppRow {
         let executors = self.executors_of(id).map(|(id, executor)| ExecutorRow {
             id,
-            worker: executor.worker.clone(),
+            worker: self.name(executor.worker),
             cores: executor.cores,
             state: executor.life.state(),
         });

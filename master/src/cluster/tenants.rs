@@ -160,6 +160,7 @@ impl Cluster {
     }
 
     pub(super) fn set_tenants(&mut self, tenants: Tenants) {
+        self.pass.forget();
         for name in self.tenants.rules.keys().filter(|name| !tenants.rules.contains_key(*name)) {
             self.shares.remove_tenant(name);
         }

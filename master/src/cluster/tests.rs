@@ -4,6 +4,7 @@
 mod apps;
 mod draining;
 pub(crate) mod env;
+mod large;
 mod leases;
 mod limits;
 mod placement;

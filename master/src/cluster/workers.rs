@@ -2,13 +2,13 @@
 
 use super::limits::{LAUNCH_FAILURES_MAX, WORKERS_LOST_KEPT, validate_worker};
 use super::{Action, Cluster, Executor, Life, Link, Note, Peer, SessionId, Worker};
-use crate::share::plus;
+use crate::free::Seat;
 use offshoot_proto::cluster::{
     AppState, ExecutorInfo, ExecutorState, FromWorker, HeldExecutor, ToClient, ToWorker, WorkerInfo,
 };
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::waiting::Size;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,22 +25,20 @@ impl Cluster {
         if let FromWorker::Register(info) = message {
             return self.on_register_worker(session, identity, info, out);
         }
-        let worker = self.workers.get_mut(&identity);
-        let Some(worker) = worker.filter(|worker| worker.session() == Some(session)) else {
+        let Some(seat) = self.seat_of(session, &identity) else {
             self.rejected += 1;
             return;
         };
-        worker.hear(self.now, self.leases.worker);
         match message {
             FromWorker::Heartbeat => to_worker(session, ToWorker::Heartbeat, out),
             FromWorker::ExecutorReady { executor, address } => {
-                if self.is_on(executor, &identity) {
+                if self.is_on(executor, seat) {
                     self.on_ready(executor, address, out);
                     self.place(out);
                 }
             }
             FromWorker::ExecutorGone { executor, reason } => {
-                if self.is_on(executor, &identity) {
+                if self.is_on(executor, seat) {
                     self.on_gone(executor, &reason, out);
                 }
             }
@@ -51,9 +49,19 @@ impl Cluster {
         }
     }
 
-    fn is_on(&mut self, executor: ExecutorId, worker: &WorkerId) -> bool {
+    /// A worker is heard over its own connection.
+    fn seat_of(&mut self, session: SessionId, identity: &WorkerId) -> Option<Seat> {
+        let Some(Peer::Worker(seat)) = self.sessions.get(&session) else {
+            return None;
+        };
+        let worker = self.workers.get_mut(*seat).filter(|worker| worker.id == *identity)?;
+        worker.hear(self.now, self.leases.worker);
+        Some(*seat)
+    }
+
+    fn is_on(&mut self, executor: ExecutorId, worker: Seat) -> bool {
         let found = self.executors.get(&executor);
-        let owned = found.is_some_and(|executor| executor.worker == *worker);
+        let owned = found.is_some_and(|executor| executor.worker == worker);
         self.rejected += u64::from(!owned);
         owned
     }
@@ -70,51 +78,73 @@ impl Cluster {
             to_worker(session, ToWorker::Refused { reason }, out);
             return self.close(session, out);
         }
-        self.retire_missing(&id, &info.executors, out);
-        let old = self.workers.get(&id).and_then(Worker::session);
-        if let Some(old) = old.filter(|old| *old != session) {
-            self.close(old, out);
-        }
-        self.sessions.insert(session, Peer::Worker(id.clone()));
-        let books = self.executors_on(&id);
-        let books = books.iter().filter_map(|id| self.executors.get(id));
-        let (cores_used, memory_used_bytes) = books.fold((0, 0), |(cores, bytes), executor| {
-            (cores + executor.cores, bytes + executor.memory_bytes)
-        });
-        let worker = Worker {
-            address: info.address,
-            cores: info.cores,
-            memory_bytes: info.memory_bytes,
-            cores_used,
-            memory_used_bytes,
-            stopping: self.stopping_on(&id),
-            drain: self.workers.get_mut(&id).and_then(|worker| worker.drain.take()),
-            link: Link::Alive { session: Some(session), heard: self.now },
-            forgets: BTreeMap::new(),
-        };
-        let old = self.workers.insert(id.clone(), worker);
+        let (seat, old_forgets) = self.seat_worker(session, &info, out);
         self.lease(self.leases.worker);
-        self.recount_free(&id);
+        self.recount_free(seat);
         self.recount_total();
-        let mut forget: BTreeSet<AppId> = match old {
-            Some(old) => old.forgets.into_keys().collect(),
-            None => BTreeSet::new(),
-        };
+        let mut forget = old_forgets;
         let epoch = self.origin.epoch;
         to_worker(session, ToWorker::Registered { epoch }, out);
         for held in info.executors {
-            self.adopt(session, &id, held, &mut forget, out);
+            self.adopt(session, seat, held, &mut forget, out);
         }
         for app in forget {
-            self.forget(&id, app, out);
+            self.forget(seat, app, out);
         }
         out.push(Action::Note(Note::WorkerRegistered {
-            worker: id.clone(),
+            worker: id,
             cores: info.cores,
             memory_bytes: info.memory_bytes,
         }));
-        self.leave_if_empty(&id, out);
+        self.leave_if_empty(seat, out);
         self.place(out);
+    }
+
+    /// Gives a worker that registers its seat, the old one if it has one. Returns which
+    /// applications it was told to forget.
+    fn seat_worker(
+        &mut self,
+        session: SessionId,
+        info: &WorkerInfo,
+        out: &mut Vec<Action>,
+    ) -> (Seat, BTreeSet<AppId>) {
+        let link = Link::Alive { session: Some(session), heard: self.now };
+        if let Some(seat) = self.workers.seat(&info.id) {
+            self.retire_missing(seat, &info.executors, out);
+            let old = self.workers.get(seat).and_then(Worker::session);
+            if let Some(old) = old.filter(|old| *old != session) {
+                self.close(old, out);
+            }
+            self.sessions.insert(session, Peer::Worker(seat));
+            let forgets = self.workers.change(seat, |worker| {
+                (worker.address, worker.link) = (info.address, link);
+                (worker.cores, worker.memory_bytes) = (info.cores, info.memory_bytes);
+                std::mem::take(&mut worker.forgets)
+            });
+            return (seat, forgets.unwrap_or_default().into_keys().collect());
+        }
+        let worker = Worker {
+            id: info.id.clone(),
+            address: info.address,
+            cores: info.cores,
+            memory_bytes: info.memory_bytes,
+            cores_used: 0,
+            memory_used_bytes: 0,
+            stopping: Size::default(),
+            executors: Vec::new(),
+            drain: None,
+            link,
+            forgets: Default::default(),
+        };
+        let (seat, [before, after]) = self.workers.add(worker);
+        self.free.join(seat, before, after);
+        for app in self.strays.remove(&info.id).unwrap_or_default() {
+            if let Some(app) = self.apps.get_mut(&app) {
+                app.touched.insert(seat);
+            }
+        }
+        self.sessions.insert(session, Peer::Worker(seat));
+        (seat, BTreeSet::new())
     }
 
     /// Refuses what contradicts the books: no executor runs in two places or changes its size.
@@ -128,8 +158,8 @@ impl Cluster {
             let Some(books) = self.executors.get(&name) else {
                 continue;
             };
-            if books.worker != *id {
-                let worker = &books.worker;
+            if self.workers.seat(id) != Some(books.worker) {
+                let worker = self.name(books.worker);
                 return Err(format!("executors: {name} runs on worker {worker}"));
             }
             if (books.cores, books.memory_bytes) != (executor.cores, executor.memory_bytes) {
@@ -143,9 +173,10 @@ impl Cluster {
     }
 
     /// Strikes executors that the worker does not run any more, or never heard of.
-    fn retire_missing(&mut self, id: &WorkerId, held: &[HeldExecutor], out: &mut Vec<Action>) {
+    fn retire_missing(&mut self, seat: Seat, held: &[HeldExecutor], out: &mut Vec<Action>) {
+        let id = self.name(seat);
         let held: BTreeSet<_> = held.iter().map(|executor| executor.id).collect();
-        for executor in self.executors_on(id) {
+        for executor in self.executors_on(seat) {
             if !held.contains(&executor) {
                 let reason = format!("worker {id} came back without it");
                 self.strike(executor, &reason, out);
@@ -157,7 +188,7 @@ impl Cluster {
     fn adopt(
         &mut self,
         session: SessionId,
-        worker: &WorkerId,
+        worker: Seat,
         held: HeldExecutor,
         forget: &mut BTreeSet<AppId>,
         out: &mut Vec<Action>,
@@ -172,7 +203,7 @@ impl Cluster {
             (None, _) => {
                 let foreign = app < self.origin.first_app;
                 let executor = Executor {
-                    worker: worker.clone(),
+                    worker,
                     cores: held.cores,
                     memory_bytes: held.memory_bytes,
                     life: if foreign { Life::Foreign } else { Life::Stopping },
@@ -209,7 +240,7 @@ impl Cluster {
                 self.refresh(id.app);
             }
             // A driver remembers nothing of executors that it does not know yet.
-            let leaves = self.executors.get(&id).is_some_and(|it| self.is_draining(&it.worker));
+            let leaves = self.executors.get(&id).is_some_and(|it| self.is_draining(it.worker));
             if leaves || self.give_back.is_asked(id) {
                 self.tell_give_back(id.app, out);
             }
@@ -222,22 +253,22 @@ impl Cluster {
         let Life::Running { address } = executor.life else {
             return None;
         };
-        let worker = self.workers.get(&executor.worker)?;
+        let worker = self.workers.get(executor.worker)?;
         Some(ExecutorInfo {
             id,
             address,
             cores: executor.cores,
-            worker: executor.worker.clone(),
+            worker: worker.id.clone(),
             worker_address: worker.address,
         })
     }
 
     /// An executor has ended, or never started, by the word of its worker or of the shell.
     pub(super) fn on_gone(&mut self, id: ExecutorId, reason: &str, out: &mut Vec<Action>) {
-        let worker = self.executors.get(&id).map(|executor| executor.worker.clone());
+        let worker = self.executors.get(&id).map(|executor| executor.worker);
         let life = self.strike(id, reason, out);
-        if let Some(worker) = worker.filter(|worker| self.is_draining(worker)) {
-            self.leave_if_empty(&worker, out);
+        if let Some(worker) = worker.filter(|worker| self.is_draining(*worker)) {
+            self.leave_if_empty(worker, out);
         }
         if life == Some(Life::Launching) {
             self.count_failure(id, reason, out);
@@ -290,16 +321,9 @@ impl Cluster {
         }
     }
 
-    /// What executors on a worker hold that have been told to stop.
-    fn stopping_on(&self, id: &WorkerId) -> Size {
-        let on = self.executors.values().filter(|executor| executor.worker == *id);
-        let stopping = on.filter(|executor| executor.life == Life::Stopping);
-        stopping.fold(Size::default(), |sum, executor| plus(sum, executor.size()))
-    }
-
     /// Tells a worker, now or when it is back, that an application has ended.
-    pub(super) fn forget(&mut self, id: &WorkerId, app: AppId, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(id) else {
+    pub(super) fn forget(&mut self, seat: Seat, app: AppId, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(seat) else {
             return;
         };
         worker.forgets.insert(app, self.now);
@@ -309,17 +333,18 @@ impl Cluster {
     }
 
     /// Ends a worker's lease: its executors count as gone.
-    pub(super) fn lose_worker(&mut self, id: &WorkerId, out: &mut Vec<Action>) {
-        let executors = self.executors_on(id);
+    pub(super) fn lose_worker(&mut self, seat: Seat, out: &mut Vec<Action>) {
+        let (id, executors) = (self.name(seat), self.executors_on(seat));
         out.push(Action::Note(Note::WorkerLost { worker: id.clone(), executors: executors.len() }));
-        let Some(worker) = self.workers.get_mut(id) else {
-            return;
-        };
-        let session = worker.session();
-        worker.link = Link::Lost { since: self.now };
-        self.recount_free(id);
+        let since = self.now;
+        let session = self.workers.change(seat, |worker| {
+            let session = worker.session();
+            worker.link = Link::Lost { since };
+            session
+        });
+        self.recount_free(seat);
         self.recount_total();
-        if let Some(session) = session {
+        if let Some(session) = session.flatten() {
             self.close(session, out);
         }
         let seconds = self.leases.worker.as_secs_f64();
@@ -331,18 +356,35 @@ impl Cluster {
     }
 
     fn drop_oldest_lost(&mut self) {
-        let lost = self.workers.iter().filter_map(|(id, worker)| match worker.link {
-            Link::Lost { since } => Some((since, id)),
+        let lost = self.workers.iter().filter_map(|(seat, worker)| match worker.link {
+            Link::Lost { since } => Some((since, &worker.id, seat)),
             Link::Alive { .. } => None,
         });
         let lost: BTreeSet<_> = lost.collect();
-        if lost.len() > WORKERS_LOST_KEPT {
-            let oldest = lost.first().map(|(_, id)| (*id).clone());
-            if let Some(id) = oldest {
-                self.workers.remove(&id);
-                self.draining.remove(&id);
+        if lost.len() > WORKERS_LOST_KEPT
+            && let Some((_, _, seat)) = lost.first().copied()
+        {
+            let (id, apps) = self.remove_worker(seat);
+            if !apps.is_empty() {
+                self.strays.insert(id, apps);
             }
         }
+    }
+
+    /// Gives up a worker's seat. Returns its id, and who may have files there.
+    pub(super) fn remove_worker(&mut self, seat: Seat) -> (WorkerId, BTreeSet<AppId>) {
+        let id = self.name(seat);
+        self.workers.remove(seat);
+        self.free.leave(seat);
+        self.give_back.leave(seat);
+        let mut apps = BTreeSet::new();
+        for (id, app) in &mut self.apps {
+            if app.touched.contains(seat) {
+                app.touched.remove(seat);
+                apps.insert(*id);
+            }
+        }
+        (id, apps)
     }
 }
 
@@ -353,6 +395,29 @@ pub(super) fn to_worker(session: SessionId, message: ToWorker, out: &mut Vec<Act
 // === impl Worker ===
 
 impl Worker {
+    /// Enters an executor.
+    pub(super) fn book(&mut self, id: ExecutorId, size: Size) {
+        self.cores_used += size.cores;
+        self.memory_used_bytes += size.memory_bytes;
+        if let Err(at) = self.executors.binary_search(&id) {
+            self.executors.insert(at, id);
+        }
+    }
+
+    /// Strikes an executor.
+    pub(super) fn strike(&mut self, id: ExecutorId, size: Size) {
+        self.cores_used -= size.cores;
+        self.memory_used_bytes -= size.memory_bytes;
+        if let Ok(at) = self.executors.binary_search(&id) {
+            self.executors.remove(at);
+        }
+    }
+
+    /// What is free, if it can be given work.
+    pub(super) fn usable(&self) -> Option<Size> {
+        (self.session().is_some() && self.drain.is_none()).then(|| self.free())
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         matches!(self.link, Link::Alive { .. })
     }

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::guests::Guests;
+use super::launches::Launches;
 use super::outbox::{Outbox, Overflow};
 use crate::cluster::{Action, Cluster, Event, Order, Origin, SessionId, Tenants};
 use crate::modules::ModuleStore;
@@ -24,6 +25,9 @@ const APP_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The core wakes up at least this often, to notice when the process has stood still.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Inputs that are taken before executors are launched again.
+const INPUTS_A_TURN: usize = 256;
 
 /// A step that comes later than this after the one before found the process standing still
 /// (suspended, or starved). That time counts for no lease: nobody could have been heard.
@@ -62,6 +66,7 @@ pub(super) struct Core {
     authority: Arc<Authority>,
     wall: Arc<dyn Clock>,
     inputs: mpsc::Receiver<Input>,
+    launches: Launches,
     /// What carrying out actions has brought about.
     consequences: VecDeque<Event>,
 }
@@ -100,6 +105,7 @@ impl Core {
             authority,
             wall: ports.clock.clone(),
             inputs,
+            launches: Launches::default(),
             consequences: VecDeque::new(),
         }
     }
@@ -109,16 +115,31 @@ impl Core {
         loop {
             let wake = Instant::now() + TICK;
             let due = self.cluster.next_timeout().map(|due| self.clock.instant(due));
-            let due = due.map_or(wake, |due| due.min(wake));
+            let due = match self.launches.is_empty() {
+                true => due.map_or(wake, |due| due.min(wake)),
+                false => Instant::now(),
+            };
             tokio::select! {
                 biased;
                 input = self.inputs.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => self.take_all(input),
                     None => return,
                 },
                 () = sleep_until(due) => {}
             }
             self.run_timeouts();
+            self.run_launches();
+        }
+    }
+
+    /// Takes an input, and others that are there already: few enough to launch something meanwhile.
+    fn take_all(&mut self, first: Input) {
+        self.take(first);
+        for _ in 1..INPUTS_A_TURN {
+            match self.inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
         }
     }
 
@@ -188,7 +209,7 @@ impl Core {
         match action {
             Action::ToWorker { session, message } => self.say(session, &message),
             Action::ToClient { session, message } => self.say(session, &message),
-            Action::Launch { session, order } => self.run_launch(session, order),
+            Action::Launch { session, order } => self.launches.push(session, order),
             Action::Certify { session, app, signing_request, wants_module } => {
                 self.run_certify(session, app, &signing_request, wants_module)
             }
@@ -217,7 +238,25 @@ impl Core {
         }
     }
 
+    fn run_launches(&mut self) {
+        for (session, order) in self.launches.next() {
+            match self.cluster.is_to_launch(order.executor) {
+                Some(true) => self.run_launch(session, order),
+                // It was told to stop before it was launched.
+                Some(false) => self.consequences.push_back(Event::LaunchFailed {
+                    executor: order.executor,
+                    reason: "it is not wanted any more".to_owned(),
+                }),
+                None => {}
+            }
+        }
+        self.run_consequences();
+    }
+
     fn run_launch(&mut self, session: SessionId, order: Order) {
+        if !self.outboxes.contains_key(&session) {
+            return;
+        }
         let role = Role::Executor(order.executor);
         match self.authority.mint(&role, self.app_validity()) {
             Ok(credential) => {

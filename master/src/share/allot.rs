@@ -3,12 +3,13 @@
 //! The queues of [`Shares`] are only read. Whoever is given something in this pass goes on in a
 //! heap of the pass, with what it would have then; the others are looked at when it is their turn.
 
-use super::{App, Level, Place, Shares, Tenant, minus, plus};
+mod soonest;
+
+use super::{App, Level, Place, Shares, Tenant, covers, minus, plus};
 use offshoot_proto::id::AppId;
-use offshoot_proto::tenant::TenantPolicy;
 use offshoot_proto::waiting::Size;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, btree_set};
+use soonest::{Soonest, Ticket, key};
+use std::collections::btree_set;
 use std::iter::Peekable;
 
 /// Units of one application: what a pass gives it.
@@ -30,13 +31,20 @@ struct Turn<'a> {
     /// Those that have not been looked at: with executors, and without.
     queues: [Queue<'a>; 2],
     /// Those that were given something and want more.
-    again: BinaryHeap<Reverse<(Level, AppId)>>,
+    again: Soonest,
+}
+
+/// An application that was given something.
+struct Given<'a> {
+    app: &'a App,
+    used: Size,
 }
 
 struct Pass<'a> {
     shares: &'a Shares,
     free: Size,
-    given: BTreeMap<AppId, (usize, Size)>,
+    /// Beside each other.
+    given: Vec<Given<'a>>,
     allotted: Vec<Allotment>,
 }
 
@@ -46,33 +54,24 @@ impl Shares {
     /// Divides `free`. `fits` says whether some worker has room for a unit of an application;
     /// a pass trusts the sum for the rest, so what it allots may still not fit in the end.
     pub fn allot(&self, free: Size, fits: impl Fn(AppId, Size) -> bool) -> Vec<Allotment> {
-        let mut pass = Pass { shares: self, free, given: BTreeMap::new(), allotted: Vec::new() };
-        let mut fresh = self.queue.iter().peekable();
+        let mut pass = Pass { shares: self, free, given: Vec::new(), allotted: Vec::new() };
+        let mut fresh = self.queue.iter().copied().peekable();
         let mut turns: Vec<Turn<'_>> = Vec::new();
-        let mut heap: BinaryHeap<Reverse<(Place, &str, usize)>> = BinaryHeap::new();
+        let mut again = Soonest::default();
         while pass.free.cores > 0 && pass.free.memory_bytes > 0 {
-            let waits = fresh.peek().map(|(place, name)| (*place, &**name));
-            let again = heap.peek().map(|Reverse((place, name, _))| (*place, *name));
-            let first = waits.into_iter().chain(again).min();
-            let Some((_, name)) = first else {
-                break;
+            let waits = fresh.peek().map(|(place, tenant)| key(place.0, *tenant as u64));
+            let ticket = match again.pop_before(waits) {
+                Some(ticket) => ticket,
+                None => {
+                    let Some((place, tenant)) = fresh.next() else {
+                        break;
+                    };
+                    turns.push(Turn::new(&self.tenants[tenant]));
+                    Ticket { key: key(place.0, tenant as u64), index: turns.len() - 1 }
+                }
             };
-            let index = if first == waits {
-                fresh.next();
-                let Some(tenant) = self.tenants.get(name) else {
-                    continue;
-                };
-                turns.push(Turn::new(tenant));
-                turns.len() - 1
-            } else {
-                let Some(Reverse((.., index))) = heap.pop() else {
-                    break;
-                };
-                index
-            };
-            if pass.give_one(&mut turns[index], &fits) {
-                let turn = &turns[index];
-                heap.push(Reverse((turn.tenant.place_with(turn.used, self.total), name, index)));
+            if let Some(place) = pass.give_one(&mut turns[ticket.index], &fits) {
+                again.push(Ticket { key: key(place.0, ticket.key as u64), ..ticket });
             }
         }
         pass.allotted
@@ -80,59 +79,59 @@ impl Shares {
 
     /// Applications that want more, in the order of their claims.
     pub fn claims(&self) -> impl Iterator<Item = AppId> {
-        let tenants = self.queue.iter().filter_map(|(_, name)| self.tenants.get(name));
+        let tenants = self.queue.iter().map(|(_, index)| &self.tenants[*index]);
         tenants.flat_map(|tenant| {
             let mut turn = Turn::new(tenant);
-            std::iter::from_fn(move || turn.next())
+            std::iter::from_fn(move || turn.next().map(|(id, _)| id))
         })
     }
 }
 
 // === impl Pass ===
 
-impl Pass<'_> {
-    /// Gives one unit to an application of this tenant; false if none of them can use one.
-    fn give_one(&mut self, turn: &mut Turn<'_>, fits: &impl Fn(AppId, Size) -> bool) -> bool {
-        while let Some(id) = turn.next() {
-            let Some(app) = self.shares.apps.get(&id) else {
-                continue;
+impl<'a> Pass<'a> {
+    /// Gives one unit to an application of this tenant. Returns where the tenant stands then; none
+    /// if none of its applications can use a unit.
+    fn give_one(
+        &mut self,
+        turn: &mut Turn<'a>,
+        fits: &impl Fn(AppId, Size) -> bool,
+    ) -> Option<Place> {
+        while let Some((id, before)) = turn.next() {
+            let app = match before {
+                Some(index) => self.given[index].app,
+                None => match self.shares.apps.get(&id) {
+                    Some(app) => app,
+                    None => continue,
+                },
             };
-            let (units, used) = match self.given.get(&id) {
-                Some((index, used)) => (self.allotted[*index].units, *used),
-                None => (0, app.used),
-            };
-            let unit = app.next_unit(units);
-            let runs = app.runs() || units > 0;
+            let unit = app.next_unit(before.is_some());
+            let runs = app.runs() || before.is_some();
             if !turn.allows(unit, runs)
-                || self.free.cores < unit.cores
-                || self.free.memory_bytes < unit.memory_bytes
-                || (units == 0 && !fits(id, app.unit.size))
+                || !covers(self.free, unit)
+                || (before.is_none() && !fits(id, app.unit.size))
             {
                 continue;
             }
+            let index = before.unwrap_or_else(|| {
+                self.given.push(Given { app, used: app.used });
+                self.allotted.push(Allotment { app: id, units: 0 });
+                self.given.len() - 1
+            });
             self.free = minus(self.free, unit);
-            let used = plus(used, unit);
-            let index = match self.given.get(&id) {
-                Some((index, _)) => *index,
-                None => {
-                    self.allotted.push(Allotment { app: id, units: 0 });
-                    self.allotted.len() - 1
-                }
-            };
-            self.given.insert(id, (index, used));
-            self.allotted[index].units += 1;
+            let given = &mut self.given[index];
+            given.used = plus(given.used, unit);
             turn.used = plus(turn.used, unit);
             turn.running += u32::from(!runs);
-            if self.allotted[index].units < app.wants {
-                let level = match turn.tenant.rules.policy {
-                    TenantPolicy::Fair => Level::new(used, self.shares.total, 1),
-                    TenantPolicy::Fifo => Level::default(),
-                };
-                turn.again.push(Reverse((level, id)));
+            let allotment = &mut self.allotted[index];
+            allotment.units += 1;
+            if allotment.units < app.wants {
+                let level = turn.tenant.level_with(given.used, self.shares.total);
+                turn.again.push(Ticket { key: key(level.number(), id.0), index });
             }
-            return true;
+            return Some(turn.tenant.place_with(turn.used, self.shares.total));
         }
-        false
+        None
     }
 }
 
@@ -146,23 +145,24 @@ impl<'a> Turn<'a> {
             used: tenant.used,
             running: tenant.running,
             queues: [running.iter().peekable(), idle.iter().peekable()],
-            again: BinaryHeap::new(),
+            again: Soonest::default(),
         }
     }
 
-    /// The application whose turn it is.
-    fn next(&mut self) -> Option<AppId> {
+    /// The application whose turn it is, and where its part of the pass is if it has one.
+    fn next(&mut self) -> Option<(AppId, Option<usize>)> {
         let full = self.tenant.rules.running_max.is_some_and(|max| self.running >= max);
         let [running, idle] = &mut self.queues;
         let idle = if full { None } else { idle.peek().map(|key| (**key, 1)) };
         let running = running.peek().map(|key| (**key, 0));
-        let again = self.again.peek().map(|Reverse(key)| (*key, 2));
-        let ((_, id), from) = [running, idle, again].into_iter().flatten().min()?;
-        match from {
-            2 => drop(self.again.pop()),
-            queue => drop(self.queues[queue].next()),
+        let fresh = running.into_iter().chain(idle).min();
+        let waits = fresh.map(|((level, id), _)| key(level.number(), id.0));
+        if let Some(ticket) = self.again.pop_before(waits) {
+            return Some((AppId(ticket.key as u64), Some(ticket.index)));
         }
-        Some(id)
+        let ((_, id), queue) = fresh?;
+        self.queues[queue].next();
+        Some((id, None))
     }
 
     fn allows(&self, unit: Size, runs: bool) -> bool {
@@ -177,9 +177,9 @@ impl<'a> Turn<'a> {
 // === impl App ===
 
 impl App {
-    /// What the next unit takes after so many: executors of any size take memory once.
-    fn next_unit(&self, units: u32) -> Size {
-        let memory_bytes = match self.unit.elastic && units > 0 {
+    /// What the next unit takes: executors of any size take memory once.
+    fn next_unit(&self, has_one: bool) -> Size {
+        let memory_bytes = match self.unit.elastic && has_one {
             true => 0,
             false => self.unit.size.memory_bytes,
         };

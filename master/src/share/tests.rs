@@ -72,7 +72,7 @@ fn naive(
             if !may {
                 continue;
             }
-            let guaranteed = rules.is_guaranteed(used, total);
+            let guaranteed = is_guaranteed(guarantee(rules, total), used, total);
             let own = match rules.policy {
                 TenantPolicy::Fair => Level::new(size(cores * has, gib * u64::from(has)), total, 1),
                 TenantPolicy::Fifo => Level::default(),

@@ -3,6 +3,7 @@
 
 mod apps;
 mod joining;
+mod launches;
 mod modules;
 mod roles;
 mod support;

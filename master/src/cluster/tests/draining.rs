@@ -105,6 +105,32 @@ fn a_driver_and_a_worker_that_come_back_are_still_meant() {
 }
 
 #[test]
+fn what_leaves_counts_for_no_limit_of_its_application() {
+    for executors_max in [None, Some(2)] {
+        let mut env = Env::new();
+        env.register_worker(1, worker("w1", 2));
+        let mut spec = app(Some(1), Some(2));
+        spec.request.executors_max = executors_max;
+        spec.request.total_cores = executors_max.is_none().then_some(2);
+        env.register_app(3, 1, spec.clone());
+        for number in 0..2 {
+            env.ready(1, "w1", executor(10, number));
+        }
+        assert_eq!(env.register_worker(2, worker("w2", 8)), [registered(2), worker_note("w2", 8)]);
+        let actions = env.client_says(5, "admin", drain("w1"));
+        let instead = [2, 3].map(|number| launch(2, executor(10, number), 1, &spec));
+        assert_eq!(actions[4..], instead);
+        // When they are gone it has what it may have.
+        let executors = (0..2).map(|number| executor(10, number)).collect();
+        env.client_says(3, "ada", FromClient::Release { executors });
+        for number in 0..2 {
+            assert_eq!(env.gone(1, "w1", executor(10, number)), []);
+        }
+        assert_eq!(env.cluster.worker_rows()[1].cores_used, 2);
+    }
+}
+
+#[test]
 fn what_leaves_is_no_part_of_the_cluster_that_is_shared_or_waited_for() {
     let mut env = Env::new();
     env.register_worker(1, worker("w1", 8));

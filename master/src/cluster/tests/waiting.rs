@@ -223,3 +223,24 @@ fn who_holds_the_short_resource_of_large_enough_workers_comes_first() {
     };
     assert_eq!(env.pass(BUSY_AFTER), [waiting(5, WaitReason::Busy(busy))]);
 }
+
+#[test]
+fn of_many_different_waits_a_few_are_looked_into_at_a_time() {
+    let mut env = Env::new();
+    env.register_worker(1, worker("w1", 8));
+    env.register_app(3, 1, app(Some(8), None));
+    for cores in 1..7 {
+        env.register_app(10 + u64::from(cores), 10 + u128::from(cores), app(Some(cores), None));
+    }
+    env.now += BUSY_AFTER;
+    let told = |env: &mut Env| {
+        let mut out = Vec::new();
+        env.cluster.handle_timeout(env.now, &mut out);
+        let waits = |action: &&Action| {
+            matches!(action, Action::ToClient { message: ToClient::Waiting(_), .. })
+        };
+        (out.iter().filter(waits).count(), env.cluster.next_timeout() <= Some(env.now))
+    };
+    assert_eq!(told(&mut env), (4, true));
+    assert_eq!(told(&mut env), (2, false));
+}

@@ -1,0 +1,67 @@
+//! How much of the cluster somebody has, in one number.
+
+use offshoot_proto::tenant::TenantRules;
+use offshoot_proto::waiting::Size;
+
+/// A part of the cluster divided by a weight, in units of 2^-42.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(u64);
+
+/// The larger part of the whole: 1 << 32 is all of it.
+///
+/// Memory counts in steps of the whole's 2^32nd part or less, so that one division of 64 bits does.
+pub(super) fn part(used: Size, total: Size) -> u64 {
+    let shift = (u64::BITS - total.memory_bytes.leading_zeros()).saturating_sub(32);
+    let (memory, all_memory) = (used.memory_bytes >> shift, total.memory_bytes >> shift);
+    let (cores, all_cores) = (u64::from(used.cores), u64::from(total.cores));
+    if memory >> 32 == 0 && all_cores > 0 && all_memory > 0 {
+        let (part, all) = match cores * all_memory >= memory * all_cores {
+            true => (cores, all_cores),
+            false => (memory, all_memory),
+        };
+        return ((part << 32) / all).min(PART_MAX);
+    }
+    let of = |used: u64, total: u64| match total {
+        0 => 0,
+        total => (u128::from(used) << 32) / u128::from(total),
+    };
+    let larger = of(cores, all_cores).max(of(memory, all_memory));
+    u64::try_from(larger).unwrap_or(u64::MAX).min(PART_MAX)
+}
+
+/// Of a cluster that has lost nearly all that is in use: parts times 2^10 fit 64 bits.
+const PART_MAX: u64 = 1 << 50;
+
+/// The part of the whole that somebody is guaranteed.
+pub(crate) fn guarantee(rules: &TenantRules, total: Size) -> u64 {
+    let guaranteed =
+        Size { cores: rules.cores_guaranteed, memory_bytes: rules.memory_bytes_guaranteed };
+    part(guaranteed, total)
+}
+
+/// Whether who has so much has what it is guaranteed, by [`guarantee`].
+pub(crate) fn is_guaranteed(guaranteed: u64, used: Size, total: Size) -> bool {
+    part(used, total) >= guaranteed
+}
+
+// === impl Level ===
+
+impl Level {
+    /// Of somebody with this weight who has `used` of `total`.
+    pub fn new(used: Size, total: Size, weight: u32) -> Self {
+        Self::of(part(used, total), weight)
+    }
+
+    /// Of somebody with this weight who has this part of the whole.
+    pub(super) fn of(part: u64, weight: u32) -> Self {
+        match weight {
+            0 | 1 => Self(part << 10),
+            weight => Self((part << 10) / u64::from(weight)),
+        }
+    }
+
+    /// Less than 2^61.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
