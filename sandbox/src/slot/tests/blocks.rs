@@ -50,6 +50,20 @@ const GUEST: &str = r#"(module
       ;; the host writes to the block
       (drop (call $map (i32.const 7) (local.get $arg) (local.get $at) (i32.const 8)))
       (i32.store (i32.const 60) (i32.load (local.get $at)))))
+    (if (i32.eq (local.get $op) (i32.const 7)) (then
+      ;; write to all pages of block 0 that are behind its bytes, mapped arg times
+      (loop $again
+        (local.set $page (i32.const 1))
+        (loop $next
+          (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+            (i32.const 1))
+          (local.set $page (i32.add (local.get $page) (i32.const 1)))
+          (br_if $next (i32.lt_u (local.get $page) (i32.const 16))))
+        (drop (call $map (i32.const 7) (i32.const 0) (i32.const 64) (i32.const 8)))
+        (local.set $at (i32.load (i32.const 64)))
+        (local.set $arg (i32.sub (local.get $arg) (i32.const 1)))
+        (br_if $again (local.get $arg)))
+      (i32.store (i32.const 60) (i32.load8_u (local.get $at)))))
     (drop (call $result (i32.const 48) (i32.const 16)))
     (i64.const 0)))"#;
 
@@ -60,6 +74,7 @@ const MAP_ANOTHER: u32 = 3;
 const GROW: u32 = 4;
 const PLACE: u32 = 5;
 const HOST_WRITES: u32 = 6;
+const WRITE_BEHIND: u32 = 7;
 
 /// What a task reports: what the first call returned, address, length, and what it was for.
 type Told = [u32; 4];
@@ -142,6 +157,18 @@ fn a_task_may_write_so_much_of_its_blocks_and_the_next_one_again() {
         let most = WRITTEN_PAGES_MAX as u32;
         assert_eq!(told(bench.run(WRITE, most))[3], 99);
         let failed = bench.run(WRITE, most + 1);
+        assert!(matches!(failed, TaskOutcome::Failed(TaskFailure::Trap { .. })), "{failed:?}");
+    }
+}
+
+#[test]
+fn what_is_behind_small_blocks_is_memory_that_nobody_asked_for_and_counts_as_written() {
+    let (mut bench, _) = with_blocks(&[5]);
+    // Of each block, 15 pages are behind the one that it has.
+    let most = (WRITTEN_PAGES_MAX / 15) as u32;
+    for _ in 0..2 {
+        assert_eq!(told(bench.run(WRITE_BEHIND, most))[3], 0);
+        let failed = bench.run(WRITE_BEHIND, most + 1);
         assert!(matches!(failed, TaskOutcome::Failed(TaskFailure::Trap { .. })), "{failed:?}");
     }
 }
