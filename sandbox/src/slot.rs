@@ -100,6 +100,8 @@ pub(crate) struct SlotState {
     leased: u64,
     /// Bytes of kept blocks in the task's memory, and of what is about to be mapped.
     mapped: u64,
+    /// Whether the owner has given the task a kept block, mapped or not.
+    has_blocks: bool,
     /// The last growth that was refused: asked and limit, in bytes.
     refused_growth: Option<(u64, u64)>,
     streams: streams::Streams,
@@ -194,6 +196,7 @@ fn load(
         link_error: None,
         leased: 0,
         mapped: 0,
+        has_blocks: false,
         refused_growth: None,
         streams: streams::Streams::default(),
         task: None,

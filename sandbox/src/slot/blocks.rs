@@ -50,6 +50,7 @@ impl SlotState {
             (Reply::Flat { bytes }, Some(file)) => (file, bytes),
             _ => return Err(CallError::Ends(unexpected_reply())),
         };
+        self.has_blocks = true;
         let block = FlatBlock { file, bytes };
         // As much again may be grown: not a byte of that is taken.
         let limit = self.memory_bytes_max;

@@ -195,6 +195,27 @@ fn blocks_take_nothing_of_what_a_task_may_grow_and_have_their_own_limit() {
 }
 
 #[test]
+fn what_the_owner_gave_is_given_back_mapped_or_not() {
+    // The second one is more than a task may map.
+    let (mut bench, _) = with_blocks(&[5, 70 << 20]);
+    let given_back = |bench: &Bench| {
+        let mut said = bench.link.said.lock().unwrap();
+        let is_it = |frame: &FromSlot| *frame == FromSlot::Request(Request::GiveBackMemory);
+        said.drain(..).filter(is_it).count()
+    };
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 8);
+    assert_eq!(given_back(&bench), 1);
+    let large = bench.link.blocks.lock().unwrap().remove(&1).unwrap();
+    let small = bench.link.blocks.lock().unwrap().insert(0, large).unwrap();
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 0, "it must be read");
+    assert_eq!(given_back(&bench), 1);
+    bench.link.blocks.lock().unwrap().clear();
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 0, "it is not here");
+    assert_eq!(given_back(&bench), 0);
+    drop(small);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let (mut bench, _) = with_blocks(&[5]);
     assert_eq!(told(bench.run(PLACE, 8))[3], 8);
