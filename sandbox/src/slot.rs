@@ -348,6 +348,16 @@ impl WasiHost for SlotState {
     fn make_writable(&mut self, offset: usize, length: usize) {
         self.memory.make_writable(offset, length);
     }
+
+    fn begin_call(&mut self) {
+        self.begin_writing();
+    }
+
+    /// A task that may not go on is found out at its next call or its end: all it has is a reserve
+    /// of one call.
+    fn end_call(&mut self) {
+        let _ = self.end_writing();
+    }
 }
 
 impl ResourceLimiter for SlotState {

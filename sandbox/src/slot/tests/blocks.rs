@@ -14,6 +14,7 @@ const GUEST: &str = r#"(module
   (import "offshoot1" "block_map" (func $map (param i32 i32 i32 i32) (result i32)))
   (import "offshoot1" "result_write" (func $result (param i32 i32) (result i32)))
   (import "offshoot1" "task_memory" (func $room (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
   (memory (export "memory") 4)
   (global $sp (mut i32) (i32.const 1024))
   (func (export "_start"))
@@ -64,6 +65,24 @@ const GUEST: &str = r#"(module
         (local.set $arg (i32.sub (local.get $arg) (i32.const 1)))
         (br_if $again (local.get $arg)))
       (i32.store (i32.const 60) (i32.load8_u (local.get $at)))))
+    (if (i32.eq (local.get $op) (i32.const 8)) (then
+      ;; write to arg pages; then the host writes to the next one
+      (loop $next
+        (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+          (i32.const 99))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (local.get $arg))))
+      (drop (call $random
+        (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))) (i32.const 8)))))
+    (if (i32.eq (local.get $op) (i32.const 9)) (then
+      ;; the same by a call of offshoot's own
+      (loop $next
+        (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+          (i32.const 99))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (local.get $arg))))
+      (drop (call $map (i32.const 7) (i32.const 1)
+        (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))) (i32.const 8)))))
     (drop (call $result (i32.const 48) (i32.const 16)))
     (i64.const 0)))"#;
 
@@ -75,6 +94,8 @@ const GROW: u32 = 4;
 const PLACE: u32 = 5;
 const HOST_WRITES: u32 = 6;
 const WRITE_BEHIND: u32 = 7;
+const WASI_WRITES_AFTER: u32 = 8;
+const HOST_WRITES_AFTER: u32 = 9;
 
 /// What a task reports: what the first call returned, address, length, and what it was for.
 type Told = [u32; 4];
@@ -158,6 +179,24 @@ fn a_task_may_write_so_much_of_its_blocks_and_the_next_one_again() {
         assert_eq!(told(bench.run(WRITE, most))[3], 99);
         let failed = bench.run(WRITE, most + 1);
         assert!(matches!(failed, TaskOutcome::Failed(TaskFailure::Trap { .. })), "{failed:?}");
+    }
+}
+
+#[test]
+fn a_task_for_which_the_host_writes_more_of_its_blocks_fails_and_its_slot_goes_on() {
+    let (mut bench, _) = with_blocks(&[2 * WRITTEN_PAGES_MAX * PAGE_BYTES, 5]);
+    let most = WRITTEN_PAGES_MAX as u32;
+    for operation in [WASI_WRITES_AFTER, HOST_WRITES_AFTER] {
+        for _ in 0..2 {
+            assert_eq!(told(bench.run(operation, most - 1))[0], 8);
+            let failed = bench.run(operation, most);
+            let TaskOutcome::Failed(TaskFailure::GuestAbi { message }) = &failed else {
+                panic!("{failed:?}")
+            };
+            let expected =
+                "a call wrote to mapped blocks, of which the task had written 1024 pages";
+            assert!(message.starts_with(expected), "{message}");
+        }
     }
 }
 
