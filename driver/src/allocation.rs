@@ -306,8 +306,12 @@ impl Allocation {
                 let same_size = self.held.get(id).is_some_and(|held| held.cores == cores);
                 same_size && !named.contains(id) && !keeps(*id)
             };
-            let instead = self.idle.iter().find(stands_in).filter(|_| held.idle.is_none());
-            match instead.copied() {
+            // An idle one needs no other, and what each of those keeps takes long to find out.
+            let instead = match held.idle {
+                Some(_) => None,
+                None => self.idle.iter().find(stands_in).copied(),
+            };
+            match instead {
                 Some((_, idle)) => self.leave(idle, Leaving::Idle, out),
                 None => self.leave(*executor, Leaving::GivenBack, out),
             }

@@ -31,7 +31,7 @@ use offshoot_proto::id::{
 use offshoot_proto::outcome::{TaskDone, TaskFailure};
 use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::stage::{StageKind, StageRun};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 mod explain;
@@ -54,7 +54,7 @@ use jobs::{Job, Snapshots};
 use kept::Copies;
 use moving::Moves;
 use outputs::Accepted;
-use places::{PlaceIndex, Places};
+use places::{PlaceIndex, Places, Seat};
 use stage::{Phase, Stage, StageKey};
 
 pub(crate) use explain::ActiveStage;
@@ -356,19 +356,19 @@ impl Dag {
     ) {
         let key = self.sets.get(&set).copied();
         let seat = self.places.of(executor);
-        let place = seat.map(|seat| if done.in_memory { seat.memory } else { seat.files });
-        let (Some(key), Some(place)) = (key, place) else {
+        let (Some(key), Some(Seat { files: machine, memory })) = (key, seat) else {
             drop_held(executor, attempt, &done, actions);
             return;
         };
         let Some(stage) = self.stages.get_mut(&key) else {
             return;
         };
-        match stage.outputs.accept(partition, attempt, place, done.digest) {
+        let place = if done.in_memory { memory } else { machine };
+        match stage.outputs.accept(partition, attempt, (place, machine), done.digest) {
             Accepted::Unwanted => return drop_held(executor, attempt, &done, actions),
             Accepted::Differs { place: first } => {
                 drop_held(executor, attempt, &done, actions);
-                return self.on_digests_differ(key, partition, first, place, actions);
+                return self.on_digests_differ(key, partition, first, machine, actions);
             }
             // What is computed again because it was lost has been counted.
             Accepted::New { first: true } if !done.updates.is_empty() => {
@@ -439,6 +439,15 @@ impl Dag {
         if was_leaving {
             self.describe_anew(worker, actions);
         }
+        self.forget_gone();
+    }
+
+    /// Nothing is said to be with executors that are gone; but runs that were told to read there
+    /// are told anew when their machines have left.
+    fn forget_gone(&mut self) {
+        let running = self.stages.values().filter(|s| matches!(s.phase, Phase::Running { .. }));
+        let read: BTreeSet<_> = running.flat_map(|stage| &stage.reads_from).copied().collect();
+        self.places.forget_gone(|place| read.contains(&place));
     }
 
     /// Everything that was served from one place is gone.

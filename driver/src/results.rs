@@ -36,8 +36,13 @@ pub(crate) enum Entry {
         /// Length in bytes.
         length: u64,
     },
-    /// On its way, so many bytes.
-    Coming(u64),
+    /// On its way, or computed again.
+    Coming {
+        /// Who sends it, and what it is called there.
+        from: Option<(ExecutorId, AttemptId)>,
+        /// Length in bytes.
+        length: u64,
+    },
 }
 
 /// What the guest can have.
@@ -91,14 +96,24 @@ impl Results {
     /// A held result is not to be had: it will be added again.
     pub(crate) fn lost(&mut self, partition: Partition) {
         if let Some(entry) = self.entries.get_mut(&partition) {
-            *entry = Entry::Coming(entry.length());
+            *entry = Entry::Coming { from: None, length: entry.length() };
         }
     }
 
-    /// Whether an executor has a result that has not been asked for.
+    /// Whether an executor has a result that is not here.
     pub(crate) fn is_held_by(&self, id: ExecutorId) -> bool {
         let by = |entry: &Entry| matches!(entry, Entry::Held { executor, .. } if *executor == id);
-        self.entries.values().any(by)
+        self.entries.values().any(by) || self.coming_from(id).next().is_some()
+    }
+
+    /// What is on its way from an executor.
+    pub(crate) fn coming_from(&self, id: ExecutorId) -> impl Iterator<Item = AttemptId> {
+        self.entries.values().filter_map(move |entry| match entry {
+            Entry::Coming { from: Some((executor, attempt)), .. } if *executor == id => {
+                Some(*attempt)
+            }
+            _ => None,
+        })
     }
 
     /// What an executor has, which is to be fetched from now on though nobody has asked for it: a
@@ -110,7 +125,7 @@ impl Results {
                 && executor == id
             {
                 taken.push((*partition, attempt, length));
-                *entry = Entry::Coming(length);
+                *entry = Entry::Coming { from: Some((id, attempt)), length };
             }
         }
         taken
@@ -149,11 +164,10 @@ impl Results {
                     self.handed = 0;
                 }
                 Some(entry @ Entry::Held { .. }) if out.is_empty() => {
-                    let coming = Entry::Coming(entry.length());
-                    let held = std::mem::replace(entry, coming);
-                    let Entry::Held { executor, attempt, length } = held else {
+                    let Entry::Held { executor, attempt, length } = *entry else {
                         break;
                     };
+                    *entry = Entry::Coming { from: Some((executor, attempt)), length };
                     return Next::Fetch(partition, executor, attempt, length);
                 }
                 _ => break,
@@ -175,8 +189,7 @@ impl Entry {
     fn length(&self) -> u64 {
         match self {
             Self::Here(bytes) => bytes.len() as u64,
-            Self::Held { length, .. } => *length,
-            Self::Coming(length) => *length,
+            Self::Held { length, .. } | Self::Coming { length, .. } => *length,
         }
     }
 }
@@ -229,7 +242,9 @@ mod tests {
         let fetch = |n| Next::Fetch(Partition(1), executor, AttemptId(n), 50);
         assert_eq!(results.next(100, false), fetch(3));
         assert_eq!(results.next(100, false), Next::Wait);
+        assert!(results.is_held_by(executor), "it is on its way");
         results.lost(Partition(1));
+        assert!(!results.is_held_by(executor));
         results.add(Partition(1), held(4)).unwrap();
         assert_eq!(results.next(100, false), fetch(4));
         results.fetched(Partition(1), vec![1; 50]);
@@ -247,9 +262,11 @@ mod tests {
         results.add(Partition(2), held(1)).unwrap();
         assert_eq!(results.take_held(executor(0)), [(Partition(1), AttemptId(4), 5)]);
         assert_eq!(results.take_held(executor(0)), []);
-        assert!(!results.is_held_by(executor(0)) && results.is_held_by(executor(1)));
         assert_eq!(results.next(100, false), Next::Wait);
+        assert!(results.is_held_by(executor(0)), "what is on its way is there only");
+        assert_eq!(results.coming_from(executor(0)).collect::<Vec<_>>(), [AttemptId(4)]);
         results.fetched(Partition(1), vec![1; 5]);
+        assert!(!results.is_held_by(executor(0)) && results.is_held_by(executor(1)));
         assert!(matches!(results.next(100, false), Next::Pieces(_)));
     }
 

@@ -11,6 +11,10 @@
 //! its own dataset, nor of one that a task here reads: a dataset that is larger than the memory
 //! would only drive out what is about to be read.
 //!
+//! A block that is gone counts until the last task that maps it has ended. To drive out what is
+//! mapped therefore frees nothing for now: blocks that are not go first, and a task waits for
+//! those that map the others; but none is refused because of them.
+//!
 //! This decides what is kept and when a task waits, never what a task may use: that is fixed by its
 //! job, so that every attempt computes the same.
 
@@ -55,12 +59,31 @@ pub struct Memory {
     next_use: u64,
     /// Datasets that stages here read.
     readers: BTreeSet<NodeId>,
+    /// Blocks that tasks map, kept or not any more.
+    mapped: BTreeMap<BlockId, Mapped>,
+    /// Of them, bytes of those that are not kept any more.
+    lingering: u64,
+}
+
+#[derive(Debug)]
+struct Mapped {
+    bytes: u64,
+    slots: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
     bytes: u64,
     used: u64,
+}
+
+/// Which blocks make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evict {
+    /// Those that nobody maps: there is room at once.
+    Unmapped,
+    /// Those that are mapped, too: there is room when who maps them has ended.
+    All,
 }
 
 /// The answer to a slot that asks for memory.
@@ -115,11 +138,18 @@ impl Memory {
             uses: BTreeMap::new(),
             next_use: 0,
             readers: BTreeSet::new(),
+            mapped: BTreeMap::new(),
+            lingering: 0,
         }
     }
 
     /// Bytes that nobody has.
     fn free(&self) -> u64 {
+        self.total.saturating_sub(self.snapshots + self.leased + self.kept + self.lingering)
+    }
+
+    /// Bytes that nobody is to have for long.
+    fn soon_free(&self) -> u64 {
         self.total.saturating_sub(self.snapshots + self.leased + self.kept)
     }
 
@@ -137,8 +167,10 @@ impl Memory {
     /// Notes what snapshots take now. Blocks make room for them, the immune ones too.
     pub fn set_snapshots(&mut self, bytes: u64, evicted: &mut Vec<BlockId>) {
         self.snapshots = bytes;
-        let over = (self.snapshots + self.leased + self.kept).saturating_sub(self.total);
-        self.evict(over, |_| true, evicted);
+        let taken = self.snapshots + self.leased + self.kept + self.lingering;
+        self.evict(taken.saturating_sub(self.total), Evict::Unmapped, |_| true, evicted);
+        let taken = self.snapshots + self.leased + self.kept;
+        self.evict(taken.saturating_sub(self.total), Evict::All, |_| true, evicted);
     }
 
     /// Keeps a block, if there is room or others make it. On a refusal nothing has changed.
@@ -154,12 +186,14 @@ impl Memory {
             let readers = self.readers.clone();
             let may_go =
                 |other: &BlockId| other.writer != id.writer && !readers.contains(&other.writer);
-            let movable = self.blocks.iter().filter(|(other, _)| may_go(other));
-            let movable = movable.map(|(_, block)| block.bytes).sum::<u64>();
+            let movable = self.unmapped(may_go);
             if lacking > movable {
                 return Err(self.refusal(bytes, 0, self.kept - movable));
             }
-            self.evict(lacking, may_go, evicted);
+            self.evict(lacking, Evict::Unmapped, may_go, evicted);
+        }
+        if let Some(mapped) = self.mapped.get(&id) {
+            self.lingering -= mapped.bytes;
         }
         let used = self.next_use;
         self.next_use += 1;
@@ -189,7 +223,36 @@ impl Memory {
         if let Some(block) = self.blocks.remove(&id) {
             self.uses.remove(&block.used);
             self.kept -= block.bytes;
+            self.lingering += self.mapped.get(&id).map_or(0, |mapped| mapped.bytes);
         }
+    }
+
+    /// The task of a slot maps a block of so many bytes, until [`unmap`](Self::unmap).
+    pub fn map(&mut self, slot: usize, id: BlockId, bytes: u64) {
+        if !self.mapped.contains_key(&id) && !self.blocks.contains_key(&id) {
+            self.lingering += bytes;
+        }
+        let new = || Mapped { bytes, slots: BTreeSet::new() };
+        self.mapped.entry(id).or_insert_with(new).slots.insert(slot);
+    }
+
+    /// The task of a slot has ended, or its process is gone.
+    pub fn unmap(&mut self, slot: usize) {
+        let Self { mapped, blocks, lingering, .. } = self;
+        mapped.retain(|id, Mapped { bytes, slots }| {
+            let is_last = slots.remove(&slot) && slots.is_empty();
+            if is_last && !blocks.contains_key(id) {
+                *lingering -= *bytes;
+            }
+            !is_last
+        });
+    }
+
+    /// Bytes of blocks that may go and that nobody maps.
+    fn unmapped(&self, may_go: impl Fn(&BlockId) -> bool) -> u64 {
+        let all = self.blocks.iter();
+        let movable = all.filter(|(id, _)| may_go(id) && !self.mapped.contains_key(id));
+        movable.map(|(_, block)| block.bytes).sum()
     }
 
     /// Stages here read these datasets from now on, and no others.
@@ -199,15 +262,21 @@ impl Memory {
 
     /// A slot is to have `bytes` in all. Blocks above the immune share make room.
     pub fn lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> Lease {
-        if self.try_lease(slot, bytes, evicted) {
+        if self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
             return Lease::Granted;
         }
         let refusal = self.refusal_of(slot, bytes);
-        if refusal.is_hopeless() || !self.goes_on(Some(slot)) {
+        if refusal.is_hopeless() {
             return Lease::Refused(refusal);
         }
-        self.waiting.push_back((slot, bytes));
-        Lease::Waits
+        if self.goes_on(Some(slot)) {
+            self.waiting.push_back((slot, bytes));
+            return Lease::Waits;
+        }
+        match self.try_lease(slot, bytes, Evict::All, evicted) {
+            true => Lease::Granted,
+            false => Lease::Refused(refusal),
+        }
     }
 
     /// A slot gives back all but `bytes`, or its process is gone.
@@ -226,7 +295,7 @@ impl Memory {
     /// become free.
     pub fn decided(&mut self, evicted: &mut Vec<BlockId>) -> Option<(usize, Lease)> {
         let (slot, bytes) = *self.waiting.front()?;
-        if self.try_lease(slot, bytes, evicted) {
+        if self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
             self.waiting.pop_front();
             return Some((slot, Lease::Granted));
         }
@@ -238,35 +307,64 @@ impl Memory {
         if self.goes_on(None) {
             return None;
         }
+        if self.try_lease(slot, bytes, Evict::All, evicted) {
+            self.waiting.pop_front();
+            return Some((slot, Lease::Granted));
+        }
         // The one that asked last has done the least.
         let (slot, bytes) = self.waiting.pop_back()?;
         Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
     }
 
-    /// Whether a slot other than this one has memory and does not wait: it will give it back.
+    /// Whether a slot other than this one has memory, or maps blocks, and does not wait: it will
+    /// give it back.
     fn goes_on(&self, but: Option<usize>) -> bool {
         let waits = |slot: usize| self.waiting.iter().any(|(other, _)| *other == slot);
         let holders = self.leases.iter().filter(|(_, has)| **has > 0).map(|(slot, _)| *slot);
-        holders.filter(|slot| Some(*slot) != but).any(|slot| !waits(slot))
+        let mappers = self.mapped.values().flat_map(|mapped| mapped.slots.iter().copied());
+        holders.chain(mappers).filter(|slot| Some(*slot) != but).any(|slot| !waits(slot))
     }
 
-    fn try_lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> bool {
+    fn try_lease(
+        &mut self,
+        slot: usize,
+        bytes: u64,
+        evict: Evict,
+        evicted: &mut Vec<BlockId>,
+    ) -> bool {
         let has = self.leases.get(&slot).copied().unwrap_or(0);
         let more = bytes.saturating_sub(has);
-        let lacking = more.saturating_sub(self.free());
-        if lacking > self.kept.saturating_sub(self.immune()) {
+        let borrowed = self.kept.saturating_sub(self.immune());
+        let (lacking, movable) = match evict {
+            Evict::Unmapped => {
+                let lacking = more.saturating_sub(self.free());
+                // To add them up takes a look at each.
+                let unmapped = if lacking > 0 { self.unmapped(|_| true) } else { 0 };
+                (lacking, borrowed.min(unmapped))
+            }
+            Evict::All => (more.saturating_sub(self.soon_free()), borrowed),
+        };
+        if lacking > movable {
             return false;
         }
-        self.evict(lacking, |_| true, evicted);
+        self.evict(lacking, evict, |_| true, evicted);
         self.leases.insert(slot, has + more);
         self.leased += more;
         true
     }
 
-    fn evict(&mut self, bytes: u64, may_go: impl Fn(&BlockId) -> bool, evicted: &mut Vec<BlockId>) {
+    fn evict(
+        &mut self,
+        bytes: u64,
+        evict: Evict,
+        may_go: impl Fn(&BlockId) -> bool,
+        evicted: &mut Vec<BlockId>,
+    ) {
         let mut freed = 0;
         let mut going = Vec::new();
-        for id in self.uses.values().filter(|id| may_go(id)) {
+        let goes =
+            |id: &&BlockId| may_go(id) && (evict == Evict::All || !self.mapped.contains_key(id));
+        for id in self.uses.values().filter(goes) {
             if freed >= bytes {
                 break;
             }

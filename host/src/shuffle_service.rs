@@ -238,6 +238,8 @@ impl<S: BlockSource> ShuffleService<S> {
                 sender.flush().await?;
             }
             sender.queue(&BlockFrame::Chunks(piece))?;
+            // Many small ones fit the queue.
+            yield_now().await;
         }
         Ok(())
     }

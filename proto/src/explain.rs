@@ -121,13 +121,6 @@ pub enum TaskWait {
         /// Those executors, the first of them.
         executors: Vec<ExecutorId>,
     },
-    /// It asks for more cores than any executor has.
-    TooLarge {
-        /// `task-cores`.
-        task_cores: u32,
-        /// Cores of the largest executor.
-        executor_cores: u32,
-    },
 }
 
 // === impl StageWaits ===
@@ -173,7 +166,6 @@ impl TaskWait {
             Self::SlotsBusy { .. } => "slots-busy",
             Self::Locality { .. } => "locality",
             Self::Excluded { .. } => "excluded",
-            Self::TooLarge { .. } => "too-large",
         }
     }
 
@@ -191,10 +183,6 @@ impl TaskWait {
             }
             Self::Excluded { .. } => {
                 "they start when another has one; the workers' logs say how they failed"
-            }
-            Self::TooLarge { .. } => {
-                "they never start: submit with a smaller --conf task-cores=N or larger \
-                 --executor-cores"
             }
         }
     }
@@ -219,10 +207,6 @@ impl fmt::Display for TaskWait {
             Self::Excluded { executors } => {
                 let some = listed(executors, executors.len());
                 write!(f, "they failed on every executor that has a slot free ({some})")?;
-            }
-            Self::TooLarge { task_cores, executor_cores } => {
-                let cores = counted(*task_cores, "core");
-                write!(f, "each needs {cores}, the largest executor has {executor_cores}")?;
             }
         }
         write!(f, "; {}", self.advice())

@@ -67,6 +67,11 @@ pub(crate) struct Tracker {
     blocks_end: AtomicUsize,
     /// Pages of them that may still be written.
     copies_left: AtomicUsize,
+    /// Whether the host writes for the guest, and pages that it alone may still write: it cannot
+    /// stop in the middle as a guest can.
+    host_writes: AtomicBool,
+    reserve_left: AtomicUsize,
+    overdrawn: AtomicBool,
 }
 
 // SAFETY: `notes` is reached only by the thread that runs the memory's guest, in `&mut` methods or
@@ -91,6 +96,9 @@ impl Tracker {
             blocks_start: AtomicUsize::new(0),
             blocks_end: AtomicUsize::new(0),
             copies_left: AtomicUsize::new(0),
+            host_writes: AtomicBool::new(false),
+            reserve_left: AtomicUsize::new(0),
+            overdrawn: AtomicBool::new(false),
         });
         let pointer = ptr::from_ref(&*tracker).cast_mut();
         let free = TRACKERS.iter().find(|entry| {
@@ -162,11 +170,18 @@ impl Tracker {
     }
 
     /// A read-only block lies at these offsets, which are behind the claimed bytes. Of all blocks
-    /// until [`close_copies`](Self::close_copies), `pages` may be written.
-    pub(crate) fn open_to_copies(&mut self, start: usize, end: usize, pages: usize) {
+    /// until [`close_copies`](Self::close_copies), `pages` may be written, and `reserve` more by
+    /// the host.
+    pub(crate) fn open_to_copies(
+        &mut self,
+        start: usize,
+        end: usize,
+        (pages, reserve): (usize, usize),
+    ) {
         if *self.blocks_end.get_mut() == 0 {
             *self.blocks_start.get_mut() = start;
             *self.copies_left.get_mut() = pages;
+            *self.reserve_left.get_mut() = reserve;
         }
         *self.blocks_end.get_mut() = end;
     }
@@ -174,15 +189,31 @@ impl Tracker {
     /// The blocks are not mapped any more.
     pub(crate) fn close_copies(&mut self) {
         *self.blocks_end.get_mut() = 0;
+        *self.overdrawn.get_mut() = false;
+    }
+
+    /// The host begins or ends to write for the guest.
+    pub(crate) fn set_host_writes(&mut self, writes: bool) {
+        *self.host_writes.get_mut() = writes;
+    }
+
+    /// Whether the host has written more pages of blocks than the task may: it is to fail.
+    pub(crate) fn overdrawn(&self) -> bool {
+        self.overdrawn.load(Relaxed)
     }
 
     /// Makes a page of a block writable: what is written there is a private copy.
     fn on_copy(&self, base: usize, offset: usize) -> bool {
         let left = self.copies_left.load(Relaxed);
-        if left == 0 {
+        let reserve = self.reserve_left.load(Relaxed);
+        if left > 0 {
+            self.copies_left.store(left - 1, Relaxed);
+        } else if self.host_writes.load(Relaxed) && reserve > 0 {
+            self.reserve_left.store(reserve - 1, Relaxed);
+            self.overdrawn.store(true, Relaxed);
+        } else {
             return false;
         }
-        self.copies_left.store(left - 1, Relaxed);
         // SAFETY: the page is one of a block, which the owner of the memory has mapped.
         let result = unsafe {
             let start = base + offset / PAGE_BYTES * PAGE_BYTES;

@@ -155,7 +155,7 @@ fn link_streams(linker: &mut Linker<SlotState>) -> wasmtime::Result<()> {
         |caller: Guest<'_>, handle: i32, ptr: i32, cap: i32| {
             call(caller, |memory, state| {
                 let out = slice_mut(memory, ptr, cap, "stream_read")?;
-                state.stream_read(handle, out)
+                state.stream_read(handle, state.fillable(out))
             })
         },
     )?;
@@ -305,7 +305,9 @@ fn call(
 ) -> wasmtime::Result<i32> {
     let memory = caller.as_context().data().guest.expect("a guest that runs has a memory");
     let (memory, state) = memory.data_and_store_mut(&mut caller);
-    match body(memory, state) {
+    state.begin_writing();
+    let outcome = body(memory, state);
+    match state.end_writing().and(outcome) {
         Ok(value) => Ok(value),
         Err(CallError::Refused(refusal)) => {
             state.error = refusal.message;

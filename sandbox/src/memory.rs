@@ -39,8 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 pub use driver::Changes;
-#[cfg(test)]
-pub(crate) use flat::WRITTEN_PAGES_MAX;
+pub(crate) use flat::{HOST_WRITES_MAX, WRITTEN_PAGES_MAX};
 pub use space::{data_ranges, memory_file};
 
 /// Why a memory could not be set up as asked.

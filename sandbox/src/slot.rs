@@ -100,6 +100,8 @@ pub(crate) struct SlotState {
     leased: u64,
     /// Bytes of kept blocks in the task's memory, and of what is about to be mapped.
     mapped: u64,
+    /// Whether the owner has given the task a kept block, mapped or not.
+    has_blocks: bool,
     /// The last growth that was refused: asked and limit, in bytes.
     refused_growth: Option<(u64, u64)>,
     streams: streams::Streams,
@@ -194,6 +196,7 @@ fn load(
         link_error: None,
         leased: 0,
         mapped: 0,
+        has_blocks: false,
         refused_growth: None,
         streams: streams::Streams::default(),
         task: None,
@@ -344,6 +347,16 @@ impl WasiHost for SlotState {
 
     fn make_writable(&mut self, offset: usize, length: usize) {
         self.memory.make_writable(offset, length);
+    }
+
+    fn begin_call(&mut self) {
+        self.begin_writing();
+    }
+
+    /// A task that may not go on is found out at its next call or its end: all it has is a reserve
+    /// of one call.
+    fn end_call(&mut self) {
+        let _ = self.end_writing();
     }
 }
 

@@ -78,6 +78,12 @@ pub trait WasiHost {
 
     /// Makes these bytes of the guest's memory, all within it, writable for the kernel.
     fn make_writable(&mut self, offset: usize, length: usize);
+
+    /// A call begins, in which the host may write to the guest's memory.
+    fn begin_call(&mut self) {}
+
+    /// It ends.
+    fn end_call(&mut self) {}
 }
 
 /// What is the same for `main` and all tasks of a slot.

@@ -54,11 +54,12 @@ struct Bench {
 type Measurement = fn(&mut Bench) -> Result<Vec<Figure>>;
 
 /// All that is measured, in the order of the table.
-const MEASUREMENTS: [(&str, Measurement); 9] = [
+const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("submit", jobs::submit),
     ("empty tasks", tasks::empty_tasks),
     ("forks", tasks::forks),
     ("round trip", tasks::round_trip),
+    ("an executor comes back", tasks::comes_back),
     ("lookup", jobs::lookup),
     ("word count", jobs::word_count),
     ("sort", jobs::sort),

@@ -94,9 +94,6 @@ fn pending(PendingTasks { tasks, reason }: &PendingTasks) -> Value {
             json!({ "near": ids(near), "left_millis": left_millis })
         }
         TaskWait::Excluded { executors } => json!({ "executors": ids(executors) }),
-        TaskWait::TooLarge { task_cores, executor_cores } => {
-            json!({ "task_cores": task_cores, "executor_cores": executor_cores })
-        }
     };
     if let (Some(object), Value::Object(details)) = (object.as_object_mut(), details) {
         object.extend(details);

@@ -4,7 +4,7 @@
 //! cluster gets the user's jobs. Paths in it are relative to its directory.
 
 use super::error::{self, Error, advice};
-use super::{Key, Origin, Place, Setting, Table, keys};
+use super::{Key, Origin, Place, Setting, Table, flags, keys};
 use offshoot_proto::settings::{self as application, Kind};
 use rustix::process::geteuid;
 use std::collections::BTreeMap;
@@ -24,13 +24,28 @@ const NAME: &str = "offshoot.toml";
 const BYTES_MAX: u64 = 1 << 20;
 
 /// Flags that are no keys, and why.
-const NOT_IN_FILES: [(&str, &str); 5] = [
+pub(super) const NOT_IN_FILES: [(&str, &str); 16] = [
     ("token", "a token lets a machine in; set OFFSHOOT_TOKEN"),
     ("allow-read", "what a job may read is said for each job, with --allow-read"),
     ("allow-write", "what a job may write is said for each job, with --allow-write"),
     ("json", "it is said with --json"),
     ("config", "it is said with --config or OFFSHOOT_CONFIG"),
+    ("within", OF_A_DRAIN),
+    ("no-wait", OF_A_DRAIN),
+    ("out", OF_A_TENANT),
+    ("weight", OF_A_TENANT),
+    ("policy", OF_A_TENANT),
+    ("max-cores", OF_A_TENANT),
+    ("max-memory", OF_A_TENANT),
+    ("max-running", OF_A_TENANT),
+    ("max-submitted", OF_A_TENANT),
+    ("guaranteed-cores", OF_A_TENANT),
+    ("guaranteed-memory", OF_A_TENANT),
 ];
+
+const OF_A_DRAIN: &str = "it is about one worker's leaving; say it to offshoot drain";
+
+const OF_A_TENANT: &str = "the master keeps what holds for a tenant; say it to offshoot tenant";
 
 /// A file that is being read.
 struct Reader<'a> {
@@ -198,7 +213,12 @@ impl Reader<'_> {
         let owner = keys::all().find(|key| key.name == name);
         match (value, owner) {
             (DeValue::Table(_), _) => {
-                let advice = advice(&name, &tables);
+                let advice = match flags::is_client(&name) {
+                    true => format!(
+                        "offshoot {name} has its cluster from [client], and the rest from its flags"
+                    ),
+                    false => advice(&name, &tables),
+                };
                 Error::UnknownTable { origin, name, advice }
             }
             (_, Some(Key { table, .. })) => {

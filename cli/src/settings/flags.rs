@@ -22,7 +22,7 @@ pub(crate) struct Written {
 }
 
 /// The tables whose keys are flags of a subcommand; none if it reads no settings.
-fn tables(command: &str) -> Option<&'static [Table]> {
+pub(super) fn tables(command: &str) -> Option<&'static [Table]> {
     match command {
         "master" | "token" => Some(&[Table::Master]),
         "worker" => Some(&[Table::Worker]),
@@ -31,6 +31,11 @@ fn tables(command: &str) -> Option<&'static [Table]> {
         "settings" => Some(&[]),
         _ => None,
     }
+}
+
+/// Whether a subcommand has no settings but how to reach the cluster.
+pub(super) fn is_client(command: &str) -> bool {
+    tables(command) == Some(&[Table::Client])
 }
 
 /// The key of a flag.

@@ -148,6 +148,21 @@ fn what_has_no_effect_is_an_error() {
             "2: [master] spread: false chooses nothing; write consolidate = true instead",
         ),
         (
+            "[drain]\nwithin = \"1s\"",
+            "1: [drain]: no such table; offshoot drain has its cluster from [client], and the rest \
+             from its flags",
+        ),
+        (
+            "[client]\nwithin = \"1s\"",
+            "2: [client] within: does not belong in a file: it is about one worker's leaving; say \
+             it to offshoot drain",
+        ),
+        (
+            "[master]\nmax-cores = 1",
+            "2: [master] max-cores: does not belong in a file: the master keeps what holds for a \
+             tenant; say it to offshoot tenant",
+        ),
+        (
             "[master]\npreemption-timeout = \"3s\"",
             "2: [master] preemption-timeout: has no effect while preemption is false (the default)",
         ),
@@ -284,25 +299,25 @@ fn keys_defaults_and_variables_stand_once_and_fit() {
     assert_eq!(variables.len(), count);
 }
 
-/// Every flag is a key or is said to be none, and every key has its flag.
+/// Every flag of a command that reads settings is a key or is said to be none, and every key has
+/// its flag.
 #[test]
 fn flags_and_keys_are_the_same() {
     let command = <crate::Arguments as clap::CommandFactory>::command();
+    let equipped = flags::equip(command, None);
+    let is_no_key = |flag: &str| {
+        let is_of_the_command_line = ["conf", "help"].contains(&flag);
+        is_of_the_command_line || file::NOT_IN_FILES.iter().any(|(name, _)| *name == flag)
+    };
     let mut found = Vec::new();
-    let tables = [
-        ("master", Table::Master),
-        ("worker", Table::Worker),
-        ("submit", Table::Submit),
-        ("workers", Table::Client),
-        ("apps", Table::Client),
-    ];
-    let no_keys = ["json", "conf", "allow-read", "allow-write"];
-    for (name, table) in tables {
-        for arg in command.find_subcommand(name).unwrap().get_arguments() {
-            let Some(long) = arg.get_long() else { continue };
-            let key = table.find(long).or_else(|| Table::Client.find(long));
-            assert!(key.is_some() || no_keys.contains(&long), "offshoot {name} --{long}");
-            found.extend(key.map(|(key, _)| key));
+    for command in equipped.get_subcommands() {
+        let Some(tables) = flags::tables(command.get_name()) else { continue };
+        for command in [command].into_iter().chain(command.get_subcommands()) {
+            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let key = tables.iter().find_map(|table| table.find(long));
+                assert!(key.is_some() || is_no_key(long), "{} --{long}", command.get_name());
+                found.extend(key.map(|(key, _)| key));
+            }
         }
     }
     for key in keys::all().filter(|key| key.table != Table::Conf) {

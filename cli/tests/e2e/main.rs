@@ -4,6 +4,7 @@
 mod allocation;
 mod bad_input;
 mod draining;
+mod explain;
 mod formats;
 mod jobs;
 mod keeping;

@@ -110,6 +110,34 @@ fn workers_jobs_and_questions_listen_to_flags_before_variables_before_the_file()
 }
 
 #[test]
+fn orders_to_the_master_reach_it_by_flags_before_variables_before_the_file() {
+    let cluster = Cluster::start(1, 1);
+    let directory = cluster.directory.path();
+    let credential = directory.join("master/admin.credential");
+    let text = format!("[client]\nmaster = \"{}\"\ncredential = \"none\"\n", cluster.address);
+    let right = write(directory, "right.toml", &text.replace("none", "master/admin.credential"));
+    let wrong = write(directory, "wrong.toml", &text);
+    let worker = cluster.list("workers")[0]["id"].as_str().unwrap().to_owned();
+    let drain = ["drain", worker.as_str(), "--no-wait", "--within=5s"];
+    for words in [&["tenant", "add", "ada", "--weight=2"][..], &["tenant", "list"], &drain] {
+        let order = |config: &Path, variable: Option<&str>, flag: Option<&Path>| {
+            let mut command = with_config(directory, config, words);
+            command.current_dir(directory);
+            variable.map(|name| command.env("OFFSHOOT_CREDENTIAL", directory.join(name)));
+            flag.map(|path| command.arg("--credential").arg(path));
+            run(command)
+        };
+        order(&wrong, None, None).failed(2, "none");
+        order(&right, Some("of-variable"), None).failed(2, "of-variable");
+        order(&wrong, Some("of-variable"), Some(&credential)).ok();
+    }
+    let mut named = offshoot(directory);
+    named.args(["tenant", "list", "--json", "--config"]).arg(&right);
+    let rows: Value = serde_json::from_str(&run(named).ok()).unwrap();
+    assert_eq!((&rows[0]["name"], &rows[0]["weight"]), (&"ada".into(), &2.into()));
+}
+
+#[test]
 fn a_misspelt_key_stops_everything_before_it_has_started() {
     let directory = tempfile::tempdir().unwrap();
     let config = write(directory.path(), "offshoot.toml", "# Ours.\n[worker]\ncoers = 2\n");

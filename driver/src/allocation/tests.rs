@@ -331,6 +331,17 @@ fn an_idle_one_of_the_same_size_goes_instead() {
 }
 
 #[test]
+fn nobody_looks_for_another_one_when_an_idle_one_is_to_go() {
+    let mut env = Env::new(&["min-executors=3"]);
+    (0..3).for_each(|number| assert_eq!(env.handle(added(number, 1)), []));
+    let back = Event::GiveBack(vec![executor(1)]);
+    let mut out = Vec::new();
+    let keeps = |id| panic!("what {id} keeps is not asked");
+    env.allocation.handle(env.now, back, &keeps, &mut out);
+    assert_eq!(out, [Action::Retire(executor(1))]);
+}
+
+#[test]
 fn without_dynamic_allocation_only_what_the_master_wants_back_goes() {
     let mut env = Env::new(&["enabled=false"]);
     assert_eq!(Allocation::initial(&Settings::default()), Some(0));

@@ -12,8 +12,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     workers: BTreeMap<WorkerId, Drain>,
-    /// Results that are fetched from retired executors before those are released. All results of a
-    /// job have room in the driver.
+    /// Results that come from retired executors before those are released. All results of a job
+    /// have room in the driver.
     rescued: BTreeMap<AttemptId, ExecutorId>,
 }
 
@@ -76,6 +76,11 @@ impl Draining {
         }
     }
 
+    /// Whether something comes from a retired executor.
+    fn is_rescued_from(&self, executor: ExecutorId) -> bool {
+        self.rescued.values().any(|other| *other == executor)
+    }
+
     /// When the next worker leaves in any case.
     pub(super) fn next_timeout(&self) -> Option<Duration> {
         self.workers.values().map(|drain| drain.until).min()
@@ -114,16 +119,21 @@ impl Core {
         }
     }
 
-    /// An executor runs nothing any more: it is released, where a worker leaves after its results
-    /// were fetched.
+    /// An executor runs nothing any more: it is released, when what is on its way from it has come;
+    /// where a worker leaves, after all its results were fetched.
     pub(super) fn on_retired(&mut self, executor: ExecutorId) {
         let link = self.executors.get(&executor);
         let drains = link.is_some_and(|link| self.draining.workers.contains_key(&link.info.worker));
         let mut held = Vec::new();
-        for (job, entry) in self.jobs.iter_mut().filter(|_| drains) {
+        for (job, entry) in &mut self.jobs {
+            let coming = entry.results.coming_from(executor).map(|attempt| (attempt, executor));
+            self.draining.rescued.extend(coming);
+            if !drains {
+                continue;
+            }
             held.extend(entry.results.take_held(executor).into_iter().map(|one| (*job, one)));
         }
-        if held.is_empty() {
+        if held.is_empty() && !self.draining.is_rescued_from(executor) {
             return self.release(executor);
         }
         for (job, (partition, attempt, length)) in held {
@@ -134,9 +144,8 @@ impl Core {
 
     /// A result has come, or is lost; whoever had it may go when it was the last one.
     pub(super) fn end_rescue(&mut self, attempt: AttemptId) {
-        let rescued = &mut self.draining.rescued;
-        if let Some(executor) = rescued.remove(&attempt)
-            && !rescued.values().any(|other| *other == executor)
+        if let Some(executor) = self.draining.rescued.remove(&attempt)
+            && !self.draining.is_rescued_from(executor)
         {
             self.release(executor);
         }

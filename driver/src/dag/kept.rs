@@ -78,6 +78,7 @@ impl Dag {
         self.moves.lose_executor(executor);
         if let Some(memory) = self.places.remove_executor(executor) {
             self.lose_place(memory, actions);
+            self.forget_gone();
         }
     }
 

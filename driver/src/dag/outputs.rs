@@ -135,18 +135,19 @@ impl Outputs {
         self.slots.iter().filter_map(|slot| slot.output)
     }
 
+    /// An attempt has ended, with its output in this place of this machine.
     pub(super) fn accept(
         &mut self,
         partition: Partition,
         attempt: AttemptId,
-        place: PlaceIndex,
+        (place, machine): (PlaceIndex, PlaceIndex),
         digest: u32,
     ) -> Accepted {
         let Some(slot) = self.slot(partition) else {
             return Accepted::Unwanted;
         };
         let is_first = slot.first.is_none();
-        let (first, first_place) = *slot.first.get_or_insert((digest, place.0));
+        let (first, first_place) = *slot.first.get_or_insert((digest, machine.0));
         if first != digest {
             let place = PlaceIndex(first_place);
             return Accepted::Differs { place };

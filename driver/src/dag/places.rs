@@ -5,7 +5,7 @@ use offshoot_proto::stage::ShufflePlace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// Who serves blocks, as an index: a million map outputs name theirs.
+/// Who serves blocks, as a number: a million map outputs name theirs. None is given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PlaceIndex(pub(super) u32);
 
@@ -18,10 +18,14 @@ pub(super) struct Seat {
     pub(super) memory: PlaceIndex,
 }
 
-/// Everybody who ever served.
+/// Machines that ever served, and executors of which something may still be read.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    places: Vec<ShufflePlace>,
+    places: BTreeMap<PlaceIndex, ShufflePlace>,
+    /// The next number.
+    next: u32,
+    /// Memories of executors that are gone.
+    gone: BTreeSet<PlaceIndex>,
     by_holder: BTreeMap<(WorkerId, Option<ExecutorId>), PlaceIndex>,
     executors: BTreeMap<ExecutorId, Seat>,
     /// Machines that are to leave.
@@ -45,6 +49,7 @@ impl Places {
     ) {
         let files = self.add(worker.clone(), None, worker_address);
         let memory = self.add(worker, Some(executor), address);
+        self.gone.remove(&memory);
         self.executors.insert(executor, Seat { files, memory });
     }
 
@@ -54,15 +59,16 @@ impl Places {
         executor: Option<ExecutorId>,
         address: SocketAddr,
     ) -> PlaceIndex {
-        let next = PlaceIndex(self.places.len() as u32);
+        let next = PlaceIndex(self.next);
         let index = *self.by_holder.entry((worker.clone(), executor)).or_insert(next);
-        match self.places.get_mut(index.0 as usize) {
+        match self.places.get_mut(&index) {
             Some(place) => place.address = address,
             None => {
                 if self.leaving.contains(&worker) {
                     self.left_behind.insert(index);
                 }
-                self.places.push(ShufflePlace { worker, executor, address });
+                self.next += 1;
+                self.places.insert(index, ShufflePlace { worker, executor, address });
             }
         }
         index
@@ -71,7 +77,27 @@ impl Places {
     /// Removes an executor; where its memory was.
     pub(super) fn remove_executor(&mut self, executor: ExecutorId) -> Option<PlaceIndex> {
         self.retiring.remove(&executor);
-        self.executors.remove(&executor).map(|seat| seat.memory)
+        let memory = self.executors.remove(&executor)?.memory;
+        self.gone.insert(memory);
+        Some(memory)
+    }
+
+    /// Forgets executors that are gone, but for those that somebody may still ask for and those of
+    /// machines that are to leave. Nothing that is said to be there may be so any more.
+    pub(super) fn forget_gone(&mut self, is_read: impl Fn(PlaceIndex) -> bool) {
+        let left_behind = &self.left_behind;
+        let forgotten = self.gone.extract_if(.., |i| !left_behind.contains(i) && !is_read(*i));
+        for index in forgotten {
+            if let Some(ShufflePlace { worker, executor, .. }) = self.places.remove(&index) {
+                self.by_holder.remove(&(worker, executor));
+            }
+        }
+    }
+
+    /// How many are known.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.places.len()
     }
 
     /// Removes the executors of a machine, so that nothing that they report counts any more.
@@ -79,7 +105,8 @@ impl Places {
     pub(super) fn lose(&mut self, worker: &WorkerId) -> Option<PlaceIndex> {
         self.set_leaving(worker, false);
         let lost = self.index(worker, None)?;
-        self.executors.retain(|_, seat| seat.files != lost);
+        let executors = self.executors.extract_if(.., |_, seat| seat.files == lost);
+        self.gone.extend(executors.map(|(_, seat)| seat.memory));
         Some(lost)
     }
 
@@ -128,12 +155,12 @@ impl Places {
 
     /// Everybody who ever served on a machine.
     pub(super) fn of_worker(&self, worker: &WorkerId) -> Vec<PlaceIndex> {
-        let places = (0..).map(PlaceIndex).zip(&self.places);
-        places.filter(|(_, place)| place.worker == *worker).map(|(index, _)| index).collect()
+        let places = self.places.iter().filter(|(_, place)| place.worker == *worker);
+        places.map(|(index, _)| *index).collect()
     }
 
     pub(super) fn place(&self, index: PlaceIndex) -> &ShufflePlace {
-        &self.places[index.0 as usize]
+        &self.places[&index]
     }
 
     pub(super) fn index(

@@ -417,7 +417,7 @@ fn check_explanation(scheduler: &Scheduler, now: Duration, rare: &mut BTreeMap<&
                 TaskWait::SlotsBusy { .. } => "waits for slots",
                 TaskWait::Locality { .. } => "waits for near slots",
                 TaskWait::Excluded { .. } => "failed where slots are",
-                TaskWait::Retiring | TaskWait::TooLarge { .. } => "never here",
+                TaskWait::Retiring => "never here",
             };
             *rare.entry(reason).or_default() += 1;
         }

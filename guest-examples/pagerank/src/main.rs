@@ -120,7 +120,7 @@ fn best_of(mut ranks: Vec<(f64, u64)>) -> Vec<(f64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Web, best_of};
+    use super::{Web, best_of, links_of};
 
     fn parse(arguments: &str) -> Option<Web> {
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
@@ -140,8 +140,7 @@ mod tests {
 
     #[test]
     fn links_stay_in_the_web_and_favour_low_numbers() {
-        let web = Web { nodes: 1000, edges: 10, iterations: 1, partitions: 1 };
-        let links: Vec<u64> = (0..1000).flat_map(|page| web.links_of(page)).collect();
+        let links: Vec<u64> = (0..1000).flat_map(|page| links_of(page, 1000, 10)).collect();
         assert_eq!(links.len(), 10_000);
         assert!(links.iter().all(|page| *page < 1000));
         assert!(links.iter().filter(|page| **page < 250).count() > 4500);

@@ -311,10 +311,16 @@ impl Kept {
         waiting.await.unwrap_or(Lease::Waits)
     }
 
+    /// A slot's task maps a block from now on, until it gives its memory back.
+    pub(super) fn map(&self, slot: usize, id: BlockId, block: &InMemory) {
+        self.state().memory.map(slot, id, block.index.data_bytes);
+    }
+
     /// A slot's task has ended, or its process has.
     pub(super) fn give_back(&self, slot: usize) {
         let mut state = self.state();
         state.memory.give_back(slot, 0);
+        state.memory.unmap(slot);
         state.waiting.remove(&slot);
         self.settle(state);
     }

@@ -132,6 +132,68 @@ fn snapshots_have_what_they_need() {
     assert_eq!((memory.free(), memory.immune()), (0, 0));
 }
 
+#[test]
+fn a_block_that_is_gone_counts_until_nobody_maps_it() {
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 40);
+    kept(&mut memory, block(1, 1), 30);
+    for slot in [0, 1] {
+        memory.map(slot, block(1, 0), 40);
+    }
+    assert_eq!(memory.free(), 30, "it counts once");
+    memory.forget(block(1, 0));
+    assert_eq!((memory.kept(), memory.free()), (30, 30));
+    memory.unmap(0);
+    assert_eq!(memory.free(), 30, "one maps it yet");
+    memory.unmap(0);
+    memory.unmap(1);
+    assert_eq!(memory.free(), 70);
+    memory.map(0, block(7, 0), 20);
+    assert_eq!(memory.free(), 50, "one that was on its way to a file");
+    memory.unmap(0);
+    assert_eq!(memory.free(), 70);
+}
+
+#[test]
+fn blocks_that_nobody_maps_make_room_first() {
+    let mut memory = Memory::new(100);
+    for map in 0..4 {
+        kept(&mut memory, block(1, map), 25);
+    }
+    memory.map(0, block(1, 0), 25);
+    assert_eq!(kept(&mut memory, block(2, 0), 25), Some(vec![block(1, 1)]));
+    assert_eq!(leased(&mut memory, 1, 25), (Lease::Granted, vec![block(1, 2)]));
+    assert_eq!(kept(&mut memory, block(3, 0), 75), None, "what is mapped is no room");
+    let mut evicted = Vec::new();
+    memory.set_snapshots(75, &mut evicted);
+    assert_eq!(evicted, [block(1, 3), block(2, 0), block(1, 0)], "snapshots have what they need");
+    assert_eq!(memory.free(), 0);
+}
+
+#[test]
+fn a_task_waits_for_who_maps_what_made_room_and_is_not_refused_for_it() {
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 80);
+    memory.map(0, block(1, 0), 80);
+    assert_eq!(leased(&mut memory, 1, 45), (Lease::Waits, vec![]), "slot 0 ends");
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    memory.unmap(0);
+    let mut evicted = Vec::new();
+    assert_eq!(memory.decided(&mut evicted), Some((1, Lease::Granted)));
+    assert_eq!(evicted, [block(1, 0)]);
+    memory.give_back(1, 0);
+
+    // Who maps it itself does not wait for itself, nor do two for one another.
+    kept(&mut memory, block(1, 0), 80);
+    memory.map(0, block(1, 0), 80);
+    memory.map(1, block(1, 0), 80);
+    assert_eq!(leased(&mut memory, 0, 30).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 1, 30), (Lease::Granted, vec![block(1, 0)]));
+    memory.give_back(1, 0);
+    memory.unmap(1);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+}
+
 /// What may happen, with small numbers.
 #[derive(Clone, Debug)]
 enum Step {
@@ -140,6 +202,8 @@ enum Step {
     Forget(u32, u32),
     Lease(usize, u64),
     GiveBack(usize, u64),
+    Map(usize, u32, u32),
+    Unmap(usize),
     Snapshots(u64),
     Readers(Vec<u32>),
 }
@@ -151,6 +215,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4u32, 0..6u32).prop_map(|(w, m)| Step::Forget(w, m)),
         3 => (0..3usize, 0..60u64).prop_map(|(s, b)| Step::Lease(s, b)),
         3 => (0..3usize, 0..30u64).prop_map(|(s, b)| Step::GiveBack(s, b)),
+        2 => (0..3usize, 0..4u32, 0..6u32).prop_map(|(s, w, m)| Step::Map(s, w, m)),
+        1 => (0..3usize).prop_map(Step::Unmap),
         1 => (0..30u64).prop_map(Step::Snapshots),
         1 => proptest::collection::vec(0..4u32, 0..3).prop_map(Step::Readers),
     ]
@@ -164,6 +230,7 @@ proptest! {
         let mut blocks = BTreeMap::<BlockId, u64>::new();
         let mut leases = BTreeMap::<usize, u64>::new();
         let mut wanted = BTreeMap::<usize, u64>::new();
+        let mut mapped = BTreeMap::<BlockId, (u64, BTreeSet<usize>)>::new();
         let (mut snapshots, mut readers) = (0, BTreeSet::new());
         for step in steps {
             let mut evicted = Vec::new();
@@ -204,6 +271,19 @@ proptest! {
                     wanted.remove(&slot);
                     leases.entry(slot).and_modify(|has| *has = bytes.min(*has));
                 }
+                Step::Map(slot, writer, map) => {
+                    let id = block(writer, map);
+                    let bytes = blocks.get(&id).copied().unwrap_or(7);
+                    memory.map(slot, id, bytes);
+                    mapped.entry(id).or_insert_with(|| (bytes, BTreeSet::new())).1.insert(slot);
+                }
+                Step::Unmap(slot) => {
+                    memory.unmap(slot);
+                    mapped.retain(|_, (_, slots)| {
+                        slots.remove(&slot);
+                        !slots.is_empty()
+                    });
+                }
                 Step::Snapshots(bytes) => {
                     snapshots = bytes;
                     memory.set_snapshots(bytes, &mut evicted);
@@ -226,9 +306,14 @@ proptest! {
             }
             let (kept, leased) = (blocks.values().sum::<u64>(), leases.values().sum::<u64>());
             prop_assert_eq!(memory.kept(), kept);
-            prop_assert_eq!(memory.free(), 100u64.saturating_sub(snapshots + kept + leased));
+            let gone = mapped.iter().filter(|(id, _)| !blocks.contains_key(id));
+            let gone = gone.map(|(_, (bytes, _))| bytes).sum::<u64>();
+            let taken = snapshots + kept + leased + gone;
+            prop_assert_eq!(memory.free(), 100u64.saturating_sub(taken));
             // Somebody who waits can be helped by somebody who does not.
-            let helps = leases.iter().any(|(slot, has)| *has > 0 && !wanted.contains_key(slot));
+            let holds = leases.iter().filter(|(_, has)| **has > 0).map(|(slot, _)| slot);
+            let maps = mapped.values().flat_map(|(_, slots)| slots);
+            let helps = holds.chain(maps).any(|slot| !wanted.contains_key(slot));
             prop_assert!(wanted.is_empty() || helps, "{:?} wait for nobody", wanted);
         }
     }

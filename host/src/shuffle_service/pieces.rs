@@ -11,6 +11,11 @@ use std::path::Path;
 /// others the process does something else.
 pub(super) const PIECE_BYTES_MAX: usize = CHUNK_HEADER_BYTES + CHUNK_BODY_BYTES_MAX;
 
+/// Extents that are read for one piece: a call of the system each, so about as long as checking the
+/// sums of a full piece. A chunk takes two at most, where its header lies apart; what says that it
+/// lies in more of them than this is damaged.
+const EXTENTS_MAX: usize = 1024;
+
 /// What is left to read of one reducer's part of one file.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
@@ -50,7 +55,10 @@ impl<'a> Pieces<'a> {
 
     /// Reads as much as a piece may have: a chunk may lie in several extents.
     fn fill(&mut self) -> Result<(), BlockError> {
-        while self.buffer.len() < PIECE_BYTES_MAX {
+        for _ in 0..EXTENTS_MAX {
+            if self.buffer.len() == PIECE_BYTES_MAX {
+                break;
+            }
             if self.unread.length == 0 {
                 let Some(extent) = self.extents.next() else { break };
                 self.unread = *extent;
@@ -170,6 +178,37 @@ mod tests {
         let error = all(&mut Pieces::new(Path::new("flat"), &file, &extents)).unwrap_err();
         let BlockError::Chunk { offset, .. } = error else { panic!("{error}") };
         assert_eq!(offset, third, "where its header lies");
+    }
+
+    #[test]
+    fn a_piece_is_of_so_many_extents() {
+        let mut file = tempfile::tempfile().unwrap();
+        let (mut headers, mut bytes, mut expected) = (vec![], 0, vec![]);
+        for body in 0..3000u32 {
+            let (body, at) = ([body as u8], headers.len());
+            append_header(&body, &mut headers);
+            file.write_all(&body).unwrap();
+            bytes += 1;
+            expected.extend_from_slice(&headers[at..]);
+            expected.extend_from_slice(&body);
+        }
+        file.write_all(&headers).unwrap();
+        let extents = flat_extents(&headers, bytes);
+        assert_eq!(extents.len(), 6000);
+        let pieces = all(&mut Pieces::new(Path::new("flat"), &file, &extents)).unwrap();
+        assert_eq!(pieces.concat(), expected);
+        assert_eq!(pieces.len(), 6000usize.div_ceil(EXTENTS_MAX));
+    }
+
+    #[test]
+    fn a_chunk_in_a_thousand_extents_is_none() {
+        let (mut file, mut bytes) = (tempfile::tempfile().unwrap(), vec![]);
+        append_chunk(&noise(1, 2 * EXTENTS_MAX), &mut bytes);
+        file.write_all(&bytes).unwrap();
+        let bytewise = |offset| Extent { offset, length: 1 };
+        let extents: Vec<_> = (0..bytes.len() as u64).map(bytewise).collect();
+        let error = all(&mut Pieces::new(Path::new("cut"), &file, &extents)).unwrap_err();
+        assert!(matches!(error, BlockError::Chunk { error: ChunkError::Truncated { .. }, .. }));
     }
 
     #[test]

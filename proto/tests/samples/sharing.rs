@@ -10,7 +10,7 @@ use offshoot_proto::scheduling::PoolName;
 use offshoot_proto::tenant::{TenantChange, TenantOrder, TenantPolicy, TenantRow, TenantRules};
 use offshoot_proto::waiting::{Quota, Share, WaitReason};
 
-variants!(TaskWait: Parents, NoExecutors, Retiring, SlotsBusy, Locality, Excluded, TooLarge);
+variants!(TaskWait: Parents, NoExecutors, Retiring, SlotsBusy, Locality, Excluded);
 variants!(TenantOrder: Add, Set, Remove, List);
 variants!(TenantPolicy: Fair, Fifo);
 variants!(Quota: Cores, Memory, Running);
@@ -139,7 +139,6 @@ fn task_waits() -> Vec<TaskWait> {
         TaskWait::SlotsBusy { slots: 8 },
         TaskWait::Locality { near: vec![executor(1)], left_millis: 80 },
         TaskWait::Excluded { executors: vec![executor(1)] },
-        TaskWait::TooLarge { task_cores: 4, executor_cores: 2 },
     ]
 }
 

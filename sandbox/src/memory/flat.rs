@@ -2,7 +2,9 @@
 //!
 //! They are private and read-only. The first writes to them make copies, page by page, as many as a
 //! task may grow by without asking ([`WRITTEN_PAGES_MAX`]): whoever only reads takes no memory, and
-//! whoever writes more traps. A reset drops the mappings with whatever else the task grew.
+//! whoever writes more traps. What is between a block's end and that of the task's memory is
+//! counted with the copies: nobody has asked for it, and many small blocks have much of it. A reset
+//! drops the mappings with whatever else the task grew.
 
 use super::{GuestMemory, MemoryError};
 use offshoot_proto::limits::PAGE_BYTES;
@@ -13,8 +15,25 @@ use std::os::fd::OwnedFd;
 /// Pages of mapped blocks that a task may write: 4 MiB.
 pub(crate) const WRITTEN_PAGES_MAX: usize = (4 << 20) / PAGE_BYTES;
 
+/// Bytes that one call of the host writes to a guest that has mapped blocks, at most.
+pub(crate) const HOST_WRITES_MAX: usize = 1 << 20;
+
+/// Pages that the host may write beyond that, once: those of one call, which ends the task.
+const RESERVE_PAGES: usize = HOST_WRITES_MAX / PAGE_BYTES + 1;
+
 impl GuestMemory {
+    /// The host begins or ends to write for a guest that has mapped blocks.
+    pub(crate) fn set_host_writes(&self, writes: bool) {
+        self.lock().tracker.set_host_writes(writes);
+    }
+
+    /// Whether the host has written more of the task's blocks than the task may.
+    pub(crate) fn overdrawn(&self) -> bool {
+        self.lock().tracker.overdrawn()
+    }
+
     /// Maps the first `bytes` of a file at `offset`, over what the task has grown and not touched.
+    /// That is the end of its memory.
     pub fn map_flat(&self, offset: usize, file: &OwnedFd, bytes: usize) -> Result<(), MemoryError> {
         let mut inner = self.lock();
         let length = bytes.next_multiple_of(PAGE_BYTES);
@@ -28,7 +47,9 @@ impl GuestMemory {
         }
         inner.live.map_private(offset, length, file, 0)?;
         inner.live.populate(offset, length)?;
-        inner.tracker.open_to_copies(offset, end, WRITTEN_PAGES_MAX);
+        let size = inner.size;
+        inner.live.make_read_only(end, size - end)?;
+        inner.tracker.open_to_copies(offset, size, (WRITTEN_PAGES_MAX, RESERVE_PAGES));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@
 use super::SlotState;
 use super::tasks::unexpected_reply;
 use crate::imports::{CallError, refused};
+use crate::memory::{HOST_WRITES_MAX, WRITTEN_PAGES_MAX};
 use offshoot_proto::abi::{WASM_PAGE_BYTES, code};
 use offshoot_proto::id::{NodeId, Partition};
 use offshoot_proto::link::{Reply, Request};
@@ -50,6 +51,7 @@ impl SlotState {
             (Reply::Flat { bytes }, Some(file)) => (file, bytes),
             _ => return Err(CallError::Ends(unexpected_reply())),
         };
+        self.has_blocks = true;
         let block = FlatBlock { file, bytes };
         // As much again may be grown: not a byte of that is taken.
         let limit = self.memory_bytes_max;
@@ -60,6 +62,35 @@ impl SlotState {
         }
         self.mapped = asked;
         Ok(Some(block))
+    }
+
+    /// The host begins to write for the guest.
+    pub(crate) fn begin_writing(&mut self) {
+        if self.has_blocks {
+            self.memory.set_host_writes(true);
+        }
+    }
+
+    /// It has written. An error if that was more of the task's blocks than the task may write.
+    pub(crate) fn end_writing(&mut self) -> Result<(), CallError> {
+        if !self.has_blocks {
+            return Ok(());
+        }
+        self.memory.set_host_writes(false);
+        if !self.memory.overdrawn() {
+            return Ok(());
+        }
+        let message = format!(
+            "a call wrote to mapped blocks, of which the task had written {WRITTEN_PAGES_MAX} \
+             pages already, the limit"
+        );
+        Err(CallError::Ends(TaskFailure::GuestAbi { message }))
+    }
+
+    /// As much of a buffer as a call fills at once.
+    pub(crate) fn fillable<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        let length = if self.has_blocks { out.len().min(HOST_WRITES_MAX) } else { out.len() };
+        &mut out[..length]
     }
 
     /// Maps it at the offset at which the memory ended before it was `grown`; its length.

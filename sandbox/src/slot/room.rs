@@ -77,9 +77,11 @@ impl SlotState {
         Err(Ended.into())
     }
 
-    /// The memory that a task was given is for others, when the slot says something next.
+    /// The memory that a task was given, and what it mapped, is for others, when the slot says
+    /// something next.
     pub(super) fn give_back_memory(&mut self) {
-        if std::mem::take(&mut self.leased) > 0 {
+        let leased = std::mem::take(&mut self.leased);
+        if std::mem::take(&mut self.has_blocks) || leased > 0 {
             // If the link is gone, so is the lease.
             let _ = self.say_later(&FromSlot::Request(Request::GiveBackMemory));
         }

@@ -134,7 +134,10 @@ fn enter<T: WasiHost>(
         None => (&mut [] as &mut [u8], caller.data_mut()),
     };
     let memory = GuestMemory::new(bytes);
-    match run(Call { memory, host }) {
+    host.begin_call();
+    let ended = run(Call { memory, host: &mut *host });
+    host.end_call();
+    match ended {
         Ok(()) => 0,
         Err(errno) => errno.raw().into(),
     }

@@ -1,4 +1,5 @@
-//! Tasks that do nothing: how many a second, whether each was a fork, how long one takes.
+//! Tasks that do nothing: how many a second, whether each was a fork, how long one takes, with an
+//! executor and without one.
 
 use super::Bench;
 use super::forks::{Forks, Logs};
@@ -8,6 +9,12 @@ use anyhow::{Context, Result, ensure};
 
 /// Rounds of a job whose last one counts.
 const ROUNDS: u32 = 3;
+
+/// Times that an executor comes back to an application.
+const COMES_BACK_SAMPLES: usize = 20;
+
+/// An executor is released well before `noop --rest` begins its next round.
+const RELEASED_SOON: &str = "dynamic-allocation.executor-idle-timeout=50ms";
 
 /// As the job itself counts them: the last of three rounds, with ever more tasks in the queue.
 pub(super) fn empty_tasks(bench: &mut Bench) -> Result<Vec<Figure>> {
@@ -72,4 +79,30 @@ pub(super) fn round_trip(bench: &mut Bench) -> Result<Vec<Figure>> {
         Figure::new(&name("p50"), "ms", Goal::AtMost(0.15), halves),
         Figure::new(&name("p90"), "ms", Goal::Open, nineties),
     ])
+}
+
+/// One task of an application that runs and has no executor left: from the action to its result.
+/// That an executor was started for each round is checked. The workers have compiled the module:
+/// [`forks`] comes before.
+pub(super) fn comes_back(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let module = bench.guests.module("noop")?.to_owned();
+    let rounds = WARM_UP + COMES_BACK_SAMPLES;
+    let logs = Logs::from_now(bench.cluster.members())?;
+    let mut command = bench.cluster.submit();
+    command.args(["--conf", RELEASED_SOON]).arg(&module);
+    command.args(["1", &rounds.to_string(), "--each", "--rest"]);
+    let times = bench.cluster.run_timing_lines(&mut command).context("noop")?;
+    let executors = logs.forks(bench.cluster.members(), rounds as u64)?.executors;
+    ensure!(
+        executors == rounds as u64,
+        "{executors} executors were started for {rounds} rounds: there must be one for each"
+    );
+    // A line when a round begins and one when it has ended; then the sum.
+    let trips = times.chunks_exact(2).skip(WARM_UP);
+    let trips: Vec<f64> = trips
+        .map(|pair| 1e3 * (pair[1] - pair[0]).as_secs_f64())
+        .take(COMES_BACK_SAMPLES)
+        .collect();
+    let name = "one task, no executor left, module cached";
+    Ok(vec![Figure::new(name, "ms", Goal::AtMost(50.0), trips)])
 }

@@ -55,7 +55,6 @@ fn every_reason() -> StageWaits {
     let others = vec![
         (4, TaskWait::NoExecutors),
         (4, TaskWait::Retiring),
-        (4, TaskWait::TooLarge { task_cores: 4, executor_cores: 2 }),
         (4, TaskWait::SlotsBusy { slots: 1 }),
     ];
     let parents = TaskWait::Parents { nodes: vec![NodeId(2), NodeId(4)], count: 3 };
@@ -85,8 +84,6 @@ away; --conf locality-wait=0 would not let them wait
 stage 5, node 6 filter (job.rs:3), job 1, pool etl: 1 task sent
   4 tasks waiting: the application has no executor; they start when it has one
   4 tasks waiting: every executor is being given back; they start when it has others
-  4 tasks waiting: each needs 4 cores, the largest executor has 2; they never start: submit with a \
-smaller --conf task-cores=N or larger --executor-cores
   4 tasks waiting: the only slot has work; they start as others end; more executors or cores would \
 start them sooner
 a stage that has not started, node 6 reduce_by_key (job.rs:3), job 1, pool etl: 0 tasks sent
@@ -132,16 +129,8 @@ fn a_program_reads_names_that_stay() {
         .flat_map(|stage| stage["pending"].as_array().unwrap())
         .map(|pending| pending["reason"].as_str().unwrap())
         .collect();
-    let expected = [
-        "slots-busy",
-        "excluded",
-        "locality",
-        "no-executors",
-        "retiring",
-        "too-large",
-        "slots-busy",
-        "parents",
-    ];
+    let expected =
+        ["slots-busy", "excluded", "locality", "no-executors", "retiring", "slots-busy", "parents"];
     assert_eq!(reasons, expected);
     let missing = &object["missing"];
     assert_eq!((&missing["executors"], &missing["reason"]), (&json!(5), &json!("quota")));

@@ -66,6 +66,47 @@ fn an_executor_takes_what_it_had_in_memory_along_and_nothing_else() {
 }
 
 #[test]
+fn executors_that_are_gone_and_hold_nothing_are_forgotten() {
+    let mut env = keeping(StorageLevel::MemoryAndDisk, 1);
+    env.report(0, 0, 0, 10, IN_MEMORY());
+    env.report(0, 1, 1, 11, TaskDone::default());
+    let known = env.dag.places.count();
+    assert_eq!(known, 4, "two machines and two executors");
+    // Others come and go on the machine of one of these.
+    for number in 2..100 {
+        let home = place(1);
+        env.handle(Event::ExecutorAdded {
+            executor: executor(number),
+            address: place(number).address,
+            worker: home.worker,
+            worker_address: home.address,
+        });
+        assert_eq!(env.handle(Event::ExecutorLost(executor(number))), []);
+    }
+    assert_eq!(env.dag.places.count(), known);
+    let lost = env.handle(Event::ExecutorLost(executor(0)));
+    assert!(matches!(&lost[..], [Action::Suspend(_), Action::Submit { .. }]), "{lost:?}");
+    assert_eq!(env.dag.places.count(), known - 1);
+    let actions = env.report(2, 0, 1, 12, IN_MEMORY());
+    assert_eq!(reads(&actions).0, [memory_of(1), place(1)]);
+}
+
+#[test]
+fn an_executor_that_a_run_was_told_to_read_is_known_until_it_is_told_something_else() {
+    let mut env = keeping(StorageLevel::Memory, 2);
+    env.report(0, 0, 0, 10, IN_MEMORY());
+    env.report(0, 1, 1, 11, IN_MEMORY());
+    assert_eq!(tell(&mut env, 1, 0, 10, BlockState::InMemory), []);
+    assert_eq!(tell(&mut env, 0, 1, 11, BlockState::InMemory), []);
+    let known = env.dag.places.count();
+    assert_eq!(reads(&env.submit(1, READER, [])).0, [memory_of(0), memory_of(1)]);
+    assert_eq!(env.handle(Event::ExecutorLost(executor(0))), [], "there are copies");
+    assert_eq!(env.dag.places.count(), known);
+    env.handle(Event::ExecutorLost(executor(1)));
+    assert_eq!(env.dag.places.count(), known - 2);
+}
+
+#[test]
 fn a_block_that_moved_to_a_file_is_read_there() {
     let mut env = keeping(StorageLevel::MemoryAndDisk, 1);
     env.report(0, 0, 0, 10, IN_MEMORY());

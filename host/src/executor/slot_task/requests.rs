@@ -2,7 +2,7 @@
 
 use super::SlotTask;
 use crate::executor::fetch::{Here, ShuffleStream};
-use crate::executor::kept::InMemory;
+use crate::executor::kept::{InMemory, Kept};
 use crate::memory::{BlockId, Lease};
 use offshoot_proto::abi::{InputFile, MapRange, code};
 use offshoot_proto::grants::is_remote;
@@ -54,7 +54,7 @@ pub(super) async fn answer(task: &mut SlotTask, request: Request) -> Option<Answ
         Request::OpenOutputSink(attempt, partition) => opened(task.output_sink(attempt, partition)),
         Request::Memory { bytes } => (task.lease(bytes).await, vec![]),
         Request::MapBlock { attempt, writer, map } => match task.find_flat(attempt, writer, map) {
-            Ok(found) => flat(found).await,
+            Ok((id, found)) => flat(&context.kept, task.slot, id, found).await,
             Err(message) => (invalid(&message), vec![]),
         },
         Request::GiveBackMemory => {
@@ -96,11 +96,14 @@ fn opened(result: io::Result<OwnedFd>) -> Answer {
     }
 }
 
-/// A block that may be mapped; `Ok` if it must be read.
-async fn flat(block: Option<Arc<InMemory>>) -> Answer {
+/// A block that the slot's task may map; `Ok` if it must be read.
+async fn flat(kept: &Kept, slot: usize, id: BlockId, block: Option<Arc<InMemory>>) -> Answer {
     let Some(block) = block else { return (Reply::Ok, vec![]) };
     match (block.flat_bytes().await, block.file.try_clone()) {
-        (Some(bytes), Ok(file)) => (Reply::Flat { bytes }, vec![file.into()]),
+        (Some(bytes), Ok(file)) => {
+            kept.map(slot, id, &block);
+            (Reply::Flat { bytes }, vec![file.into()])
+        }
         _ => (Reply::Ok, vec![]),
     }
 }
@@ -158,13 +161,14 @@ impl SlotTask {
         attempt: AttemptId,
         writer: NodeId,
         map: Partition,
-    ) -> Result<Option<Arc<InMemory>>, String> {
+    ) -> Result<(BlockId, Option<Arc<InMemory>>), String> {
         let (stage, input) = self.input(attempt, writer)?;
         let outputs = &stage.inputs[input].maps;
         let (_, by) = outputs.get(map.0 as usize).ok_or_else(|| {
             format!("dataset {writer} has {} partitions, not {map}", outputs.len())
         })?;
-        Ok(self.context.kept.find(BlockId { writer, map, attempt: *by }))
+        let id = BlockId { writer, map, attempt: *by };
+        Ok((id, self.context.kept.find(id)))
     }
 
     async fn open_remote(&mut self, file: &InputFile, offset: u64) -> Reply {

@@ -3,13 +3,20 @@
 
 use super::*;
 use crate::launch::test_support::{artifact, executor, start};
+use crate::memory::{BlockId, Lease};
 use offshoot_net::{Accepts, Authority, ClusterName, Endpoint, Role, UdpNetwork, Validity};
+use offshoot_proto::abi::StorageLevel;
 use offshoot_proto::id::{JobId, NodeId, SnapshotId};
+use offshoot_proto::limits::SHUFFLE_CHUNK_BYTES;
+use offshoot_proto::link::{Reply, Request};
+use offshoot_proto::stage::ShuffleInput;
+use offshoot_sandbox::shuffle::{append_header, flat_extents};
 use offshoot_sandbox::slots::PortFuture;
 use offshoot_store::SystemStores;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::SystemTime;
 use tempfile::TempDir;
 
@@ -153,4 +160,47 @@ async fn an_attempt_that_ends_after_its_shuffle_was_dropped_leaves_nothing() {
     assert!(matches!(slot.end(again).await, TaskOutcome::Done(_)));
     let names = ["0-4.data", "0-4.index"].map(PathBuf::from);
     assert_eq!(slot.files().unwrap(), names);
+}
+
+#[tokio::test]
+async fn what_a_task_maps_counts_until_its_slot_gives_memory_back() {
+    let mut slot = TestSlot::new().await;
+    let (by, reader) = (AttemptId(1), AttemptId(2));
+    let id = BlockId { writer: WRITER, map: Partition(0), attempt: by };
+    // More than half of the memory that there is.
+    let (mut bodies, mut headers) = (vec![], vec![]);
+    for _ in 0..3 {
+        let body = vec![7; SHUFFLE_CHUNK_BYTES];
+        append_header(&body, &mut headers);
+        bodies.extend_from_slice(&body);
+    }
+    let extents = flat_extents(&headers, bodies.len() as u64);
+    let data_bytes = (bodies.len() + headers.len()) as u64;
+    let index = ShuffleIndex { reducers: vec![extents], data_bytes };
+    let context = slot.task.context.clone();
+    let sink = context.files.shuffle_sink(WRITER, Partition(0), by).unwrap();
+    File::from(sink).write_all(&[bodies, headers].concat()).unwrap();
+    assert!(context.kept.commit(id, StorageLevel::Memory, &index).await.unwrap());
+
+    let maps = vec![(0, by)];
+    let input = ShuffleInput { writer: WRITER, places: vec![], maps, copies: vec![] };
+    let stage = StageRun {
+        id: StageRunId(2),
+        job: JobId(1),
+        snapshot: SnapshotId(1),
+        node: NodeId(5),
+        kind: StageKind::Result,
+        inputs: vec![input],
+    };
+    slot.task.attempts.insert(reader, (Arc::new(stage), Partition(0)));
+    let map = Request::MapBlock { attempt: reader, writer: WRITER, map: Partition(0) };
+    let (reply, descriptors) = requests::answer(&mut slot.task, map).await.unwrap();
+    assert!(matches!(reply, Reply::Flat { .. }) && descriptors.len() == 1, "{reply:?}");
+
+    context.kept.forget(id);
+    let mut other = std::pin::pin!(context.kept.lease(1, 512 << 10));
+    let first = std::future::poll_fn(|cx| Poll::Ready(other.as_mut().poll(cx))).await;
+    assert_eq!(first, Poll::Pending, "its pages are there yet");
+    assert!(requests::answer(&mut slot.task, Request::GiveBackMemory).await.is_none());
+    assert_eq!(other.await, Lease::Granted);
 }

@@ -14,6 +14,7 @@ const GUEST: &str = r#"(module
   (import "offshoot1" "block_map" (func $map (param i32 i32 i32 i32) (result i32)))
   (import "offshoot1" "result_write" (func $result (param i32 i32) (result i32)))
   (import "offshoot1" "task_memory" (func $room (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
   (memory (export "memory") 4)
   (global $sp (mut i32) (i32.const 1024))
   (func (export "_start"))
@@ -50,6 +51,38 @@ const GUEST: &str = r#"(module
       ;; the host writes to the block
       (drop (call $map (i32.const 7) (local.get $arg) (local.get $at) (i32.const 8)))
       (i32.store (i32.const 60) (i32.load (local.get $at)))))
+    (if (i32.eq (local.get $op) (i32.const 7)) (then
+      ;; write to all pages of block 0 that are behind its bytes, mapped arg times
+      (loop $again
+        (local.set $page (i32.const 1))
+        (loop $next
+          (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+            (i32.const 1))
+          (local.set $page (i32.add (local.get $page) (i32.const 1)))
+          (br_if $next (i32.lt_u (local.get $page) (i32.const 16))))
+        (drop (call $map (i32.const 7) (i32.const 0) (i32.const 64) (i32.const 8)))
+        (local.set $at (i32.load (i32.const 64)))
+        (local.set $arg (i32.sub (local.get $arg) (i32.const 1)))
+        (br_if $again (local.get $arg)))
+      (i32.store (i32.const 60) (i32.load8_u (local.get $at)))))
+    (if (i32.eq (local.get $op) (i32.const 8)) (then
+      ;; write to arg pages; then the host writes to the next one
+      (loop $next
+        (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+          (i32.const 99))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (local.get $arg))))
+      (drop (call $random
+        (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))) (i32.const 8)))))
+    (if (i32.eq (local.get $op) (i32.const 9)) (then
+      ;; the same by a call of offshoot's own
+      (loop $next
+        (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+          (i32.const 99))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (local.get $arg))))
+      (drop (call $map (i32.const 7) (i32.const 1)
+        (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))) (i32.const 8)))))
     (drop (call $result (i32.const 48) (i32.const 16)))
     (i64.const 0)))"#;
 
@@ -60,6 +93,9 @@ const MAP_ANOTHER: u32 = 3;
 const GROW: u32 = 4;
 const PLACE: u32 = 5;
 const HOST_WRITES: u32 = 6;
+const WRITE_BEHIND: u32 = 7;
+const WASI_WRITES_AFTER: u32 = 8;
+const HOST_WRITES_AFTER: u32 = 9;
 
 /// What a task reports: what the first call returned, address, length, and what it was for.
 type Told = [u32; 4];
@@ -147,6 +183,36 @@ fn a_task_may_write_so_much_of_its_blocks_and_the_next_one_again() {
 }
 
 #[test]
+fn a_task_for_which_the_host_writes_more_of_its_blocks_fails_and_its_slot_goes_on() {
+    let (mut bench, _) = with_blocks(&[2 * WRITTEN_PAGES_MAX * PAGE_BYTES, 5]);
+    let most = WRITTEN_PAGES_MAX as u32;
+    for operation in [WASI_WRITES_AFTER, HOST_WRITES_AFTER] {
+        for _ in 0..2 {
+            assert_eq!(told(bench.run(operation, most - 1))[0], 8);
+            let failed = bench.run(operation, most);
+            let TaskOutcome::Failed(TaskFailure::GuestAbi { message }) = &failed else {
+                panic!("{failed:?}")
+            };
+            let expected =
+                "a call wrote to mapped blocks, of which the task had written 1024 pages";
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_is_behind_small_blocks_is_memory_that_nobody_asked_for_and_counts_as_written() {
+    let (mut bench, _) = with_blocks(&[5]);
+    // Of each block, 15 pages are behind the one that it has.
+    let most = (WRITTEN_PAGES_MAX / 15) as u32;
+    for _ in 0..2 {
+        assert_eq!(told(bench.run(WRITE_BEHIND, most))[3], 0);
+        let failed = bench.run(WRITE_BEHIND, most + 1);
+        assert!(matches!(failed, TaskOutcome::Failed(TaskFailure::Trap { .. })), "{failed:?}");
+    }
+}
+
+#[test]
 fn blocks_take_nothing_of_what_a_task_may_grow_and_have_their_own_limit() {
     let (mut bench, end) = with_blocks(&[40 << 20, 24 << 20, (24 << 20) + 1]);
     let grown = told(bench.run(GROW, 0))[3] as usize;
@@ -165,6 +231,27 @@ fn blocks_take_nothing_of_what_a_task_may_grow_and_have_their_own_limit() {
     assert_eq!(told(bench.run(MAP_ANOTHER, 1))[3], 8);
     assert_eq!(told(bench.run(MAP_ANOTHER, 2))[3], 0, "more than task-memory in all");
     assert_eq!(requests(&bench), [0; 0]);
+}
+
+#[test]
+fn what_the_owner_gave_is_given_back_mapped_or_not() {
+    // The second one is more than a task may map.
+    let (mut bench, _) = with_blocks(&[5, 70 << 20]);
+    let given_back = |bench: &Bench| {
+        let mut said = bench.link.said.lock().unwrap();
+        let is_it = |frame: &FromSlot| *frame == FromSlot::Request(Request::GiveBackMemory);
+        said.drain(..).filter(is_it).count()
+    };
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 8);
+    assert_eq!(given_back(&bench), 1);
+    let large = bench.link.blocks.lock().unwrap().remove(&1).unwrap();
+    let small = bench.link.blocks.lock().unwrap().insert(0, large).unwrap();
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 0, "it must be read");
+    assert_eq!(given_back(&bench), 1);
+    bench.link.blocks.lock().unwrap().clear();
+    assert_eq!(told(bench.run(ONLY_MAP, 0))[0], 0, "it is not here");
+    assert_eq!(given_back(&bench), 0);
+    drop(small);
 }
 
 #[test]
