@@ -15,6 +15,7 @@ mod forks;
 mod jobs;
 mod memory;
 mod peers;
+mod ranking;
 mod table;
 mod tasks;
 
@@ -27,7 +28,7 @@ pub(crate) struct Options {
     /// Smaller jobs and fewer samples, to see that everything works
     #[arg(long)]
     quick: bool,
-    /// Also run word count and sort with Spark, if it is installed
+    /// Also run word count, sort and PageRank with Spark, if it is installed
     #[arg(long)]
     peers: bool,
 }
@@ -40,6 +41,7 @@ struct Scale {
     lookup_tasks: u32,
     text_bytes: u64,
     kept_numbers: u64,
+    pages: u64,
 }
 
 /// What the measurements use.
@@ -54,7 +56,7 @@ struct Bench {
 type Measurement = fn(&mut Bench) -> Result<Vec<Figure>>;
 
 /// All that is measured, in the order of the table.
-const MEASUREMENTS: [(&str, Measurement); 10] = [
+const MEASUREMENTS: [(&str, Measurement); 11] = [
     ("submit", jobs::submit),
     ("empty tasks", tasks::empty_tasks),
     ("forks", tasks::forks),
@@ -64,8 +66,13 @@ const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("word count", jobs::word_count),
     ("sort", jobs::sort),
     ("kept numbers", jobs::kept_numbers),
+    ("pagerank", ranking::pagerank),
     ("idle memory", jobs::idle_memory),
 ];
+
+/// What is measured of Spark.
+const PEERS: [(&str, Measurement); 2] =
+    [("Spark", peers::spark), ("pagerank with Spark", ranking::spark)];
 
 /// Measures everything; fails after the table if something could not be measured.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -78,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut bench = Bench { cluster, guests, native, scale };
 
     let mut figures = Vec::new();
-    let peers = options.peers.then_some(("Spark", peers::spark as Measurement));
-    for (name, measure) in MEASUREMENTS.into_iter().chain(peers) {
+    let peers = if options.peers { &PEERS[..] } else { &[] };
+    for (name, measure) in MEASUREMENTS.iter().chain(peers) {
         eprintln!("Measuring: {name}");
         match measure(&mut bench) {
             Ok(measured) => figures.extend(measured),
@@ -141,6 +148,7 @@ impl Scale {
         lookup_tasks: 20_000,
         text_bytes: 512 << 20,
         kept_numbers: 100_000_000,
+        pages: 500_000,
     };
 
     const QUICK: Self = Self {
@@ -150,6 +158,7 @@ impl Scale {
         lookup_tasks: 2000,
         text_bytes: 64 << 20,
         kept_numbers: 10_000_000,
+        pages: 50_000,
     };
 }
 

@@ -6,18 +6,18 @@ use crate::text::text_of;
 use anyhow::{Context, Result};
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What Spark runs.
 const SCRIPT: &str = include_str!("spark_job.py");
 
 /// Runs of each job: the machine is warm, and Spark takes its time.
-const SAMPLES: usize = 3;
+pub(super) const SAMPLES: usize = 3;
 
 /// Word count and sort with Spark; nothing, and a line that says so, where it is not installed.
 pub(super) fn spark(bench: &mut Bench) -> Result<Vec<Figure>> {
-    let Some(runner) = runner() else {
+    let Some(runner) = home().map(|home| home.join("bin/spark-submit")) else {
         eprintln!("Spark is not installed (pip install pyspark, or set SPARK_HOME): not compared");
         return Ok(Vec::new());
     };
@@ -42,15 +42,14 @@ pub(super) fn spark(bench: &mut Bench) -> Result<Vec<Figure>> {
     ])
 }
 
-/// What runs a script of Spark: its own launcher, or a Python that has it.
-fn runner() -> Option<PathBuf> {
-    let home = env::var_os("SPARK_HOME").filter(|home| !home.is_empty());
-    let launcher = home.map(|home| Path::new(&home).join("bin/spark-submit"));
-    if let Some(launcher) = launcher.filter(|launcher| launcher.is_file()) {
-        return Some(launcher);
-    }
-    let python = PathBuf::from("python3");
-    let mut command = Command::new(&python);
-    command.args(["-c", "import pyspark"]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success()).then_some(python)
+/// Where Spark is installed: by itself, or in a Python.
+pub(super) fn home() -> Option<PathBuf> {
+    let home = env::var_os("SPARK_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = home.or_else(|| {
+        let mut command = Command::new("python3");
+        command.args(["-c", "import pyspark; print(pyspark.__path__[0])"]).stderr(Stdio::null());
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end()))
+    });
+    home.filter(|home| home.join("bin/spark-submit").is_file())
 }
