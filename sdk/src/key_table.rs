@@ -14,7 +14,6 @@ mod key;
 
 use crate::arena::{Arena, Span};
 use crate::bytes;
-use crate::hash::hash_bytes;
 use key::Key;
 
 /// Slots of the first table.
@@ -40,19 +39,6 @@ struct Entry<V> {
 pub(crate) struct IntoEntries<V> {
     arena: Arena,
     entries: std::vec::IntoIter<Entry<V>>,
-}
-
-/// The entries of all tables, as table and number, in order of (hash of the key, key).
-pub(crate) fn sorted<V>(tables: &[KeyTable<V>]) -> Vec<(usize, u32)> {
-    let key = |(table, index): (usize, u32)| tables[table].at(index).0;
-    let entries = tables.iter().enumerate();
-    let entries = entries.flat_map(|(at, table)| (0..table.len() as u32).map(move |n| (at, n)));
-    let mut order: Vec<_> = entries.map(|entry| (hash_bytes(key(entry)), entry)).collect();
-    order.sort_unstable_by(|left, right| {
-        let by_hash = left.0.cmp(&right.0);
-        by_hash.then_with(|| bytes::compare(key(left.1), key(right.1)))
-    });
-    order.into_iter().map(|(_, entry)| entry).collect()
 }
 
 // === impl KeyTable ===
@@ -105,6 +91,18 @@ impl<V> KeyTable<V> {
     pub(crate) fn at(&self, index: u32) -> (&[u8], &V) {
         let entry = &self.entries[index as usize];
         (entry.key.bytes(&self.arena), &entry.value)
+    }
+
+    /// The numbers of all entries in order of (rank of the key, key).
+    pub(crate) fn sorted(&self, rank: fn(&[u8]) -> u64) -> Vec<u32> {
+        let key = |index: u32| self.at(index).0;
+        let mut order: Vec<(u64, u32)> =
+            (0..self.len() as u32).map(|index| (rank(key(index)), index)).collect();
+        order.sort_unstable_by(|left, right| {
+            let by_rank = left.0.cmp(&right.0);
+            by_rank.then_with(|| bytes::compare(key(left.1), key(right.1)))
+        });
+        order.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Hands out every entry in order of first appearance and leaves the table empty.

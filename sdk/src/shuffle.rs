@@ -10,10 +10,9 @@
 use crate::batch::{
     Batch, BatchReader, RecordReader, decode_or_fail, for_each_batch, skip_or_fail,
 };
-use crate::external::aggregate::{self, Totals};
+use crate::external::aggregate::Totals;
 use crate::external::parts::{PARTS, Parts};
 use crate::external::{self, Room};
-use crate::hash::hash_bytes;
 use crate::host::{self, InputStream, STREAM_BUFFER_BYTES};
 use crate::key_table::KeyTable;
 use crate::node::{Edge, Node, Origin};
@@ -237,14 +236,15 @@ impl ShuffleWriter {
 
 impl<K: Record, C: Record, M: Fn(C, C) -> C> Combiner<K, C, M> {
     pub(crate) fn new(writer: ShuffleWriter, partitioner: Partitioner<K>, combine: &Rc<M>) -> Self {
+        let room = Room::of_table();
         Self {
             mode: Mode::Table,
             totals: Totals::new(),
-            parts: Parts::new(),
+            parts: Parts::new(room.bytes()),
             combine: Rc::clone(combine),
             writer,
             partitioner,
-            room: Room::of_table(),
+            room,
             encoded: Vec::new(),
         }
     }
@@ -266,7 +266,7 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C> Combiner<K, C, M> {
             } else if self.totals.is_outgrown() {
                 // What is there goes first: the values of a key keep their order.
                 self.write_table(encode_key);
-                self.mode = Mode::Parts;
+                (self.mode, self.totals) = (Mode::Parts, Totals::new());
             }
             return;
         }
@@ -287,10 +287,7 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C> Combiner<K, C, M> {
                 }
             }
             Mode::Table | Mode::Parts => {
-                self.parts.add(hash_bytes(key), |out| {
-                    out.extend_from_slice(key);
-                    value.encode(out);
-                });
+                self.parts.add(key, |out| value.encode(out));
                 if self.parts.bytes() > self.room.bytes() {
                     self.write_parts();
                 }
@@ -317,7 +314,7 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C> Combiner<K, C, M> {
         let Self { parts, combine, partitioner, writer, .. } = self;
         let (taken, mut written, mut table) = (parts.pairs(), 0, KeyTable::new());
         for part in 0..PARTS {
-            aggregate::take_part::<K, C>(parts, part, &mut table, &**combine);
+            parts.take::<K, C>(part, &**combine, &mut table);
             written += table.len() as u64;
             table.drain(|key, held| {
                 if let Some(held) = held {

@@ -1,13 +1,13 @@
-//! One partial result for each key: in a table, in a table for each part of the keys where there
-//! are many, or in runs that are merged.
+//! One partial result for each key: in a table, by parts of the keys where there are many, or in
+//! runs that are merged.
 
-use super::parts::{PARTS, Parts, part_of};
-use super::runs::{Merge, Runs};
+use super::parts::{PARTS, Parts, rank_of};
+use super::runs::{Merge, RunWriter, Runs};
 use crate::batch::{decode_or_fail, skip_or_fail};
 use crate::bytes;
 use crate::external::Room;
 use crate::hash::hash_bytes;
-use crate::key_table::{KeyTable, sorted};
+use crate::key_table::KeyTable;
 use crate::record::Record;
 use crate::records::Records;
 use core::marker::PhantomData;
@@ -33,17 +33,12 @@ pub(crate) struct Totals<C> {
 /// Partial results by key, spilling.
 pub(crate) struct Aggregator<K, C, M> {
     totals: Totals<C>,
-    /// Instead of the table: tables, and what they have not taken yet.
-    apart: Option<Apart<C>>,
+    /// Instead of the table.
+    parts: Option<Parts>,
     combine: Rc<M>,
     runs: Runs,
     room: Room,
     kind: PhantomData<fn() -> K>,
-}
-
-struct Apart<C> {
-    parts: Parts,
-    tables: Vec<KeyTable<Option<C>>>,
 }
 
 /// The pairs of merged runs.
@@ -129,9 +124,9 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C + 'static> Aggregator<K, C, M> {
     pub(crate) fn new(combine: &Rc<M>) -> Self {
         Self {
             totals: Totals::new(),
-            apart: None,
+            parts: None,
             combine: Rc::clone(combine),
-            runs: Runs::new(hash_bytes),
+            runs: Runs::new(rank_of),
             room: Room::of_table(),
             kind: PhantomData,
         }
@@ -140,13 +135,10 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C + 'static> Aggregator<K, C, M> {
     /// Changes what there is of a key by a value.
     #[inline]
     pub(crate) fn update<V>(&mut self, key: &[u8], value: V, change: &impl Fn(V, Option<C>) -> C) {
-        match &mut self.apart {
-            Some(apart) => {
-                apart.parts.add(hash_bytes(key), |out| {
-                    out.extend_from_slice(key);
-                    change(value, None).encode(out);
-                });
-                self.make_room_apart();
+        match &mut self.parts {
+            Some(parts) => {
+                parts.add(key, |out| change(value, None).encode(out));
+                self.make_room_of_parts();
             }
             None => {
                 self.totals.update(key, |held| change(value, held));
@@ -158,14 +150,11 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C + 'static> Aggregator<K, C, M> {
     /// Combines what there is of a key with the result that is next in `input`.
     #[inline]
     pub(crate) fn combine_next(&mut self, key: &[u8], input: &mut &[u8]) {
-        match &mut self.apart {
-            Some(apart) => {
+        match &mut self.parts {
+            Some(parts) => {
                 let value = skip_or_fail::<C>(input);
-                apart.parts.add(hash_bytes(key), |out| {
-                    out.extend_from_slice(key);
-                    out.extend_from_slice(value);
-                });
-                self.make_room_apart();
+                parts.add(key, |out| out.extend_from_slice(value));
+                self.make_room_of_parts();
             }
             None => {
                 let value = decode_or_fail(input);
@@ -185,51 +174,60 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C + 'static> Aggregator<K, C, M> {
     }
 
     #[inline]
-    fn make_room_apart(&mut self) {
-        let room = self.room.bytes() / 2;
-        if let Some(apart) = &mut self.apart
-            && apart.parts.bytes() > room
-        {
-            apart.settle::<K>(&*self.combine);
-            if apart.tables.iter().map(KeyTable::heap_bytes).sum::<usize>() > room {
-                self.spill();
-            }
+    fn make_room_of_parts(&mut self) {
+        if self.parts.as_ref().is_some_and(|parts| parts.bytes() > self.room.bytes()) {
+            self.combine_parts();
         }
     }
 
-    /// From one table to many.
+    /// From one table to parts.
     #[cold]
     fn part(&mut self) {
-        let mut tables: Vec<_> = (0..PARTS).map(|_| KeyTable::new()).collect();
+        let mut parts = Parts::new(self.room.bytes());
         self.totals.drain(|key, held| {
-            let table = &mut tables[part_of(hash_bytes(key))];
-            let bytes = held.heap_bytes();
-            table.entry(key, hash_bytes(key), || held);
-            table.account(0, bytes);
+            held.into_iter().for_each(|held| parts.add(key, |out| held.encode(out)));
         });
-        self.totals = Totals::new();
-        self.apart = Some(Apart { parts: Parts::new(), tables });
+        (self.totals, self.parts) = (Totals::new(), Some(parts));
+    }
+
+    /// Brings together what is in the parts, or spills it, if that is half of it and more.
+    #[cold]
+    fn combine_parts(&mut self) {
+        let mut combined = Parts::new(self.room.bytes());
+        for part in 0..PARTS {
+            self.take_part(part).drain(|key, held| {
+                held.into_iter().for_each(|held| combined.add(key, |out| held.encode(out)));
+            });
+        }
+        let few = combined.bytes() < self.room.bytes() / 2;
+        self.parts = Some(combined);
+        if !few {
+            self.spill();
+        }
+    }
+
+    /// The results of a part, which has no pairs any more.
+    fn take_part(&mut self, part: usize) -> KeyTable<Option<C>> {
+        let mut table = KeyTable::new();
+        if let Some(parts) = &mut self.parts {
+            parts.take::<K, C>(part, &*self.combine, &mut table);
+        }
+        table
     }
 
     /// Writes all results to a run and starts again, with one table.
     #[cold]
     #[inline(never)]
     fn spill(&mut self) {
-        let mut tables = vec![core::mem::replace(&mut self.totals, Totals::new()).table];
-        if let Some(mut apart) = self.apart.take() {
-            apart.settle::<K>(&*self.combine);
-            tables.append(&mut apart.tables);
-        }
-        self.runs.write(&mut |run| {
-            let mut encoded = Vec::new();
-            for (table, index) in sorted(&tables) {
-                if let (key, Some(held)) = tables[table].at(index) {
-                    encoded.clear();
-                    held.encode(&mut encoded);
-                    run.entry(0, key, &encoded);
-                }
-            }
+        let table = core::mem::replace(&mut self.totals, Totals::new()).table;
+        let tables = if self.parts.is_some() { PARTS } else { 0 };
+        let mut runs = core::mem::replace(&mut self.runs, Runs::new(rank_of));
+        runs.write(&mut |run| {
+            // A part's keys all rank before those of the next.
+            write_results(run, &table);
+            (0..tables).for_each(|part| write_results(run, &self.take_part(part)));
         });
+        (self.runs, self.parts) = (runs, None);
     }
 
     /// The pairs; partial results of a key are combined in the order in which they were made.
@@ -244,40 +242,24 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C + 'static> Aggregator<K, C, M> {
                 kind: PhantomData,
             });
         }
-        let combine = self.combine;
-        match self.apart {
-            None => Records::new(table_records(self.totals.table)),
-            Some(Apart { mut parts, tables }) => {
-                let each = move |(part, mut table)| {
-                    take_part::<K, C>(&mut parts, part, &mut table, &*combine);
-                    table_records(table)
-                };
-                Records::new(tables.into_iter().enumerate().flat_map(each))
-            }
+        if self.parts.is_none() {
+            return Records::new(table_records(self.totals.table));
         }
+        let each = move |part| table_records(self.take_part(part));
+        Records::new((0..PARTS).flat_map(each))
     }
 }
 
-// === impl Apart ===
-
-impl<C: Record> Apart<C> {
-    /// Brings all pairs to the tables.
-    fn settle<K: Record>(&mut self, combine: &impl Fn(C, C) -> C) {
-        for (part, table) in self.tables.iter_mut().enumerate() {
-            take_part::<K, C>(&mut self.parts, part, table, combine);
+/// Writes what a table holds, in the order of a run.
+fn write_results<C: Record>(run: &mut RunWriter, table: &KeyTable<Option<C>>) {
+    let mut encoded = Vec::new();
+    for index in table.sorted(rank_of) {
+        if let (key, Some(held)) = table.at(index) {
+            encoded.clear();
+            held.encode(&mut encoded);
+            run.entry(0, key, &encoded);
         }
     }
-}
-
-/// Brings the pairs of a part to its table.
-pub(crate) fn take_part<K: Record, C: Record>(
-    parts: &mut Parts,
-    part: usize,
-    table: &mut KeyTable<Option<C>>,
-    combine: &impl Fn(C, C) -> C,
-) {
-    let combine = combined_with(combine);
-    parts.take::<K, C>(part, |key, value| update(table, key, |held| combine(value, held)));
 }
 
 // === impl Merged ===
@@ -302,5 +284,50 @@ impl<K: Record, C: Record, M: Fn(C, C) -> C> Iterator for Merged<K, C, M> {
             total = (self.combine)(total, decode_or_fail(&mut &entry.payload[..]));
         }
         Some((decode_or_fail(&mut &self.key[..]), total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Aggregator, Parts};
+    use crate::prelude::*;
+    use crate::record::Record;
+    use std::rc::Rc;
+
+    fn held<K, M>(totals: &Aggregator<K, u64, M>) -> usize {
+        let parts = totals.parts.as_ref().map_or(0, Parts::bytes);
+        totals.totals.table.heap_bytes() + parts
+    }
+
+    /// In a task: most bytes held, how often they were apart, and what came of it.
+    fn aggregate() -> (usize, u64, Vec<(u64, u64)>) {
+        let mut totals = Aggregator::new(&Rc::new(|left: u64, right| left + right));
+        let (mut most, mut times_apart, mut key) = (0, 0, Vec::new());
+        for n in 0..20_000u64 {
+            key.clear();
+            // Most have a key of their own.
+            (n - n % 5 % 2).encode(&mut key);
+            let was_apart = totals.parts.is_some();
+            totals.update(&key, n, &|value, held: Option<u64>| held.unwrap_or_default() + value);
+            times_apart += u64::from(!was_apart && totals.parts.is_some());
+            most = most.max(held(&totals));
+        }
+        (most, times_apart, totals.into_records().collect())
+    }
+
+    #[test]
+    fn what_is_held_stays_within_its_room() {
+        const ROOM: usize = 40_000;
+        let context = Context::new();
+        context.set_spill_bytes(ROOM);
+        let found = context.range(0..1, 1).map(|_| aggregate()).map(|(most, times, records)| {
+            assert!(most < ROOM + ROOM / 10, "{most}");
+            assert!(times > 1, "{times}");
+            records
+        });
+        let records = found.collect().unwrap().remove(0);
+        assert_eq!(records.len(), 12_000);
+        assert_eq!(records.iter().map(|(_, sum)| sum).sum::<u64>(), (0..20_000u64).sum::<u64>());
     }
 }

@@ -16,12 +16,11 @@ use crate::batch::decode_or_fail;
 use crate::bytes;
 use crate::external::Room;
 use crate::hash::hash_bytes;
+use crate::key_table::KeyTable;
 use crate::key_table::ahead::TOGETHER;
-use crate::key_table::{KeyTable, sorted};
 use crate::record::Record;
 use core::hint::black_box;
 use core::marker::PhantomData;
-use core::slice;
 
 /// Bytes of values at which a chunk ends: a hot key never has to be in memory at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -114,7 +113,7 @@ impl<const N: usize> Groups<N> {
         }
     }
 
-    /// Whether everything is in memory, so that [`find`](Self::find) finds all there is.
+    /// Whether everything is in memory, so that [`find_all`](Self::find_all) finds all there is.
     pub(crate) fn is_held(&self) -> bool {
         self.runs.is_empty()
     }
@@ -173,7 +172,7 @@ impl<const N: usize> Groups<N> {
         let lists = core::mem::replace(&mut self.lists, Lists::new());
         self.runs.write(&mut |run| {
             let mut chunk = Vec::new();
-            for (_, index) in sorted(slice::from_ref(&lists.table)) {
+            for index in lists.table.sorted(hash_bytes) {
                 let (key, sides) = lists.table.at(index);
                 for (side, list) in (0..).zip(sides) {
                     let mut link = list.first;

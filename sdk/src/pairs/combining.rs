@@ -68,8 +68,8 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
 
 impl<K: Record, V: 'static> Dataset<(K, V)> {
     /// One result for each key, which may be of another type than the values: `create` makes one
-    /// of the first value, `add` adds a further value, `merge` brings two results together. Spark:
-    /// `combineByKey`.
+    /// of a value, `add` adds a further value, `merge` brings two results together; which values are
+    /// added and which are merged is not said. Spark: `combineByKey`.
     #[track_caller]
     pub fn combine_by_key<C: Record>(
         &self,
@@ -94,8 +94,9 @@ impl<K: Record, V: 'static> Dataset<(K, V)> {
         self.combined(origin, partitioner.clone(), create, add, merge)
     }
 
-    /// One result for each key: `add` starts from `zero` in each map task that has the key, and
-    /// `merge` brings the results together. Spark: `aggregateByKey`.
+    /// One result for each key: `add` starts from `zero`, any number of times for a key, and
+    /// `merge` brings the results together; so `zero` must be neutral for it. Spark:
+    /// `aggregateByKey`, which starts once for each key and partition.
     #[track_caller]
     pub fn aggregate_by_key<C: Record + Clone>(
         &self,
@@ -111,8 +112,8 @@ impl<K: Record, V: 'static> Dataset<(K, V)> {
         self.combined(origin, self.own_or_default_partitioner(), create, add, merge)
     }
 
-    /// One value for each key, from `zero`, which must be neutral: every map task that has the
-    /// key starts from it. Spark: `foldByKey`.
+    /// One value for each key, from `zero`, which must be neutral: it is started from any number of
+    /// times. Spark: `foldByKey`.
     #[track_caller]
     pub fn fold_by_key(&self, zero: V, combine: impl Fn(V, V) -> V + 'static) -> Self
     where

@@ -23,10 +23,11 @@ use crate::record::Record;
 use crate::records::Records;
 use core::iter::{self, Fuse};
 use core::marker::PhantomData;
+use core::mem::needs_drop;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Most bytes behind the values that pass by together.
+/// Most bytes of the pairs that pass by together, and the last of them.
 const PASSING_BYTES: usize = 64 << 10;
 
 /// The matches of the pairs that pass by with those that are held. Nothing is allocated for a pair.
@@ -260,7 +261,11 @@ impl<K: Record, V, W: Record> Passing<K, V, W> {
             let Some((key, value)) = self.there.next() else { break };
             key.encode(&mut self.encoded);
             self.ends.push(self.encoded.len());
-            bytes += value.heap_bytes();
+            bytes += match key.heap_bytes() + value.heap_bytes() {
+                // It has something that it does not tell of, perhaps.
+                0 if needs_drop::<(K, W)>() => PASSING_BYTES / 4,
+                bytes => bytes,
+            };
             self.next.push_back((key, value, Cursor::END));
         }
         let starts = iter::once(&0).chain(&self.ends);

@@ -44,12 +44,12 @@ pub(super) fn spark(bench: &mut Bench) -> Result<Vec<Figure>> {
 
 /// Where Spark is installed: by itself, or in a Python.
 pub(super) fn home() -> Option<PathBuf> {
+    let here = |home: &PathBuf| home.join("bin/spark-submit").is_file();
     let home = env::var_os("SPARK_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let home = home.or_else(|| {
+    home.filter(here).or_else(|| {
         let mut command = Command::new("python3");
         command.args(["-c", "import pyspark; print(pyspark.__path__[0])"]).stderr(Stdio::null());
         let output = command.output().ok().filter(|output| output.status.success())?;
-        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end()))
-    });
-    home.filter(|home| home.join("bin/spark-submit").is_file())
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end())).filter(here)
+    })
 }

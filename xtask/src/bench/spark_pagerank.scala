@@ -1,5 +1,5 @@
-// PageRank for `cargo xtask bench --peers`, as a program of Spark's RDDs: the same made-up web as the
-// example's, links cached. Prints the seconds of each run after one that warms up.
+// PageRank for `cargo xtask bench --peers`, as a program of Spark's RDDs: the same made-up web as
+// the example's, links cached. Prints the seconds of each run, the first of which warms up.
 import org.apache.spark.HashPartitioner
 
 sc.setLogLevel("ERROR")
