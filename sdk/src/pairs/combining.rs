@@ -68,8 +68,8 @@ impl<K: Record, V: Record> Dataset<(K, V)> {
 
 impl<K: Record, V: 'static> Dataset<(K, V)> {
     /// One result for each key, which may be of another type than the values: `create` makes one
-    /// of a value, `add` adds a further value, `merge` brings two results together; which values are
-    /// added and which are merged is not said. Spark: `combineByKey`.
+    /// of a value, `add` adds a further value, `merge` brings two results together; which values
+    /// are added and which are merged is not said. Spark: `combineByKey`.
     #[track_caller]
     pub fn combine_by_key<C: Record>(
         &self,
