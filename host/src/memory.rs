@@ -334,9 +334,9 @@ impl Memory {
         Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
     }
 
-    /// If blocks are all that the slot lacks whose turn is next, takes them from what is kept: those
-    /// that are mapped, too, which nobody maps anew then. Those that somebody maps who waits go
-    /// last: they free nothing before the wait has ended.
+    /// If blocks are all that the slot lacks whose turn is next, takes them from what is kept:
+    /// those that are mapped, too, which nobody maps anew then. Those that somebody maps who waits
+    /// go last: they free nothing before the wait has ended.
     fn make_way(&mut self, evicted: &mut Vec<BlockId>) {
         let Some(&(slot, bytes)) = self.waiting.front() else { return };
         if self.lacks_soon(slot, bytes) > self.kept.saturating_sub(self.immune()) {
