@@ -13,7 +13,9 @@
 //!
 //! A block that is gone counts until the last task that maps it has ended. To drive out what is
 //! mapped therefore frees nothing for now: blocks that are not go first, and a task waits for
-//! those that map the others; but none is refused because of them.
+//! those that map the others; but none is refused because of them. What it waits for is gone from
+//! the moment on in which nothing else is lacking: if tasks to come mapped it too, the wait could
+//! last as long as there are any.
 //!
 //! This decides what is kept and when a task waits, never what a task may use: that is fixed by its
 //! job, so that every attempt computes the same.
@@ -60,10 +62,14 @@ pub struct Memory {
     /// Datasets that stages here read.
     readers: BTreeSet<NodeId>,
     /// Blocks that tasks map, kept or not any more.
-    mapped: BTreeMap<BlockId, Mapped>,
+    mapped: BTreeMap<(BlockId, Keeping), Mapped>,
     /// Of them, bytes of those that are not kept any more.
     lingering: u64,
 }
+
+/// One time that a block was kept. If it is kept again, that is other memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Keeping(u64);
 
 #[derive(Debug)]
 struct Mapped {
@@ -75,6 +81,7 @@ struct Mapped {
 struct Block {
     bytes: u64,
     used: u64,
+    keeping: Keeping,
 }
 
 /// Which blocks make room.
@@ -192,12 +199,9 @@ impl Memory {
             }
             self.evict(lacking, Evict::Unmapped, may_go, evicted);
         }
-        if let Some(mapped) = self.mapped.get(&id) {
-            self.lingering -= mapped.bytes;
-        }
         let used = self.next_use;
         self.next_use += 1;
-        self.blocks.insert(id, Block { bytes, used });
+        self.blocks.insert(id, Block { bytes, used, keeping: Keeping(used) });
         self.uses.insert(used, id);
         self.kept += bytes;
         Ok(())
@@ -223,35 +227,45 @@ impl Memory {
         if let Some(block) = self.blocks.remove(&id) {
             self.uses.remove(&block.used);
             self.kept -= block.bytes;
-            self.lingering += self.mapped.get(&id).map_or(0, |mapped| mapped.bytes);
+            let mapped = self.mapped.get(&(id, block.keeping));
+            self.lingering += mapped.map_or(0, |mapped| mapped.bytes);
         }
     }
 
-    /// The task of a slot maps a block of so many bytes, until [`unmap`](Self::unmap).
-    pub fn map(&mut self, slot: usize, id: BlockId, bytes: u64) {
-        if !self.mapped.contains_key(&id) && !self.blocks.contains_key(&id) {
-            self.lingering += bytes;
-        }
+    /// The task of a slot maps a block, until [`unmap`](Self::unmap). False if it may not, because
+    /// the block is not kept any more: somebody may wait for those who have mapped it.
+    #[must_use]
+    pub fn map(&mut self, slot: usize, id: BlockId) -> bool {
+        let Some(&Block { bytes, keeping, .. }) = self.blocks.get(&id) else { return false };
         let new = || Mapped { bytes, slots: BTreeSet::new() };
-        self.mapped.entry(id).or_insert_with(new).slots.insert(slot);
+        self.mapped.entry((id, keeping)).or_insert_with(new).slots.insert(slot);
+        true
     }
 
     /// The task of a slot has ended, or its process is gone.
     pub fn unmap(&mut self, slot: usize) {
         let Self { mapped, blocks, lingering, .. } = self;
-        mapped.retain(|id, Mapped { bytes, slots }| {
+        mapped.retain(|(id, keeping), Mapped { bytes, slots }| {
             let is_last = slots.remove(&slot) && slots.is_empty();
-            if is_last && !blocks.contains_key(id) {
+            if is_last && blocks.get(id).is_none_or(|block| block.keeping != *keeping) {
                 *lingering -= *bytes;
             }
             !is_last
         });
     }
 
+    fn is_kept(&self, id: BlockId, keeping: Keeping) -> bool {
+        self.blocks.get(&id).is_some_and(|block| block.keeping == keeping)
+    }
+
+    fn is_mapped(&self, id: BlockId, block: &Block) -> bool {
+        self.mapped.contains_key(&(id, block.keeping))
+    }
+
     /// Bytes of blocks that may go and that nobody maps.
     fn unmapped(&self, may_go: impl Fn(&BlockId) -> bool) -> u64 {
         let all = self.blocks.iter();
-        let movable = all.filter(|(id, _)| may_go(id) && !self.mapped.contains_key(id));
+        let movable = all.filter(|(id, block)| may_go(id) && !self.is_mapped(**id, block));
         movable.map(|(_, block)| block.bytes).sum()
     }
 
@@ -271,6 +285,7 @@ impl Memory {
         }
         if self.goes_on(Some(slot)) {
             self.waiting.push_back((slot, bytes));
+            self.make_way(evicted);
             return Lease::Waits;
         }
         match self.try_lease(slot, bytes, Evict::All, evicted) {
@@ -305,7 +320,10 @@ impl Memory {
             return Some((slot, Lease::Refused(refusal)));
         }
         if self.goes_on(None) {
-            return None;
+            self.make_way(evicted);
+            if !self.waits_for_itself(slot, bytes) {
+                return None;
+            }
         }
         if self.try_lease(slot, bytes, Evict::All, evicted) {
             self.waiting.pop_front();
@@ -314,6 +332,41 @@ impl Memory {
         // The one that asked last has done the least.
         let (slot, bytes) = self.waiting.pop_back()?;
         Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
+    }
+
+    /// If blocks are all that the slot lacks whose turn is next, takes them from what is kept:
+    /// those that are mapped, too, which nobody maps anew then. Those that somebody maps who waits
+    /// go last: they free nothing before the wait has ended.
+    fn make_way(&mut self, evicted: &mut Vec<BlockId>) {
+        let Some(&(slot, bytes)) = self.waiting.front() else { return };
+        if self.lacks_soon(slot, bytes) > self.kept.saturating_sub(self.immune()) {
+            return;
+        }
+        let mapped = self.mapped.iter().filter(|(_, mapped)| self.is_of_waiting(mapped));
+        let waiting = mapped.map(|((id, _), _)| *id).collect::<BTreeSet<_>>();
+        self.evict(self.lacks_soon(slot, bytes), Evict::Unmapped, |_| true, evicted);
+        let may_go = |id: &BlockId| !waiting.contains(id);
+        self.evict(self.lacks_soon(slot, bytes), Evict::All, may_go, evicted);
+        self.evict(self.lacks_soon(slot, bytes), Evict::All, |_| true, evicted);
+    }
+
+    /// Bytes that a slot lacks even when nobody maps any more what is not kept.
+    fn lacks_soon(&self, slot: usize, bytes: u64) -> u64 {
+        let has = self.leases.get(&slot).copied().unwrap_or(0);
+        bytes.saturating_sub(has).saturating_sub(self.soon_free())
+    }
+
+    /// Whether all that stands in a waiting slot's way are blocks that it maps itself, or others
+    /// that wait: none of them ends before it.
+    fn waits_for_itself(&self, slot: usize, bytes: u64) -> bool {
+        let ends = |((id, keeping), mapped): (&(BlockId, Keeping), &Mapped)| {
+            !self.is_kept(*id, *keeping) && !self.is_of_waiting(mapped)
+        };
+        self.lacks_soon(slot, bytes) == 0 && !self.mapped.iter().any(ends)
+    }
+
+    fn is_of_waiting(&self, mapped: &Mapped) -> bool {
+        self.waiting.iter().any(|(slot, _)| mapped.slots.contains(slot))
     }
 
     /// Whether a slot other than this one has memory, or maps blocks, and does not wait: it will
@@ -362,8 +415,9 @@ impl Memory {
     ) {
         let mut freed = 0;
         let mut going = Vec::new();
-        let goes =
-            |id: &&BlockId| may_go(id) && (evict == Evict::All || !self.mapped.contains_key(id));
+        let goes = |id: &&BlockId| {
+            may_go(id) && (evict == Evict::All || !self.is_mapped(**id, &self.blocks[*id]))
+        };
         for id in self.uses.values().filter(goes) {
             if freed >= bytes {
                 break;

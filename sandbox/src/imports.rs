@@ -307,7 +307,7 @@ fn call(
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     state.begin_writing();
     let outcome = body(memory, state);
-    match state.end_writing().and(outcome) {
+    match state.end_writing().map_err(CallError::Ends).and(outcome) {
         Ok(value) => Ok(value),
         Err(CallError::Refused(refusal)) => {
             state.error = refusal.message;

@@ -353,10 +353,16 @@ impl WasiHost for SlotState {
         self.begin_writing();
     }
 
-    /// A task that may not go on is found out at its next call or its end: all it has is a reserve
-    /// of one call.
-    fn end_call(&mut self) {
-        let _ = self.end_writing();
+    fn may_write(&mut self) -> Result<(), Errno> {
+        // The guest does not see it: the call is its last.
+        if self.has_overdrawn() { Err(Errno::FAULT) } else { Ok(()) }
+    }
+
+    fn end_call(&mut self) -> wasmtime::Result<()> {
+        self.end_writing().map_err(|failure| {
+            self.failure = Some(failure);
+            Ended.into()
+        })
     }
 }
 

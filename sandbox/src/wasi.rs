@@ -44,6 +44,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use errno::Errno;
+pub(crate) use linker::PIECE_BYTES;
 pub use linker::{MODULE, add_to_linker};
 pub use random::Random;
 pub use stat::{modified_nanos, path_stat};
@@ -82,8 +83,22 @@ pub trait WasiHost {
     /// A call begins, in which the host may write to the guest's memory.
     fn begin_call(&mut self) {}
 
+    /// Whether the host may go on to write in this call. To be asked before it writes more than a
+    /// number or two, and again after each MiB of one piece, or each few KiB of scattered ones.
+    ///
+    /// # Errors
+    /// It may not; then [`end_call`](Self::end_call) says that the guest may not either.
+    fn may_write(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// It ends.
-    fn end_call(&mut self) {}
+    ///
+    /// # Errors
+    /// The guest may not go on: this unwinds it.
+    fn end_call(&mut self) -> wasmtime::Result<()> {
+        Ok(())
+    }
 }
 
 /// What is the same for `main` and all tasks of a slot.

@@ -311,9 +311,12 @@ impl Kept {
         waiting.await.unwrap_or(Lease::Waits)
     }
 
-    /// A slot's task maps a block from now on, until it gives its memory back.
-    pub(super) fn map(&self, slot: usize, id: BlockId, block: &InMemory) {
-        self.state().memory.map(slot, id, block.index.data_bytes);
+    /// A slot's task maps a block from now on, until it gives its memory back. False if the block
+    /// is on its way out by now, or is another one than was found: then it is read.
+    pub(super) fn map(&self, slot: usize, id: BlockId, block: &Arc<InMemory>) -> bool {
+        let mut state = self.state();
+        let is_kept = state.blocks.get(&id).is_some_and(|kept| Arc::ptr_eq(kept, block));
+        is_kept && state.memory.map(slot, id)
     }
 
     /// A slot's task has ended, or its process has.

@@ -15,11 +15,13 @@ use std::os::fd::OwnedFd;
 /// Pages of mapped blocks that a task may write: 4 MiB.
 pub(crate) const WRITTEN_PAGES_MAX: usize = (4 << 20) / PAGE_BYTES;
 
-/// Bytes that one call of the host writes to a guest that has mapped blocks, at most.
+/// Bytes in one piece that the host writes to a guest that has mapped blocks, at most, before it
+/// looks whether the guest has [`overdrawn`](GuestMemory::overdrawn).
 pub(crate) const HOST_WRITES_MAX: usize = 1 << 20;
 
-/// Pages that the host may write beyond that, once: those of one call, which ends the task.
-const RESERVE_PAGES: usize = HOST_WRITES_MAX / PAGE_BYTES + 1;
+/// Pages that the host may write beyond that, once: those of one piece, wherever it begins, and of
+/// the numbers that are written beside it. It is the last one: the call ends the task.
+const RESERVE_PAGES: usize = HOST_WRITES_MAX / PAGE_BYTES + 8;
 
 impl GuestMemory {
     /// The host begins or ends to write for a guest that has mapped blocks.

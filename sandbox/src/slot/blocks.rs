@@ -12,11 +12,14 @@ use super::SlotState;
 use super::tasks::unexpected_reply;
 use crate::imports::{CallError, refused};
 use crate::memory::{HOST_WRITES_MAX, WRITTEN_PAGES_MAX};
+use crate::wasi::PIECE_BYTES;
 use offshoot_proto::abi::{WASM_PAGE_BYTES, code};
 use offshoot_proto::id::{NodeId, Partition};
 use offshoot_proto::link::{Reply, Request};
 use offshoot_proto::outcome::TaskFailure;
 use std::os::fd::OwnedFd;
+
+const _: () = assert!(PIECE_BYTES <= HOST_WRITES_MAX, "the reserve is for one piece");
 
 /// A block that may be mapped.
 pub(crate) struct FlatBlock {
@@ -71,8 +74,14 @@ impl SlotState {
         }
     }
 
-    /// It has written. An error if that was more of the task's blocks than the task may write.
-    pub(crate) fn end_writing(&mut self) -> Result<(), CallError> {
+    /// Whether it has written more of the task's blocks than the task may: this call is the last.
+    pub(crate) fn has_overdrawn(&self) -> bool {
+        self.has_blocks && self.memory.overdrawn()
+    }
+
+    /// It has written. An error if that was more of the task's blocks than the task may write: then
+    /// the guest must not go on, because the next call has no reserve.
+    pub(crate) fn end_writing(&mut self) -> Result<(), TaskFailure> {
         if !self.has_blocks {
             return Ok(());
         }
@@ -84,7 +93,7 @@ impl SlotState {
             "a call wrote to mapped blocks, of which the task had written {WRITTEN_PAGES_MAX} \
              pages already, the limit"
         );
-        Err(CallError::Ends(TaskFailure::GuestAbi { message }))
+        Err(TaskFailure::GuestAbi { message })
     }
 
     /// As much of a buffer as a call fills at once.

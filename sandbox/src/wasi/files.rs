@@ -155,7 +155,8 @@ impl<T: WasiHost> Call<'_, T> {
         let mut total = 0;
         for chunk in buffers.iter().flat_map(chunks) {
             let wanted = chunk.len();
-            match self.read_chunk(fd, chunk, offset.saturating_add(total as u64)) {
+            let at = offset.saturating_add(total as u64);
+            match self.host.may_write().and_then(|()| self.read_chunk(fd, chunk, at)) {
                 Ok(length) => {
                     total += length;
                     if length < wanted {

@@ -8,6 +8,10 @@ use wasmtime::{Caller, Extern, Linker};
 /// The module that all of preview-1 is imported from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
+/// Bytes that are written to the guest's memory before its host is asked whether to go on. The
+/// random bytes of a task do not depend on it while it is a multiple of a word.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
 /// A call of a guest that stands still.
 pub(super) struct Call<'a, T> {
     pub(super) memory: GuestMemory<'a>,
@@ -20,6 +24,18 @@ impl<T: WasiHost> Call<'_, T> {
     pub(super) fn wasi(&mut self) -> &mut Wasi {
         self.host.wasi()
     }
+
+    /// Writes what may be long.
+    pub(super) fn write_long(&mut self, pointer: u32, bytes: &[u8]) -> Result<(), Errno> {
+        let length = u32::try_from(bytes.len()).map_err(|_| Errno::FAULT)?;
+        let range = self.memory.range(pointer, length)?;
+        let starts = range.clone().step_by(PIECE_BYTES);
+        for (piece, start) in bytes.chunks(PIECE_BYTES).zip(starts) {
+            self.host.may_write()?;
+            self.memory.slice_mut(start..start + piece.len()).copy_from_slice(piece);
+        }
+        Ok(())
+    }
 }
 
 /// Defines each function as the method of [`Call`] that has its name.
@@ -28,7 +44,7 @@ macro_rules! define {
         $linker.func_wrap(
             MODULE,
             stringify!($name),
-            |mut caller: Caller<'_, T>, $($argument: $kind),*| -> u32 {
+            |mut caller: Caller<'_, T>, $($argument: $kind),*| {
                 enter(&mut caller, |mut call| call.$name($($argument),*))
             },
         )?;
@@ -121,11 +137,12 @@ fn add_paths<T: WasiHost + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<
     Ok(())
 }
 
-/// Runs a function on the guest's memory. A module without one has no valid pointer.
+/// Runs a function on the guest's memory. A module without one has no valid pointer. An error is
+/// the guest's end.
 fn enter<T: WasiHost>(
     caller: &mut Caller<'_, T>,
     run: impl FnOnce(Call<'_, T>) -> Result<(), Errno>,
-) -> u32 {
+) -> wasmtime::Result<u32> {
     let export =
         |caller: &mut Caller<'_, T>| caller.get_export("memory").and_then(Extern::into_memory);
     let memory = caller.data().memory().or_else(|| export(caller));
@@ -136,9 +153,6 @@ fn enter<T: WasiHost>(
     let memory = GuestMemory::new(bytes);
     host.begin_call();
     let ended = run(Call { memory, host: &mut *host });
-    host.end_call();
-    match ended {
-        Ok(()) => 0,
-        Err(errno) => errno.raw().into(),
-    }
+    host.end_call()?;
+    Ok(ended.err().map_or(0, |errno| errno.raw().into()))
 }

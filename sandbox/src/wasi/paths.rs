@@ -178,7 +178,7 @@ impl<T: WasiHost> Call<'_, T> {
             return Err(Errno::IO);
         };
         let length = target.len().min(range.len());
-        self.memory.write(buffer, &target.as_bytes()[..length])?;
+        self.write_long(buffer, &target.as_bytes()[..length])?;
         self.memory.write_u32(out, length as u32)
     }
 

@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, ClockId, STEP_NANOS};
 use super::errno::Errno;
-use super::linker::Call;
+use super::linker::{Call, PIECE_BYTES};
 use super::stat::path_stat;
 use super::table::Descriptor;
 use super::{Strings, WasiHost};
@@ -62,8 +62,9 @@ impl<T: WasiHost> Call<'_, T> {
 
     fn write_strings(&mut self, strings: &Strings, out: u32, bytes: u32) -> Result<(), Errno> {
         self.memory.check_array(out, strings.starts.len() as u32, 4)?;
-        self.memory.write(bytes, &strings.bytes)?;
+        self.write_long(bytes, &strings.bytes)?;
         for (start, place) in strings.starts.iter().zip((out..).step_by(4)) {
+            self.host.may_write()?;
             self.memory.write_u32(place, bytes + start)?;
         }
         Ok(())
@@ -91,7 +92,12 @@ impl<T: WasiHost> Call<'_, T> {
 
     pub(super) fn random_get(&mut self, pointer: u32, length: u32) -> Result<(), Errno> {
         let range = self.memory.range(pointer, length)?;
-        self.host.wasi().random.fill(self.memory.slice_mut(range))
+        for start in range.clone().step_by(PIECE_BYTES) {
+            self.host.may_write()?;
+            let piece = start..range.end.min(start + PIECE_BYTES);
+            self.host.wasi().random.fill(self.memory.slice_mut(piece))?;
+        }
+        Ok(())
     }
 
     /// One guest has its slot to itself: there is nothing to give way to.

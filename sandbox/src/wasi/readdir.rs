@@ -5,6 +5,7 @@ use super::errno::Errno;
 use super::linker::Call;
 use super::stat::GuestFileType;
 use super::table::Directory;
+use core::ops::Range;
 use offshoot_proto::link::{PathKind, PathOperation, PathReply, PathStat};
 
 /// Bytes of a `dirent`, which the name follows.
@@ -12,13 +13,6 @@ const DIRENT_BYTES: usize = 24;
 
 /// `.` and `..`, which listings leave out.
 const DOTS: u64 = 2;
-
-/// Writes entries until the buffer is full; the last one may be cut, which tells the guest that
-/// there are more.
-struct EntryWriter<'a> {
-    buffer: &'a mut [u8],
-    used: usize,
-}
 
 impl<T: WasiHost> Call<'_, T> {
     /// Cookie 0 reads the directory anew, later ones go on in what was read then: a guest that
@@ -38,11 +32,34 @@ impl<T: WasiHost> Call<'_, T> {
             let entries = self.list(&directory)?;
             self.wasi().table.set_listing(fd, entries)?;
         }
-        let entries = self.host.wasi().table.listing(fd).unwrap_or(&[]);
-        let mut writer = EntryWriter { buffer: self.memory.slice_mut(range), used: 0 };
-        write_entries(&mut writer, &directory, entries, cookie);
-        let used = writer.used as u32;
+        let used = self.write_entries(fd, &directory, range, cookie)?;
         self.memory.write_u32(out, used)
+    }
+
+    /// Writes entries until the buffer is full; the last one may be cut, which tells the guest that
+    /// there are more.
+    fn write_entries(
+        &mut self,
+        fd: u32,
+        directory: &Directory,
+        buffer: Range<usize>,
+        cookie: u64,
+    ) -> Result<u32, Errno> {
+        let mut at = buffer.start;
+        let mut encoded = Vec::new();
+        for number in cookie..=u64::MAX {
+            let listing = self.host.wasi().table.listing(fd).unwrap_or(&[]);
+            let Some((name, stat)) = entry(directory, listing, number) else { break };
+            encode_entry(name, &stat, number.saturating_add(1), &mut encoded);
+            self.host.may_write()?;
+            let length = encoded.len().min(buffer.end - at);
+            self.memory.slice_mut(at..at + length).copy_from_slice(&encoded[..length]);
+            at += length;
+            if at == buffer.end {
+                break;
+            }
+        }
+        Ok((at - buffer.start) as u32)
     }
 
     fn list(&mut self, directory: &Directory) -> Result<Vec<(String, PathStat)>, Errno> {
@@ -54,43 +71,31 @@ impl<T: WasiHost> Call<'_, T> {
     }
 }
 
-fn write_entries(
-    writer: &mut EntryWriter<'_>,
+/// The entry of a number: those of the directory itself come first.
+fn entry<'a>(
     directory: &Directory,
-    entries: &[(String, PathStat)],
-    cookie: u64,
-) {
+    listing: &'a [(String, PathStat)],
+    number: u64,
+) -> Option<(&'a str, PathStat)> {
     let dot = PathStat { inode: directory.inode, kind: PathKind::Directory, ..PathStat::default() };
-    // The number of the parent is not the guest's to know; wasi-libc does not ask for it either.
-    let dots = [(".", dot), ("..", PathStat { inode: 0, ..dot })];
-    let skipped = usize::try_from(cookie.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-    let entries = entries.iter().skip(skipped).map(|(name, stat)| (name.as_str(), *stat));
-    let dots = dots.into_iter().skip(cookie.min(DOTS) as usize);
-    for ((name, stat), next) in dots.chain(entries).zip(cookie.saturating_add(1)..) {
-        if !writer.write(name, &stat, next) {
-            break;
+    match number {
+        0 => Some((".", dot)),
+        // The number of the parent is not the guest's to know; wasi-libc does not ask for it.
+        1 => Some(("..", PathStat { inode: 0, ..dot })),
+        _ => {
+            let (name, stat) = listing.get(usize::try_from(number - DOTS).ok()?)?;
+            Some((name, *stat))
         }
     }
 }
 
-// === impl EntryWriter ===
-
-impl EntryWriter<'_> {
-    /// Whether there is room for more.
-    fn write(&mut self, name: &str, stat: &PathStat, next: u64) -> bool {
-        let mut header = [0; DIRENT_BYTES];
-        header[..8].copy_from_slice(&next.to_le_bytes());
-        header[8..16].copy_from_slice(&stat.inode.to_le_bytes());
-        header[16..20].copy_from_slice(&(name.len() as u32).to_le_bytes());
-        header[20] = GuestFileType::from(stat.kind) as u8;
-        self.push(&header) && self.push(name.as_bytes())
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let room = &mut self.buffer[self.used..];
-        let length = bytes.len().min(room.len());
-        room[..length].copy_from_slice(&bytes[..length]);
-        self.used += length;
-        self.used < self.buffer.len()
-    }
+fn encode_entry(name: &str, stat: &PathStat, next: u64, encoded: &mut Vec<u8>) {
+    let mut header = [0; DIRENT_BYTES];
+    header[..8].copy_from_slice(&next.to_le_bytes());
+    header[8..16].copy_from_slice(&stat.inode.to_le_bytes());
+    header[16..20].copy_from_slice(&(name.len() as u32).to_le_bytes());
+    header[20] = GuestFileType::from(stat.kind) as u8;
+    encoded.clear();
+    encoded.extend_from_slice(&header);
+    encoded.extend_from_slice(name.as_bytes());
 }

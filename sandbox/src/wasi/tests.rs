@@ -24,6 +24,8 @@ struct Host {
     made_writable: Vec<(usize, usize)>,
     requests: Vec<PathRequest>,
     answer: Box<dyn FnMut(&PathRequest) -> Answer>,
+    /// How often a call may go on to write.
+    writes_left: usize,
 }
 
 /// A guest.
@@ -70,6 +72,7 @@ impl Host {
             made_writable: Vec::new(),
             requests: Vec::new(),
             answer: Box::new(|_| (errno_reply(Errno::NOENT, "not there"), None)),
+            writes_left: usize::MAX,
         }
     }
 }
@@ -91,6 +94,15 @@ impl WasiHost for Host {
 
     fn make_writable(&mut self, offset: usize, length: usize) {
         self.made_writable.push((offset, length));
+    }
+
+    fn may_write(&mut self) -> Result<(), Errno> {
+        self.writes_left = self.writes_left.checked_sub(1).ok_or(Errno::NOSPC)?;
+        Ok(())
+    }
+
+    fn end_call(&mut self) -> wasmtime::Result<()> {
+        if self.writes_left == 0 { Err(wasmtime::Error::msg("it is the last one")) } else { Ok(()) }
     }
 }
 

@@ -100,8 +100,7 @@ fn opened(result: io::Result<OwnedFd>) -> Answer {
 async fn flat(kept: &Kept, slot: usize, id: BlockId, block: Option<Arc<InMemory>>) -> Answer {
     let Some(block) = block else { return (Reply::Ok, vec![]) };
     match (block.flat_bytes().await, block.file.try_clone()) {
-        (Some(bytes), Ok(file)) => {
-            kept.map(slot, id, &block);
+        (Some(bytes), Ok(file)) if kept.map(slot, id, &block) => {
             (Reply::Flat { bytes }, vec![file.into()])
         }
         _ => (Reply::Ok, vec![]),

@@ -163,7 +163,7 @@ async fn an_attempt_that_ends_after_its_shuffle_was_dropped_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_task_maps_counts_until_its_slot_gives_memory_back() {
+async fn what_a_task_maps_counts_until_its_slot_gives_memory_back_and_who_comes_later_reads() {
     let mut slot = TestSlot::new().await;
     let (by, reader) = (AttemptId(1), AttemptId(2));
     let id = BlockId { writer: WRITER, map: Partition(0), attempt: by };
@@ -180,7 +180,7 @@ async fn what_a_task_maps_counts_until_its_slot_gives_memory_back() {
     let context = slot.task.context.clone();
     let sink = context.files.shuffle_sink(WRITER, Partition(0), by).unwrap();
     File::from(sink).write_all(&[bodies, headers].concat()).unwrap();
-    assert!(context.kept.commit(id, StorageLevel::Memory, &index).await.unwrap());
+    assert!(context.kept.commit(id, StorageLevel::MemoryAndDisk, &index).await.unwrap());
 
     let maps = vec![(0, by)];
     let input = ShuffleInput { writer: WRITER, places: vec![], maps, copies: vec![] };
@@ -194,13 +194,15 @@ async fn what_a_task_maps_counts_until_its_slot_gives_memory_back() {
     };
     slot.task.attempts.insert(reader, (Arc::new(stage), Partition(0)));
     let map = Request::MapBlock { attempt: reader, writer: WRITER, map: Partition(0) };
-    let (reply, descriptors) = requests::answer(&mut slot.task, map).await.unwrap();
+    let (reply, descriptors) = requests::answer(&mut slot.task, map.clone()).await.unwrap();
     assert!(matches!(reply, Reply::Flat { .. }) && descriptors.len() == 1, "{reply:?}");
 
-    context.kept.forget(id);
     let mut other = std::pin::pin!(context.kept.lease(1, 512 << 10));
     let first = std::future::poll_fn(|cx| Poll::Ready(other.as_mut().poll(cx))).await;
     assert_eq!(first, Poll::Pending, "its pages are there yet");
+    assert!(context.kept.find(id).is_some(), "it is on its way to a file");
+    let (reply, descriptors) = requests::answer(&mut slot.task, map).await.unwrap();
+    assert!(reply == Reply::Ok && descriptors.is_empty(), "{reply:?}");
     assert!(requests::answer(&mut slot.task, Request::GiveBackMemory).await.is_none());
     assert_eq!(other.await, Lease::Granted);
 }

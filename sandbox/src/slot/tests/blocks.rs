@@ -1,7 +1,7 @@
 //! Kept blocks in a task's memory: read in place, written in private, gone with the task.
 
 use super::*;
-use crate::memory::WRITTEN_PAGES_MAX;
+use crate::memory::{HOST_WRITES_MAX, WRITTEN_PAGES_MAX};
 use offshoot_proto::abi::code;
 use rustix::fs::{SealFlags, fcntl_add_seals};
 
@@ -15,6 +15,8 @@ const GUEST: &str = r#"(module
   (import "offshoot1" "result_write" (func $result (param i32 i32) (result i32)))
   (import "offshoot1" "task_memory" (func $room (result i32)))
   (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get"
+    (func $clock (param i32 i64 i32) (result i32)))
   (memory (export "memory") 4)
   (global $sp (mut i32) (i32.const 1024))
   (func (export "_start"))
@@ -83,6 +85,27 @@ const GUEST: &str = r#"(module
         (br_if $next (i32.lt_u (local.get $page) (local.get $arg))))
       (drop (call $map (i32.const 7) (i32.const 1)
         (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))) (i32.const 8)))))
+    (if (i32.eq (local.get $op) (i32.const 10)) (then
+      ;; the host fills arg bytes, and as many behind them
+      (i32.store (i32.const 60) (call $random (local.get $at) (local.get $arg)))
+      (drop (call $random (i32.add (local.get $at) (local.get $arg)) (local.get $arg)))))
+    (if (i32.eq (local.get $op) (i32.const 11)) (then
+      ;; the guest writes all it may; then the host fills arg bytes, and then a number on each of
+      ;; 64 pages behind them
+      (loop $next
+        (i32.store8 (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))
+          (i32.const 99))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (i32.const 1024))))
+      (local.set $at (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12))))
+      (drop (call $random (local.get $at) (local.get $arg)))
+      (local.set $at (i32.add (local.get $at) (local.get $arg)))
+      (local.set $page (i32.const 0))
+      (loop $next
+        (drop (call $clock (i32.const 1) (i64.const 0)
+          (i32.add (local.get $at) (i32.shl (local.get $page) (i32.const 12)))))
+        (local.set $page (i32.add (local.get $page) (i32.const 1)))
+        (br_if $next (i32.lt_u (local.get $page) (i32.const 64))))))
     (drop (call $result (i32.const 48) (i32.const 16)))
     (i64.const 0)))"#;
 
@@ -96,6 +119,8 @@ const HOST_WRITES: u32 = 6;
 const WRITE_BEHIND: u32 = 7;
 const WASI_WRITES_AFTER: u32 = 8;
 const HOST_WRITES_AFTER: u32 = 9;
+const WASI_FILLS: u32 = 10;
+const WASI_FILLS_AFTER: u32 = 11;
 
 /// What a task reports: what the first call returned, address, length, and what it was for.
 type Told = [u32; 4];
@@ -189,14 +214,29 @@ fn a_task_for_which_the_host_writes_more_of_its_blocks_fails_and_its_slot_goes_o
     for operation in [WASI_WRITES_AFTER, HOST_WRITES_AFTER] {
         for _ in 0..2 {
             assert_eq!(told(bench.run(operation, most - 1))[0], 8);
-            let failed = bench.run(operation, most);
-            let TaskOutcome::Failed(TaskFailure::GuestAbi { message }) = &failed else {
-                panic!("{failed:?}")
-            };
-            let expected =
-                "a call wrote to mapped blocks, of which the task had written 1024 pages";
-            assert!(message.starts_with(expected), "{message}");
+            assert_overdrawn(&bench.run(operation, most));
         }
+    }
+}
+
+fn assert_overdrawn(outcome: &TaskOutcome) {
+    let TaskOutcome::Failed(TaskFailure::GuestAbi { message }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let expected = "a call wrote to mapped blocks, of which the task had written 1024 pages";
+    assert!(message.starts_with(expected), "{message}");
+}
+
+#[test]
+fn a_task_for_which_the_host_fills_more_of_its_blocks_fails_and_its_slot_goes_on() {
+    let (mut bench, _) = with_blocks(&[4 * WRITTEN_PAGES_MAX * PAGE_BYTES]);
+    let whole = (WRITTEN_PAGES_MAX * PAGE_BYTES) as u32;
+    for _ in 0..2 {
+        assert_eq!(told(bench.run(WASI_FILLS, whole / 2))[3], 0, "all that it may");
+        assert_overdrawn(&bench.run(WASI_FILLS, 2 * whole));
+        assert_overdrawn(&bench.run(WASI_FILLS, 2 * whole - 1));
+        // The first call needs the reserve: there must be no other one.
+        assert_overdrawn(&bench.run(WASI_FILLS_AFTER, HOST_WRITES_MAX as u32));
     }
 }
 

@@ -216,3 +216,32 @@ fn a_module_without_memory_has_no_valid_pointer() {
     let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
     assert_eq!(run.call(&mut store, ()).unwrap(), i32::from(FAULT));
 }
+
+#[test]
+fn a_host_that_may_not_write_stops_in_the_middle_and_ends_the_guest() {
+    let mut guest = Guest::main();
+    let mut file = SystemFile::from(crate::memory::memory_file("read").unwrap());
+    std::io::Write::write_all(&mut file, &[7; 100]).unwrap();
+    guest.serve(&file);
+    let fd = guest.open("in", u64::MAX, 0).unwrap().into();
+    guest.answer(|_| {
+        let entry = |number: u64| (format!("file-{number}"), PathStat::default());
+        (PathReply::Entries((0..20).map(entry).collect()), None)
+    });
+    // Buffers of two bytes, a page apart.
+    let buffers = (1..20).flat_map(|page| [page << 12, 2]).collect::<Vec<_>>();
+    let calls: [(&str, &[u64], u32); 4] = [
+        ("fd_read", &[fd, 0x400, 19, 0x300], 2 << 12),
+        ("fd_readdir", &[3, 0x1000, 5000, 0, 0x300], 0x1000 + 25),
+        ("args_get", &[0x1000, 0x2000], 0x1000),
+        ("random_get", &[0x1000, 100], 0x1000 + 100),
+    ];
+    for (name, arguments, end) in calls {
+        guest.memory()[0x1000..0x9000].fill(0xee);
+        guest.write_words(0x400, &buffers);
+        guest.host().writes_left = 1;
+        assert!(guest.try_call(name, arguments).is_err(), "{name}");
+        assert_eq!(guest.read(end, 4), [0xee; 4], "{name} went on");
+        guest.host().writes_left = usize::MAX;
+    }
+}
