@@ -4,7 +4,7 @@ use super::env::*;
 use crate::cluster::limits::{CORES_MAX, WORKERS_LOST_KEPT};
 use crate::cluster::{Action, SessionId};
 use crate::placement::Policy;
-use offshoot_proto::cluster::{FromClient, FromWorker, ToClient, ToWorker};
+use offshoot_proto::cluster::{AppSpec, FromClient, FromWorker, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::tenant::TenantRules;
 use proptest::collection::vec;
@@ -80,6 +80,58 @@ fn who_is_searched_for_in_vain_keeps_nobody_from_having_a_turn() {
     assert_eq!(asked(&wait(&mut env, 100), 21), None, "there was no time for her");
     let list = asked(&wait(&mut env, 100), 21);
     assert_eq!(list.map(|list| list.len()), Some(1));
+}
+
+/// An application that wants so many executors of a core.
+fn wants(executors: u32) -> AppSpec {
+    let mut spec = app(Some(1), None);
+    spec.request.executors_wanted = Some(executors);
+    spec
+}
+
+/// Workers of these cores, from a session on.
+fn workers(env: &mut Env, from: u64, cores: &[u32]) {
+    for (session, cores) in (from..).zip(cores) {
+        env.register_worker(session, worker(&format!("w{session}"), *cores));
+    }
+}
+
+#[test]
+fn what_is_lifted_as_it_was_not_enough_is_no_part_of_how_many_may_be_asked_for() {
+    let mut env = Env::new();
+    let guaranteed = TenantRules { cores_guaranteed: 4399, ..TenantRules::default() };
+    env.admit("eve", guaranteed);
+    workers(&mut env, 1, &[2200, 2200]);
+    env.client_says(20, "eve", register(1, wants(4400)));
+    settle(&mut env);
+    workers(&mut env, 3, &[1000]);
+    env.client_says(11, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
+    // Eve stands highest: of hers one could go, again and again, and never the second.
+    env.client_says(12, "bob", register(1, app(Some(2), Some(2))));
+    let actions = wait(&mut env, 200);
+    assert_eq!(asked(&actions, 20), None);
+    assert_eq!(asked(&actions, 11).map(|list| list.len()), Some(2));
+}
+
+#[test]
+fn what_is_not_due_yet_is_no_part_of_how_many_may_be_asked_for() {
+    let mut env = Env::new();
+    env.admit("bob", TenantRules { weight: 1000, ..TenantRules::default() });
+    env.admit("zoe", TenantRules::default());
+    workers(&mut env, 1, &[CORES_MAX, 114]);
+    env.client_says(12, "bob", register(1, wants(4200)));
+    settle(&mut env);
+    env.client_says(20, "zoe", register(1, wants(10)));
+    workers(&mut env, 3, &[CORES_MAX, CORES_MAX]);
+    env.client_says(11, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
+    // Half of it he has: he waits for a moment, and nobody waits for him.
+    let actions = env.client_says(12, "bob", FromClient::Target { executors: 8390 });
+    assert_eq!(asked(&actions, 11), None);
+    assert_eq!(asked(&wait(&mut env, 200), 11), None);
+    env.client_says(20, "zoe", FromClient::Target { executors: 21 });
+    assert_eq!(asked(&wait(&mut env, 200), 11).map(|list| list.len()), Some(11));
 }
 
 #[test]

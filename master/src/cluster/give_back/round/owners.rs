@@ -21,6 +21,8 @@ pub(super) struct Owners<'a> {
     /// What was found on each worker, as chains of links: the newest link, and the sum.
     found: Vec<(Option<usize>, Size)>,
     links: Vec<(Candidate, Option<usize>)>,
+    /// Links that are of no chain any more.
+    unused: Vec<usize>,
     looks: usize,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Owners<'a> {
             lists: (0..books.len()).map(|_| None).collect(),
             found: vec![(None, Size::default()); round.cluster.workers.len()],
             links: Vec::new(),
+            unused: Vec::new(),
             looks: 0,
         }
     }
@@ -102,10 +105,9 @@ impl<'a> Owners<'a> {
                 continue;
             }
             list.could = could;
-            let (last, sum) = &mut self.found[executor.worker.index()];
-            self.links.push((candidate, last.replace(self.links.len())));
-            *sum = plus(*sum, candidate.size);
-            let together = plus(books.free(executor.worker), *sum);
+            drop(top);
+            let sum = self.link(executor.worker, candidate);
+            let together = plus(books.free(executor.worker), sum);
             let is_enough = covers(together, claim.unit.size);
             return Some(Found { seat: executor.worker, is_enough });
         }
@@ -116,7 +118,7 @@ impl<'a> Owners<'a> {
         let (mut last, _) = std::mem::take(&mut self.found[seat.index()]);
         let links = std::iter::from_fn(|| {
             let (candidate, before) = self.links[last?];
-            last = before;
+            self.unused.extend(std::mem::replace(&mut last, before));
             Some(candidate)
         });
         let mut candidates: Vec<_> = links.collect();
@@ -126,11 +128,27 @@ impl<'a> Owners<'a> {
 
     /// What was found on a worker and is not needed yet.
     pub(super) fn put_back(&mut self, seat: Seat, candidates: &[Candidate]) {
-        let (last, sum) = &mut self.found[seat.index()];
         for candidate in candidates {
-            self.links.push((*candidate, last.replace(self.links.len())));
-            *sum = plus(*sum, candidate.size);
+            self.link(seat, *candidate);
         }
+    }
+
+    /// Adds to what was found on a worker. Returns the sum.
+    fn link(&mut self, seat: Seat, candidate: Candidate) -> Size {
+        let (last, sum) = &mut self.found[seat.index()];
+        let link = (candidate, *last);
+        *last = match self.unused.pop() {
+            Some(index) => {
+                self.links[index] = link;
+                Some(index)
+            }
+            None => {
+                self.links.push(link);
+                Some(self.links.len() - 1)
+            }
+        };
+        *sum = plus(*sum, candidate.size);
+        *sum
     }
 }
 
