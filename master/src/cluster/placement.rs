@@ -110,9 +110,9 @@ impl Cluster {
         self.pass.placed |= to > from;
         if to < grants.len() {
             self.pass.grants = Some((id, grants, to));
-        } else {
-            self.reckon(id);
         }
+        // Also with some left: they may be forgotten before the next step.
+        self.reckon(id);
         to - from
     }
 

@@ -159,6 +159,24 @@ fn releasing_what_is_of_no_use_puts_no_deadline_off() {
     assert_eq!(killed.count(), 2, "{actions:?}");
 }
 
+#[test]
+fn who_was_given_a_part_when_a_worker_leaves_wants_no_more_than_the_rest() {
+    let policy = Policy { share_release_timeout: Duration::ZERO, ..Policy::default() };
+    let mut env = Env::with_policy(policy);
+    workers(&mut env, 1, &[8]);
+    env.client_says(12, "bob", register(1, wants(8)));
+    workers(&mut env, 2, &[3, 1]);
+    env.cluster.launches_a_step = 3;
+    let mut out = env.client_says(11, "ada", register(1, wants(4)));
+    // What is left was to be on the worker that goes.
+    out.extend(env.closed(3));
+    out.extend(wait(&mut env, 0));
+    let launches = out.iter().filter(|action| matches!(action, Action::Launch { .. }));
+    assert_eq!(launches.count(), 3);
+    out.extend(wait(&mut env, 200));
+    assert_eq!(asked(&out, 12).map(|list| list.len()), Some(1));
+}
+
 type Wish = (Option<u32>, Option<u32>, u32, bool);
 
 /// What is launched where, in order, when applications with these wishes come to these workers.
