@@ -177,6 +177,39 @@ fn who_was_given_a_part_when_a_worker_leaves_wants_no_more_than_the_rest() {
     assert_eq!(asked(&out, 12).map(|list| list.len()), Some(1));
 }
 
+#[test]
+fn what_is_kept_for_nobody_any_more_is_given_in_steps() {
+    for is_alone in [true, false] {
+        let mut env = Env::new();
+        workers(&mut env, 1, &[8]);
+        env.client_says(11, "ada", register(1, wants(5)));
+        if !is_alone {
+            env.client_says(13, "admin", register(1, wants(0)));
+        }
+        let mut spec = app(Some(4), None);
+        spec.request.executors_wanted = Some(1);
+        env.client_says(12, "bob", register(1, spec));
+        wait(&mut env, 200);
+        env.client_says(11, "ada", FromClient::Target { executors: 8 });
+        let rows = env.cluster.worker_rows();
+        assert_eq!(rows[0].cores_used, 5, "the rest is kept for bob");
+        env.cluster.launches_a_step = 1;
+        wait(&mut env, 200);
+        let mut out = env.client_says(12, "bob", FromClient::Finished { succeeded: true });
+        let mut launches = 0;
+        loop {
+            let of_step = out.iter().filter(|it| matches!(it, Action::Launch { .. })).count();
+            assert!(of_step <= 1, "{of_step} in a step");
+            launches += of_step;
+            if env.cluster.next_timeout().is_none_or(|due| due > env.now) {
+                break;
+            }
+            out = wait(&mut env, 0);
+        }
+        assert_eq!(launches, 3);
+    }
+}
+
 type Wish = (Option<u32>, Option<u32>, u32, bool);
 
 /// What is launched where, in order, when applications with these wishes come to these workers.
