@@ -228,14 +228,18 @@ impl<'a> Round<'a> {
         }
         let free = self.books.free(worker);
         let mut taken: Vec<Candidate> = Vec::new();
+        // Who could not be taken before cannot after others were.
+        let mut from = 0;
         while !covers(self.books.free(worker), claim.unit.size) {
-            let next = candidates.iter().position(|it| self.books.may_take(claim, it));
-            let Some(next) = next.map(|index| candidates.remove(index)) else {
+            let next = candidates[from..].iter().position(|it| self.books.may_take(claim, it));
+            from += next.unwrap_or(0);
+            let Some(next) = next.map(|_| candidates.remove(from)) else {
                 // What is left here is not enough: nothing is asked for in vain.
-                for candidate in taken.into_iter().rev() {
-                    self.unmark(&candidate);
+                for candidate in taken.iter().rev() {
+                    self.unmark(candidate);
                     self.books.win(candidate.owner, candidate.size);
                 }
+                candidates.splice(..0, taken);
                 self.books.set_free(worker, free);
                 return false;
             };

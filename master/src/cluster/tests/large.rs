@@ -115,6 +115,24 @@ fn what_is_lifted_as_it_was_not_enough_is_no_part_of_how_many_may_be_asked_for()
 }
 
 #[test]
+fn what_helps_after_many_tries_in_vain_may_be_what_is_found_last() {
+    for helpful in 7..16 {
+        let mut env = Env::new();
+        env.admit("eve", TenantRules { cores_guaranteed: 59, ..TenantRules::default() });
+        workers(&mut env, 1, &[60 + helpful]);
+        env.client_says(20, "eve", register(1, wants(60)));
+        env.client_says(11, "ada", register(1, wants(helpful)));
+        // Others of hers are where no executor of Bob's has room.
+        workers(&mut env, 2, &[4, 4, 4]);
+        env.client_says(11, "ada", FromClient::Target { executors: helpful + 12 });
+        let mut actions = env.client_says(12, "bob", register(1, app(Some(8), Some(8))));
+        actions.extend(wait(&mut env, 200));
+        let of = |session| asked(&actions, session).map_or(0, |list| list.len());
+        assert_eq!((of(11) + of(20), of(20) <= 1), (8, true), "{helpful}");
+    }
+}
+
+#[test]
 fn what_is_not_due_yet_is_no_part_of_how_many_may_be_asked_for() {
     let mut env = Env::new();
     env.admit("bob", TenantRules { weight: 1000, ..TenantRules::default() });
