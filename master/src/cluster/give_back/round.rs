@@ -116,6 +116,20 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
     outcome
 }
 
+/// Takes out what stands at these places, which are in order.
+fn remove_all(candidates: &mut Vec<Candidate>, places: &[usize]) {
+    let (mut index, mut places) = (0, places.iter());
+    let mut next = places.next();
+    candidates.retain(|_| {
+        let is_next = next == Some(&index);
+        if is_next {
+            next = places.next();
+        }
+        index += 1;
+        !is_next
+    });
+}
+
 // === impl Round ===
 
 impl<'a> Round<'a> {
@@ -227,28 +241,29 @@ impl<'a> Round<'a> {
             return false;
         }
         let free = self.books.free(worker);
-        let mut taken: Vec<Candidate> = Vec::new();
-        // Who could not be taken before cannot after others were.
-        let mut from = 0;
+        // Where they stand. Who could not be taken before cannot after others were.
+        let (mut taken, mut from) = (Vec::new(), 0);
         while !covers(self.books.free(worker), claim.unit.size) {
             let next = candidates[from..].iter().position(|it| self.books.may_take(claim, it));
-            from += next.unwrap_or(0);
-            let Some(next) = next.map(|_| candidates.remove(from)) else {
+            let Some(index) = next.map(|skipped| from + skipped) else {
                 // What is left here is not enough: nothing is asked for in vain.
-                for candidate in taken.iter().rev() {
-                    self.unmark(candidate);
+                for candidate in taken.iter().rev().map(|index: &usize| candidates[*index]) {
+                    self.unmark(&candidate);
                     self.books.win(candidate.owner, candidate.size);
                 }
-                candidates.splice(..0, taken);
                 self.books.set_free(worker, free);
                 return false;
             };
+            let next = candidates[index];
+            taken.push(index);
+            from = index + 1;
             if self.take(worker, claim, &next) {
+                remove_all(candidates, &taken);
                 self.books.reserve(worker, claim.id);
                 return true;
             }
-            taken.push(next);
         }
+        remove_all(candidates, &taken);
         self.books.set_free(worker, minus(self.books.free(worker), claim.unit.size));
         self.books.win(claim.owner, claim.unit.size);
         claim.units_left -= 1;
