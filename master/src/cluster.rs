@@ -41,7 +41,7 @@ pub use tenants::Tenants;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::free::{Free, Seat};
 use crate::placement::Policy;

@@ -248,11 +248,6 @@ impl Shares {
         self.apps.get(&id).map_or(Size::default(), |app| minus(app.used, app.stopping.1))
     }
 
-    /// What a tenant has, without what stops.
-    pub fn tenant_kept(&self, name: &str) -> Size {
-        self.tenant(name).map_or(Size::default(), Tenant::kept)
-    }
-
     /// What an application has.
     pub fn used(&self, id: AppId) -> Size {
         self.apps.get(&id).map_or(Size::default(), |app| app.used)
@@ -264,7 +259,8 @@ impl Shares {
     }
 
     /// What a tenant has.
-    pub fn tenant_used(&self, name: &str) -> Size {
+    #[cfg(test)]
+    pub(crate) fn tenant_used(&self, name: &str) -> Size {
         self.tenant(name).map_or(Size::default(), |tenant| tenant.used)
     }
 

@@ -129,26 +129,25 @@ impl GiveBack {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Finds out what is to be asked back, unless that was done a moment ago.
-    pub(super) fn ask_back(&mut self, out: &mut Vec<Action>) {
-        if !self.shares.any_wants() || self.apps.len() < 2 {
-            self.give_back.again = None;
-            return self.mark(Default::default(), out);
+    /// Finds out what is to be asked back, unless that was done a moment ago. Returns whether
+    /// something is kept for another than before: then others may use what was kept.
+    pub(super) fn ask_back(&mut self, out: &mut Vec<Action>) -> bool {
+        let mut outcome = round::Outcome::default();
+        self.give_back.again = None;
+        if self.shares.any_wants() && self.apps.len() > 1 {
+            let next = self.give_back.last.map(|last| last + ROUND);
+            if let Some(next) = next.filter(|next| self.now < *next) {
+                self.give_back.again = Some(next);
+                return false;
+            }
+            outcome = round::run(self);
+            self.give_back.last = Some(self.now);
+            let open = (!outcome.marks.is_empty()).then_some(self.now + LOOK_AGAIN);
+            self.give_back.again = outcome.again.into_iter().chain(open).min();
         }
-        let next = self.give_back.last.map(|last| last + ROUND);
-        if let Some(next) = next.filter(|next| self.now < *next) {
-            self.give_back.again = Some(next);
-            return;
-        }
-        let outcome = round::run(self);
-        self.give_back.last = Some(self.now);
-        let open = (!outcome.marks.is_empty()).then_some(self.now + LOOK_AGAIN);
-        self.give_back.again = outcome.again.into_iter().chain(open).min();
-        let kept = self.give_back.reserved.clone();
+        let is_other = self.give_back.reserved != outcome.reserved;
         self.mark(outcome, out);
-        if self.give_back.reserved != kept {
-            self.give(usize::MAX, out);
-        }
+        is_other
     }
 
     /// What is to become free on a worker for one application is not given to another.

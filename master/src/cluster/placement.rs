@@ -61,14 +61,16 @@ impl Cluster {
     /// Goes on with a pass, or begins one.
     pub(super) fn go_on(&mut self, out: &mut Vec<Action>) {
         self.pass.is_open = !self.give(self.launches_a_step, out);
+        if !self.pass.is_open && self.ask_back(out) {
+            self.pass.is_open = !self.give(self.launches_a_step, out);
+        }
         if !self.pass.is_open {
-            self.ask_back(out);
             self.tell_unjudged(out);
         }
     }
 
     /// Gives away what is free, so many executors at most. Returns whether that is all.
-    pub(super) fn give(&mut self, launches_max: usize, out: &mut Vec<Action>) -> bool {
+    fn give(&mut self, launches_max: usize, out: &mut Vec<Action>) -> bool {
         let mut left = launches_max;
         loop {
             if self.pass.is_over() {
@@ -110,9 +112,9 @@ impl Cluster {
         self.pass.placed |= to > from;
         if to < grants.len() {
             self.pass.grants = Some((id, grants, to));
-        } else {
-            self.reckon(id);
         }
+        // Also with some left: they may be forgotten before the next step.
+        self.reckon(id);
         to - from
     }
 

@@ -58,7 +58,8 @@ impl Shares {
         let mut fresh = self.queue.iter().copied().peekable();
         let mut turns: Vec<Turn<'_>> = Vec::new();
         let mut again = Soonest::default();
-        while pass.free.cores > 0 && pass.free.memory_bytes > 0 {
+        // Without memory executors of any size still grow.
+        while pass.free.cores > 0 {
             let waits = fresh.peek().map(|(place, tenant)| key(place.0, *tenant as u64));
             let ticket = match again.pop_before(waits) {
                 Some(ticket) => ticket,

@@ -9,7 +9,8 @@ pub struct Level(u64);
 
 /// The larger part of the whole: 1 << 32 is all of it.
 ///
-/// Memory counts in steps of the whole's 2^32nd part or less, so that one division of 64 bits does.
+/// Memory counts in steps, so that one division of 64 bits does: of a byte below 4 GiB, of more a
+/// step is between the whole's 2^32nd and 2^31st part.
 pub(super) fn part(used: Size, total: Size) -> u64 {
     let shift = (u64::BITS - total.memory_bytes.leading_zeros()).saturating_sub(32);
     let (memory, all_memory) = (used.memory_bytes >> shift, total.memory_bytes >> shift);

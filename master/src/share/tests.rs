@@ -10,12 +10,22 @@ fn size(cores: u32, gib: u64) -> Size {
     Size { cores, memory_bytes: gib * GIB }
 }
 
-fn unit(cores: u32, gib: u64) -> Unit {
-    Unit { size: size(cores, gib), elastic: false }
+/// What one application has and wants: its tenant, its unit, executors held, units wanted, and
+/// whether its executors are of any size.
+type Part = (usize, (u32, u64), u32, u32, bool);
+
+/// What so many units are that a pass gives: those of executors of any size take memory once.
+fn units(part: &Part, count: u32) -> Size {
+    let (cores, gib) = part.1;
+    let memory = if part.4 { count.min(1) } else { count };
+    size(cores * count, gib * u64::from(memory))
 }
 
-/// What one application has and wants: its tenant, its unit, executors held, units wanted.
-type Part = (usize, (u32, u64), u32, u32);
+/// What an application has that has been given so many units.
+fn has(part: &Part, given: u32) -> Size {
+    let (cores, gib) = part.1;
+    plus(size(cores * part.2, gib * u64::from(part.2)), units(part, given))
+}
 
 fn shares(rules: &[TenantRules], parts: &[Part], total: Size) -> Shares {
     let mut shares = Shares::default();
@@ -23,9 +33,10 @@ fn shares(rules: &[TenantRules], parts: &[Part], total: Size) -> Shares {
     for (index, rules) in rules.iter().enumerate() {
         shares.set_rules(&format!("t{index}"), rules.clone());
     }
-    for (index, (tenant, (cores, gib), held, wants)) in parts.iter().enumerate() {
+    for (index, (tenant, (cores, gib), held, wants, elastic)) in parts.iter().enumerate() {
         let id = AppId(index as u64);
-        shares.add_app(id, &format!("t{}", tenant % rules.len()), unit(*cores, *gib));
+        let unit = Unit { size: size(*cores, *gib), elastic: *elastic };
+        shares.add_app(id, &format!("t{}", tenant % rules.len()), unit);
         for _ in 0..*held {
             shares.hold(id, 1, size(*cores, *gib));
         }
@@ -51,34 +62,33 @@ fn naive(
         let sum = |tenant: usize, given: &BTreeMap<AppId, u32>| {
             let mine = parts.iter().enumerate().filter(|(_, it)| it.0 % rules.len() == tenant);
             mine.fold((Size::default(), 0), |(used, running), (index, it)| {
-                let held = it.2 + given.get(&AppId(index as u64)).unwrap_or(&0);
-                let (cores, gib) = it.1;
-                let used = plus(used, size(cores * held, gib * u64::from(held)));
-                (used, running + u32::from(held > 0))
+                let given = *given.get(&AppId(index as u64)).unwrap_or(&0);
+                (plus(used, has(it, given)), running + u32::from(it.2 + given > 0))
             })
         };
         let mut best = None;
-        for (index, (tenant, (cores, gib), held, wants)) in parts.iter().enumerate() {
-            let (id, tenant) = (AppId(index as u64), tenant % rules.len());
+        for (index, part) in parts.iter().enumerate() {
+            let (id, tenant) = (AppId(index as u64), part.0 % rules.len());
+            let got = *given.get(&id).unwrap_or(&0);
+            let unit = minus(units(part, got + 1), units(part, got));
             let rules = &rules[tenant];
             let (used, running) = sum(tenant, &given);
-            let has = held + given.get(&id).unwrap_or(&0);
-            let after = plus(used, size(*cores, *gib));
-            let may = *wants > given.get(&id).copied().unwrap_or(0)
-                && covers(free, size(*cores, *gib))
+            let after = plus(used, unit);
+            let may = part.3 > got
+                && covers(free, unit)
                 && rules.cores_max.is_none_or(|max| after.cores <= max)
                 && rules.memory_bytes_max.is_none_or(|max| after.memory_bytes <= max)
-                && (has > 0 || rules.running_max.is_none_or(|max| running < max));
+                && (part.2 + got > 0 || rules.running_max.is_none_or(|max| running < max));
             if !may {
                 continue;
             }
             let guaranteed = is_guaranteed(guarantee(rules, total), used, total);
             let own = match rules.policy {
-                TenantPolicy::Fair => Level::new(size(cores * has, gib * u64::from(has)), total, 1),
+                TenantPolicy::Fair => Level::new(has(part, got), total, 1),
                 TenantPolicy::Fifo => Level::default(),
             };
             let key = (guaranteed, Level::new(used, total, rules.weight), tenant, own, id);
-            best = best.into_iter().chain([(key, size(*cores, *gib))]).min_by_key(|it| it.0);
+            best = best.into_iter().chain([(key, unit)]).min_by_key(|it| it.0);
         }
         let Some(((.., id), unit)) = best else {
             return given;
@@ -91,12 +101,12 @@ fn naive(
 #[test]
 fn three_to_one_and_memory_counts_as_cores_do() {
     let rules = [1, 3].map(|weight| TenantRules { weight, ..TenantRules::default() });
-    let parts = [(0, (1, 1), 0, 100), (1, (1, 1), 0, 100)];
+    let parts = [(0, (1, 1), 0, 100, false), (1, (1, 1), 0, 100, false)];
     let shares = self::shares(&rules, &parts, size(8, 8));
     assert_eq!(allotted(&shares, size(8, 8)), BTreeMap::from([(AppId(0), 2), (AppId(1), 6)]));
     // The textbook's case: 9 cores and 18 GiB; tasks of 1 core and 4 GiB, of 3 cores and 1 GiB.
     let rules = [TenantRules::default(), TenantRules::default()];
-    let parts = [(0, (1, 4), 0, 100), (1, (3, 1), 0, 100)];
+    let parts = [(0, (1, 4), 0, 100, false), (1, (3, 1), 0, 100, false)];
     let shares = self::shares(&rules, &parts, size(9, 18));
     assert_eq!(allotted(&shares, size(9, 18)), BTreeMap::from([(AppId(0), 3), (AppId(1), 2)]));
 }
@@ -104,7 +114,7 @@ fn three_to_one_and_memory_counts_as_cores_do() {
 #[test]
 fn what_one_cannot_use_others_get() {
     let rules = [1, 1000].map(|weight| TenantRules { weight, ..TenantRules::default() });
-    let parts = [(0, (1, 1), 0, 100), (1, (4, 1), 0, 100)];
+    let parts = [(0, (1, 1), 0, 100, false), (1, (4, 1), 0, 100, false)];
     let shares = self::shares(&rules, &parts, size(8, 8));
     assert_eq!(allotted(&shares, size(3, 8)), BTreeMap::from([(AppId(0), 3)]));
     let nowhere = shares.allot(size(8, 8), |app, _| app == AppId(0));
@@ -133,7 +143,7 @@ proptest! {
     #[test]
     fn a_pass_gives_what_one_look_at_everybody_for_each_unit_gives(
         rules in vec(rules(), 1..4),
-        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32), 1..8),
+        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32, any::<bool>()), 1..8),
         free in (0..40_u32, 0..40_u64),
     ) {
         let (total, free) = (size(40, 40), size(free.0, free.1));
@@ -144,7 +154,7 @@ proptest! {
     #[test]
     fn the_queues_are_those_of_books_made_anew(
         rules in vec(rules(), 1..4),
-        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32), 1..8),
+        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32, any::<bool>()), 1..8),
         changes in vec((0..8_u64, 0..4_u8, 0..9_u32), 0..40),
     ) {
         let total = size(40, 40);

@@ -1,4 +1,4 @@
-//! Executors by the hundred, whose credentials are made a few at a time.
+//! Executors by the thousand, whose credentials are made a few at a time.
 
 use crate::support::*;
 use offshoot_net::Role;
@@ -7,7 +7,8 @@ use offshoot_proto::id::AppId;
 use std::collections::BTreeSet;
 
 const MODULE: &[u8] = b"\0asm the module";
-const CORES: u32 = 300;
+/// To launch so many takes so long that what is heard meanwhile is heard before the last.
+const CORES: u32 = 2000;
 
 /// A large worker, and an application that wants all of it; the module is not there yet.
 async fn large(master: &TestMaster) -> (Peer, Control, Peer, Control) {
@@ -55,6 +56,9 @@ async fn what_ends_before_it_is_launched_is_not_launched_and_holds_no_core() {
         }
     }
     assert!(launched.is_subset(&killed), "what runs is told to stop");
+    // The core listens after every few: many are not launched yet when it hears of the end.
+    assert_eq!(killed.len(), CORES as usize);
+    assert!(launched.len() < killed.len(), "all were launched before: nothing was tried");
     for executor in launched {
         let reason = "killed".to_owned();
         worker.send(&FromWorker::ExecutorGone { executor, reason }).await;

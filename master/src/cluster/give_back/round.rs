@@ -47,9 +47,11 @@ struct Round<'a> {
     stopping: Vec<Seat>,
     /// What was asked for before, by heir and worker.
     known: BTreeMap<(AppId, Seat), Vec<ExecutorId>>,
-    /// Executors more that may be looked at, and asked for.
+    /// Executors more that may be looked at.
     looks_left: usize,
-    marks_left: usize,
+    /// Executors that were not asked for before this round, and how many may be.
+    fresh: usize,
+    fresh_max: usize,
 }
 
 /// Who is owed.
@@ -114,6 +116,20 @@ pub(super) fn run(cluster: &Cluster) -> Outcome {
     outcome
 }
 
+/// Takes out what stands at these places, which are in order.
+fn remove_all(candidates: &mut Vec<Candidate>, places: &[usize]) {
+    let (mut index, mut places) = (0, places.iter());
+    let mut next = places.next();
+    candidates.retain(|_| {
+        let is_next = next == Some(&index);
+        if is_next {
+            next = places.next();
+        }
+        index += 1;
+        !is_next
+    });
+}
+
 // === impl Round ===
 
 impl<'a> Round<'a> {
@@ -133,7 +149,8 @@ impl<'a> Round<'a> {
             stopping: stop.map(|(seat, _)| seat).collect(),
             known,
             looks_left: LOOKS_MAX,
-            marks_left: MARKS_MAX.saturating_sub(old.len()),
+            fresh: 0,
+            fresh_max: MARKS_MAX.saturating_sub(old.len()),
         }
     }
 
@@ -158,8 +175,8 @@ impl<'a> Round<'a> {
     /// Takes back what was done for a claim.
     fn undo(&mut self, books: Books<'a>) {
         self.books = books;
-        for id in self.added.drain(..) {
-            self.marks.remove(&id);
+        for id in std::mem::take(&mut self.added) {
+            self.lift(id);
         }
     }
 
@@ -196,7 +213,7 @@ impl<'a> Round<'a> {
     /// all: what helps may be what it looks at last.
     fn search(&mut self, claim: &mut Claim<'a>) {
         let mut owners = Owners::new(self, claim);
-        while claim.units_left > 0 && self.marks_left > 0 {
+        while claim.units_left > 0 && self.fresh < self.fresh_max {
             let Some(Found { seat, is_enough }) = owners.next(self, claim) else {
                 break;
             };
@@ -224,24 +241,29 @@ impl<'a> Round<'a> {
             return false;
         }
         let free = self.books.free(worker);
-        let mut taken: Vec<Candidate> = Vec::new();
+        // Where they stand. Who could not be taken before cannot after others were.
+        let (mut taken, mut from) = (Vec::new(), 0);
         while !covers(self.books.free(worker), claim.unit.size) {
-            let next = candidates.iter().position(|it| self.books.may_take(claim, it));
-            let Some(next) = next.map(|index| candidates.remove(index)) else {
+            let next = candidates[from..].iter().position(|it| self.books.may_take(claim, it));
+            let Some(index) = next.map(|skipped| from + skipped) else {
                 // What is left here is not enough: nothing is asked for in vain.
-                for candidate in taken {
+                for candidate in taken.iter().rev().map(|index: &usize| candidates[*index]) {
                     self.unmark(&candidate);
                     self.books.win(candidate.owner, candidate.size);
                 }
                 self.books.set_free(worker, free);
                 return false;
             };
+            let next = candidates[index];
+            taken.push(index);
+            from = index + 1;
             if self.take(worker, claim, &next) {
+                remove_all(candidates, &taken);
                 self.books.reserve(worker, claim.id);
                 return true;
             }
-            taken.push(next);
         }
+        remove_all(candidates, &taken);
         self.books.set_free(worker, minus(self.books.free(worker), claim.unit.size));
         self.books.win(claim.owner, claim.unit.size);
         claim.units_left -= 1;
@@ -276,18 +298,23 @@ impl<'a> Round<'a> {
         let id = taken.id;
         let GiveBack { marks: old, lifted, .. } = &self.cluster.give_back;
         let since = old.get(&id).or(lifted.get(&id)).map(|mark| mark.since);
-        if !old.contains_key(&id) {
-            self.marks_left = self.marks_left.saturating_sub(1);
-        }
         let since = since.unwrap_or(self.cluster.now);
-        self.marks.insert(id, Mark { since, worker, heir });
+        let is_new = self.marks.insert(id, Mark { since, worker, heir }).is_none();
+        self.fresh += usize::from(is_new && !old.contains_key(&id));
         self.added.push(id);
         self.books.count_lost(taken.owner, |lost| plus(lost, taken.size));
     }
 
     fn unmark(&mut self, taken: &Candidate) {
-        self.marks.remove(&taken.id);
-        self.added.retain(|id| *id != taken.id);
+        self.lift(taken.id);
+        if let Some(last) = self.added.iter().rposition(|id| *id == taken.id) {
+            self.added.remove(last);
+        }
         self.books.count_lost(taken.owner, |lost| minus(lost, taken.size));
+    }
+    /// What is not asked for after all is no part of how many may be.
+    fn lift(&mut self, id: ExecutorId) {
+        let was_marked = self.marks.remove(&id).is_some();
+        self.fresh -= usize::from(was_marked && !self.cluster.give_back.marks.contains_key(&id));
     }
 }

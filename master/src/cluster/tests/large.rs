@@ -4,7 +4,7 @@ use super::env::*;
 use crate::cluster::limits::{CORES_MAX, WORKERS_LOST_KEPT};
 use crate::cluster::{Action, SessionId};
 use crate::placement::Policy;
-use offshoot_proto::cluster::{FromClient, FromWorker, ToClient, ToWorker};
+use offshoot_proto::cluster::{AppSpec, FromClient, FromWorker, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId};
 use offshoot_proto::tenant::TenantRules;
 use proptest::collection::vec;
@@ -82,6 +82,76 @@ fn who_is_searched_for_in_vain_keeps_nobody_from_having_a_turn() {
     assert_eq!(list.map(|list| list.len()), Some(1));
 }
 
+/// An application that wants so many executors of a core.
+fn wants(executors: u32) -> AppSpec {
+    let mut spec = app(Some(1), None);
+    spec.request.executors_wanted = Some(executors);
+    spec
+}
+
+/// Workers of these cores, from a session on.
+fn workers(env: &mut Env, from: u64, cores: &[u32]) {
+    for (session, cores) in (from..).zip(cores) {
+        env.register_worker(session, worker(&format!("w{session}"), *cores));
+    }
+}
+
+#[test]
+fn what_is_lifted_as_it_was_not_enough_is_no_part_of_how_many_may_be_asked_for() {
+    let mut env = Env::new();
+    let guaranteed = TenantRules { cores_guaranteed: 4399, ..TenantRules::default() };
+    env.admit("eve", guaranteed);
+    workers(&mut env, 1, &[2200, 2200]);
+    env.client_says(20, "eve", register(1, wants(4400)));
+    settle(&mut env);
+    workers(&mut env, 3, &[1000]);
+    env.client_says(11, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
+    // Eve stands highest: of hers one could go, again and again, and never the second.
+    env.client_says(12, "bob", register(1, app(Some(2), Some(2))));
+    let actions = wait(&mut env, 200);
+    assert_eq!(asked(&actions, 20), None);
+    assert_eq!(asked(&actions, 11).map(|list| list.len()), Some(2));
+}
+
+#[test]
+fn what_helps_after_many_tries_in_vain_may_be_what_is_found_last() {
+    for helpful in 7..16 {
+        let mut env = Env::new();
+        env.admit("eve", TenantRules { cores_guaranteed: 59, ..TenantRules::default() });
+        workers(&mut env, 1, &[60 + helpful]);
+        env.client_says(20, "eve", register(1, wants(60)));
+        env.client_says(11, "ada", register(1, wants(helpful)));
+        // Others of hers are where no executor of Bob's has room.
+        workers(&mut env, 2, &[4, 4, 4]);
+        env.client_says(11, "ada", FromClient::Target { executors: helpful + 12 });
+        let mut actions = env.client_says(12, "bob", register(1, app(Some(8), Some(8))));
+        actions.extend(wait(&mut env, 200));
+        let of = |session| asked(&actions, session).map_or(0, |list| list.len());
+        assert_eq!((of(11) + of(20), of(20) <= 1), (8, true), "{helpful}");
+    }
+}
+
+#[test]
+fn what_is_not_due_yet_is_no_part_of_how_many_may_be_asked_for() {
+    let mut env = Env::new();
+    env.admit("bob", TenantRules { weight: 1000, ..TenantRules::default() });
+    env.admit("zoe", TenantRules::default());
+    workers(&mut env, 1, &[CORES_MAX, 114]);
+    env.client_says(12, "bob", register(1, wants(4200)));
+    settle(&mut env);
+    env.client_says(20, "zoe", register(1, wants(10)));
+    workers(&mut env, 3, &[CORES_MAX, CORES_MAX]);
+    env.client_says(11, "ada", register(1, app(Some(1), None)));
+    settle(&mut env);
+    // Half of it he has: he waits for a moment, and nobody waits for him.
+    let actions = env.client_says(12, "bob", FromClient::Target { executors: 8390 });
+    assert_eq!(asked(&actions, 11), None);
+    assert_eq!(asked(&wait(&mut env, 200), 11), None);
+    env.client_says(20, "zoe", FromClient::Target { executors: 21 });
+    assert_eq!(asked(&wait(&mut env, 200), 11).map(|list| list.len()), Some(11));
+}
+
 #[test]
 fn releasing_what_is_of_no_use_puts_no_deadline_off() {
     let preemption = Some(Duration::from_secs(5));
@@ -105,6 +175,57 @@ fn releasing_what_is_of_no_use_puts_no_deadline_off() {
         matches!(action, Action::ToWorker { message: ToWorker::Kill(id), .. } if first.contains(id))
     });
     assert_eq!(killed.count(), 2, "{actions:?}");
+}
+
+#[test]
+fn who_was_given_a_part_when_a_worker_leaves_wants_no_more_than_the_rest() {
+    let policy = Policy { share_release_timeout: Duration::ZERO, ..Policy::default() };
+    let mut env = Env::with_policy(policy);
+    workers(&mut env, 1, &[8]);
+    env.client_says(12, "bob", register(1, wants(8)));
+    workers(&mut env, 2, &[3, 1]);
+    env.cluster.launches_a_step = 3;
+    let mut out = env.client_says(11, "ada", register(1, wants(4)));
+    // What is left was to be on the worker that goes.
+    out.extend(env.closed(3));
+    out.extend(wait(&mut env, 0));
+    let launches = out.iter().filter(|action| matches!(action, Action::Launch { .. }));
+    assert_eq!(launches.count(), 3);
+    out.extend(wait(&mut env, 200));
+    assert_eq!(asked(&out, 12).map(|list| list.len()), Some(1));
+}
+
+#[test]
+fn what_is_kept_for_nobody_any_more_is_given_in_steps() {
+    for is_alone in [true, false] {
+        let mut env = Env::new();
+        workers(&mut env, 1, &[8]);
+        env.client_says(11, "ada", register(1, wants(5)));
+        if !is_alone {
+            env.client_says(13, "admin", register(1, wants(0)));
+        }
+        let mut spec = app(Some(4), None);
+        spec.request.executors_wanted = Some(1);
+        env.client_says(12, "bob", register(1, spec));
+        wait(&mut env, 200);
+        env.client_says(11, "ada", FromClient::Target { executors: 8 });
+        let rows = env.cluster.worker_rows();
+        assert_eq!(rows[0].cores_used, 5, "the rest is kept for bob");
+        env.cluster.launches_a_step = 1;
+        wait(&mut env, 200);
+        let mut out = env.client_says(12, "bob", FromClient::Finished { succeeded: true });
+        let mut launches = 0;
+        loop {
+            let of_step = out.iter().filter(|it| matches!(it, Action::Launch { .. })).count();
+            assert!(of_step <= 1, "{of_step} in a step");
+            launches += of_step;
+            if env.cluster.next_timeout().is_none_or(|due| due > env.now) {
+                break;
+            }
+            out = wait(&mut env, 0);
+        }
+        assert_eq!(launches, 3);
+    }
 }
 
 type Wish = (Option<u32>, Option<u32>, u32, bool);

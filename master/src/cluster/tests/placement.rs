@@ -111,3 +111,16 @@ fn the_limit_of_executors_counts_those_that_are_held() {
     assert_eq!(more[2..], [launch(3, second, 2, &spec)]);
     assert_eq!(env.gone(3, "w2", second)[1..], [launch(3, executor(10, 2), 2, &spec)]);
 }
+
+#[test]
+fn an_executor_of_any_size_takes_all_cores_beside_the_last_memory() {
+    let mut env = Env::new();
+    let mut info = worker("w1", 8);
+    info.memory_bytes = 4 * GIB;
+    env.register_worker(1, info);
+    let mut spec = app(None, None);
+    spec.request.executor_memory_bytes = 4 * GIB;
+    env.register_app(2, 1, spec);
+    let rows = env.cluster.worker_rows();
+    assert_eq!((rows[0].cores_used, rows[0].memory_used_bytes), (8, 4 * GIB));
+}

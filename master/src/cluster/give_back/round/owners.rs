@@ -6,9 +6,9 @@ use crate::free::Seat;
 use crate::share::{Level, covers, plus};
 use offshoot_proto::id::ExecutorId;
 use offshoot_proto::waiting::Size;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::collections::btree_map::Range;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::iter::Rev;
 
 /// Applications that have more than the claim's would: who stands highest comes first.
@@ -18,10 +18,25 @@ pub(super) struct Owners<'a> {
     seen: Option<u64>,
     /// The executors that each has left, newest first.
     lists: Vec<Option<List<'a>>>,
-    /// What was found on each worker, as chains of links: the newest link, and the sum.
-    found: Vec<(Option<usize>, Size)>,
+    /// What was found on each worker.
+    found: Vec<Chain>,
+    /// Workers that are looked at again when all has been found.
+    put_off: BTreeSet<Seat>,
     links: Vec<(Candidate, Option<usize>)>,
+    /// Links that are of no chain any more.
+    unused: Vec<usize>,
     looks: usize,
+}
+
+/// What was found on a worker, as a chain of links.
+#[derive(Clone, Default)]
+struct Chain {
+    /// The newest link.
+    last: Option<usize>,
+    sum: Size,
+    /// How many were not enough, or too many, when it was tried last; and how many came since.
+    tried: usize,
+    fresh: usize,
 }
 
 struct List<'a> {
@@ -52,8 +67,10 @@ impl<'a> Owners<'a> {
             heap: owners.map(|owner| books.standing(owner)).collect(),
             seen: None,
             lists: (0..books.len()).map(|_| None).collect(),
-            found: vec![(None, Size::default()); round.cluster.workers.len()],
+            found: vec![Chain::default(); round.cluster.workers.len()],
+            put_off: BTreeSet::new(),
             links: Vec::new(),
+            unused: Vec::new(),
             looks: 0,
         }
     }
@@ -63,8 +80,17 @@ impl<'a> Owners<'a> {
         self.looks
     }
 
-    /// Finds the next executor of whoever stands highest now.
+    /// Finds the next executor of whoever stands highest now. When all are found, what was put off
+    /// has its turn.
     pub(super) fn next(&mut self, round: &Round<'a>, claim: &Claim<'_>) -> Option<Found> {
+        let found = self.find(round, claim);
+        found.or_else(|| {
+            let seat = self.put_off.pop_first()?;
+            Some(Found { seat, is_enough: true })
+        })
+    }
+
+    fn find(&mut self, round: &Round<'a>, claim: &Claim<'_>) -> Option<Found> {
         let books = &round.books;
         loop {
             let mut top = self.heap.peek_mut()?;
@@ -102,21 +128,34 @@ impl<'a> Owners<'a> {
                 continue;
             }
             list.could = could;
-            let (last, sum) = &mut self.found[executor.worker.index()];
-            self.links.push((candidate, last.replace(self.links.len())));
-            *sum = plus(*sum, candidate.size);
-            let together = plus(books.free(executor.worker), *sum);
-            let is_enough = covers(together, claim.unit.size);
-            return Some(Found { seat: executor.worker, is_enough });
+            drop(top);
+            let seat = executor.worker;
+            self.link(seat, candidate);
+            return Some(Found { seat, is_enough: self.is_enough(round, seat, claim) });
         }
+    }
+
+    /// Whether a worker is worth a try: each costs as much as there is to be tried, so after one
+    /// in vain half as much is to be new.
+    fn is_enough(&mut self, round: &Round<'a>, seat: Seat, claim: &Claim<'_>) -> bool {
+        let chain = &mut self.found[seat.index()];
+        chain.fresh += 1;
+        let together = plus(round.books.free(seat), chain.sum);
+        let is_enough = covers(together, claim.unit.size);
+        let is_worth = chain.fresh >= chain.tried / 2;
+        if is_enough && !is_worth {
+            self.put_off.insert(seat);
+        }
+        is_enough && is_worth
     }
 
     /// All that was found on a worker, in the order in which it was found.
     pub(super) fn take(&mut self, seat: Seat) -> Vec<Candidate> {
-        let (mut last, _) = std::mem::take(&mut self.found[seat.index()]);
+        self.put_off.remove(&seat);
+        let Chain { mut last, .. } = std::mem::take(&mut self.found[seat.index()]);
         let links = std::iter::from_fn(|| {
             let (candidate, before) = self.links[last?];
-            last = before;
+            self.unused.extend(std::mem::replace(&mut last, before));
             Some(candidate)
         });
         let mut candidates: Vec<_> = links.collect();
@@ -126,11 +165,23 @@ impl<'a> Owners<'a> {
 
     /// What was found on a worker and is not needed yet.
     pub(super) fn put_back(&mut self, seat: Seat, candidates: &[Candidate]) {
-        let (last, sum) = &mut self.found[seat.index()];
         for candidate in candidates {
-            self.links.push((*candidate, last.replace(self.links.len())));
-            *sum = plus(*sum, candidate.size);
+            self.link(seat, *candidate);
         }
+        self.found[seat.index()].tried = candidates.len();
+    }
+
+    /// Adds to what was found on a worker.
+    fn link(&mut self, seat: Seat, candidate: Candidate) {
+        let chain = &mut self.found[seat.index()];
+        chain.sum = plus(chain.sum, candidate.size);
+        let link = (candidate, chain.last);
+        let index = self.unused.pop().unwrap_or(self.links.len());
+        match self.links.get_mut(index) {
+            Some(unused) => *unused = link,
+            None => self.links.push(link),
+        }
+        chain.last = Some(index);
     }
 }
 
