@@ -312,6 +312,7 @@ impl<'a> Round<'a> {
         }
         self.books.count_lost(taken.owner, |lost| minus(lost, taken.size));
     }
+
     /// What is not asked for after all is no part of how many may be.
     fn lift(&mut self, id: ExecutorId) {
         let was_marked = self.marks.remove(&id).is_some();
