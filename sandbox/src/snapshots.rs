@@ -11,7 +11,6 @@
 mod layer;
 mod transfer;
 
-use crate::memory::data_ranges;
 use layer::{Layer, Pages, push_page};
 use offshoot_proto::id::SnapshotId;
 use offshoot_proto::limits::PAGE_BYTES;
@@ -35,13 +34,13 @@ const FRESH_LAYERS_MAX: usize = 8;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
+const TOO_FEW_PAGES: &str = "it has fewer pages than runs";
+
 /// The snapshots that an owner has.
 #[derive(Debug)]
 pub struct SnapshotStore {
     base: Arc<File>,
     base_pages: Pages,
-    /// Bytes of the base that are not holes.
-    base_bytes: u64,
     base_id: SnapshotId,
     headers: BTreeMap<SnapshotId, SnapshotHeader>,
     /// Every snapshot after the base.
@@ -79,10 +78,12 @@ impl SnapshotStore {
         check(&header)?;
         let id = header.id;
         let base = Arc::new(File::from(base));
-        let ranges = data_ranges(&base, base.metadata()?.len())?;
+        let end = header.runs.last().map_or(0, |run| u64::from(run.page + run.count) * PAGE);
+        if base.metadata()?.len() < end {
+            return Err(SnapshotError::Malformed { id, reason: TOO_FEW_PAGES });
+        }
         Ok(Self {
             base_pages: Pages::File(base.clone()),
-            base_bytes: ranges.iter().map(|range| range.end - range.start).sum(),
             base,
             headers: BTreeMap::from([(id, header)]),
             layers: BTreeMap::new(),
@@ -105,7 +106,7 @@ impl SnapshotStore {
     /// Bytes that the store holds: the pages of the base, and those of every layer.
     pub fn bytes(&self) -> u64 {
         let pages = self.layers.values().flat_map(|layer| &layer.runs).map(|run| run.count);
-        self.base_bytes + pages.map(u64::from).sum::<u64>() * PAGE
+        (self.base().0.pages() + pages.map(u64::from).sum::<u64>()) * PAGE
     }
 
     /// The first snapshot and its file, which all later ones rest on.
@@ -152,7 +153,7 @@ impl SnapshotStore {
             return Err(SnapshotError::Malformed { id, reason: "it does not follow the last one" });
         }
         if pages.length()? < expected as u64 {
-            return Err(SnapshotError::Malformed { id, reason: "it has fewer pages than runs" });
+            return Err(SnapshotError::Malformed { id, reason: TOO_FEW_PAGES });
         }
         let layer = Layer { runs: header.runs.clone(), pages };
         self.fresh.insert(id, (last, layer.clone()));
@@ -348,11 +349,9 @@ impl SnapshotStore {
         let mut transfer = Transfer { header: header.clone(), pieces: Vec::new() };
         let mut pages: Vec<(u32, &Pages, u64)> = Vec::new();
         if after.is_none() {
-            let file_bytes = self.base.metadata()?.len().min(header.memory_bytes);
-            for range in data_ranges(&self.base, file_bytes)? {
-                let range = range.start / PAGE..range.end.div_ceil(PAGE);
-                pages.extend(range.map(|page| (page as u32, &self.base_pages, page * PAGE)));
-            }
+            // As its header says: a driver that goes on fills holes of the file with zero pages.
+            let base = self.base().0.runs.iter().flat_map(|run| run.page..run.page + run.count);
+            pages.extend(base.map(|page| (page, &self.base_pages, u64::from(page) * PAGE)));
         }
         let way = after.and_then(|after| self.fresh_way(after, id));
         let layers = way.unwrap_or_else(|| {

@@ -44,7 +44,7 @@ pub(super) fn seal(file: impl AsFd) -> io::Result<()> {
 }
 
 /// The byte ranges of a file that hold data, ascending.
-pub fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
+pub(super) fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::ops::Range<u64>>> {
     let mut ranges = Vec::new();
     let mut position = 0;
     while position < length {

@@ -136,6 +136,31 @@ fn a_transfer_gives_another_owner_the_same_snapshots() {
 }
 
 #[test]
+fn what_a_driver_touches_after_a_snapshot_does_not_travel() {
+    let file = File::from(memory_file("base").unwrap());
+    file.set_len(64 * PAGE).unwrap();
+    file.write_all_at(&[5; 4 * PAGE_BYTES], 5 * PAGE).unwrap();
+    let runs = vec![PageRun { page: 5, count: 4 }];
+    let base = file.try_clone().unwrap().into();
+    let store = SnapshotStore::new(header(1, 64, runs.clone()), base).unwrap();
+    // Through a private mapping, to write a page that was a hole makes a page of zeros here.
+    file.write_all_at(&[0; PAGE_BYTES], 30 * PAGE).unwrap();
+    let whole = store.transfer(SnapshotId(1), None).unwrap();
+    assert_eq!(whole.header.runs, runs);
+    assert_eq!(whole.bytes(), 4 * PAGE);
+    assert_eq!(store.bytes(), 4 * PAGE);
+}
+
+#[test]
+fn a_base_that_is_shorter_than_its_header_says_is_refused() {
+    let file = File::from(memory_file("base").unwrap());
+    file.set_len(16 * PAGE).unwrap();
+    let header = header(1, 64, vec![PageRun { page: 5, count: 12 }]);
+    let refused = SnapshotStore::new(header, file.into()).unwrap_err().to_string();
+    assert_eq!(refused, "snapshot 1 is malformed: it has fewer pages than runs");
+}
+
+#[test]
 fn what_a_driver_grows_by_counts() {
     let (mut store, _) = history(1, 1);
     let before = store.bytes();
