@@ -41,6 +41,7 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 pub use driver::Changes;
 pub(crate) use flat::{HOST_WRITES_MAX, WRITTEN_PAGES_MAX};
 pub use space::memory_file;
+pub(crate) use space::touch;
 
 /// Why a memory could not be set up as asked.
 #[derive(Debug, thiserror::Error)]

@@ -63,6 +63,18 @@ pub(super) fn data_ranges(file: impl AsFd, length: u64) -> io::Result<Vec<std::o
     Ok(ranges)
 }
 
+/// Writes each page once, so that the kernel may write there: a first write to a page of a snapshot
+/// or of a mapped block is a fault that only user code can take.
+pub(crate) fn touch(out: &mut [u8]) {
+    let mut at = 0;
+    while at < out.len() {
+        let place = &raw mut out[at];
+        // SAFETY: `place` is a byte of a slice that is borrowed mutably.
+        unsafe { place.write_volatile(place.read_volatile()) };
+        at += PAGE_BYTES - place.addr() % PAGE_BYTES;
+    }
+}
+
 // === impl Space ===
 
 impl Space {
@@ -98,6 +110,14 @@ impl Space {
     /// A readable range.
     pub(super) fn range(&self, range: std::ops::Range<usize>) -> &[u8] {
         &self.bytes(range.end)[range.start..]
+    }
+
+    /// Touches the pages of a range, none of which may be out of reach.
+    pub(super) fn touch(&self, range: std::ops::Range<usize>) {
+        let start = self.at(range.start, range.len()).cast::<u8>();
+        // SAFETY: callers pass what a guest may write, and no guest runs meanwhile: guests run on
+        // this thread.
+        touch(unsafe { std::slice::from_raw_parts_mut(start, range.len()) });
     }
 
     /// Copies `bytes` to a writable range.

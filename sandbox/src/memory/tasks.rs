@@ -38,17 +38,15 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Makes bytes of the memory writable for the kernel, which cannot take our faults.
+    /// Makes bytes of the guest's memory writable for the kernel, which cannot take our faults.
     pub fn make_writable(&self, offset: usize, length: usize) {
         let mut inner = self.lock();
-        let end = offset.saturating_add(length).min(inner.length);
-        if inner.tracker.opened() || length == 0 {
-            return;
-        }
-        for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
-            if !inner.open_page(page as u32) {
-                return inner.open_all();
-            }
+        let (snapshot, end) = (inner.length, offset.saturating_add(length));
+        inner.open_range(offset..end.min(snapshot));
+        // What the task has grown may be a mapped block.
+        let grown = offset.max(snapshot)..end.min(inner.size);
+        if !grown.is_empty() {
+            inner.live.touch(grown);
         }
     }
 
@@ -63,6 +61,18 @@ impl GuestMemory {
 }
 
 impl Inner {
+    /// Opens the pages of a part of the snapshot.
+    fn open_range(&mut self, range: std::ops::Range<usize>) {
+        if self.tracker.opened() || range.is_empty() {
+            return;
+        }
+        for page in range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES) {
+            if !self.open_page(page as u32) {
+                return self.open_all();
+            }
+        }
+    }
+
     fn map_base(&mut self, base: &OwnedFd, length: usize) -> Result<(), MemoryError> {
         let old = self.length;
         self.live.forget(0, old)?;

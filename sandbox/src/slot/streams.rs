@@ -3,6 +3,7 @@
 use super::SlotState;
 use super::tasks::{cannot_write, unexpected_reply};
 use crate::imports::{CallError, Outcome, refused};
+use crate::memory::touch;
 use crate::shuffle::{BlockReader, ReadError};
 use offshoot_proto::abi::{MapRange, Source, code};
 use offshoot_proto::block::Extent;
@@ -172,19 +173,6 @@ impl From<ReadFailed> for CallError {
             ReadFailed::Io(error) => TaskFailure::Host { message: format!("reading: {error}") },
         };
         Self::Ends(failure)
-    }
-}
-
-/// Writes each page once, so that the kernel may write there: a first write to a page of the
-/// snapshot is a fault that only user code can take.
-fn touch(out: &mut [u8]) {
-    let page = offshoot_proto::limits::PAGE_BYTES;
-    let mut at = 0;
-    while at < out.len() {
-        let place = &raw mut out[at];
-        // SAFETY: `place` is a byte of a slice that is borrowed mutably.
-        unsafe { place.write_volatile(place.read_volatile()) };
-        at += page - (place.addr() % page);
     }
 }
 

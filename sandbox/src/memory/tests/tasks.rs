@@ -191,6 +191,27 @@ fn the_kernel_may_write_to_more_pages_than_there_are_notes() {
     slot.task([]);
 }
 
+#[test]
+fn the_kernel_may_write_from_the_snapshot_into_a_mapped_block_which_stays_as_it_is() {
+    let mut slot = Slot::new(WASM_PAGE);
+    slot.linear.grow(&mut slot.store, 1).unwrap();
+    let block = File::from(memory_file("block").unwrap());
+    block.write_all_at(&[7; WASM_PAGE * PAGE_BYTES], 0).unwrap();
+    let end = WASM_PAGE * PAGE_BYTES;
+    slot.memory.map_flat(end, &block.try_clone().unwrap().into(), end).unwrap();
+    let source = File::from(memory_file("input").unwrap());
+    source.write_all_at(&[9; 4 * PAGE_BYTES], 0).unwrap();
+    let bytes = end - 2 * PAGE_BYTES..end + 2 * PAGE_BYTES;
+    slot.memory.make_writable(bytes.start, bytes.len());
+    let target = &mut slot.linear.data_mut(&mut slot.store)[bytes];
+    source.read_exact_at(target, 0).unwrap();
+    assert_eq!(target, [9; 4 * PAGE_BYTES]);
+    let mut kept = vec![0; 4 * PAGE_BYTES];
+    block.read_exact_at(&mut kept, 0).unwrap();
+    assert_eq!(kept, [7; 4 * PAGE_BYTES]);
+    slot.task([]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// A task that writes so many pages from a place on, so far apart, and the same one always.
