@@ -15,7 +15,8 @@
 //! mapped therefore frees nothing for now: blocks that are not go first, and a task waits for
 //! those that map the others; but none is refused because of them. What it waits for is gone from
 //! the moment on in which nothing else is lacking: if tasks to come mapped it too, the wait could
-//! last as long as there are any.
+//! last as long as there are any. For the same reason tasks that have nothing yet come after those
+//! that wait.
 //!
 //! This decides what is kept and when a task waits, never what a task may use: that is fixed by its
 //! job, so that every attempt computes the same.
@@ -274,9 +275,12 @@ impl Memory {
         self.readers = readers;
     }
 
-    /// A slot is to have `bytes` in all. Blocks above the immune share make room.
+    /// A slot is to have `bytes` in all. Blocks above the immune share make room. Who has nothing
+    /// yet comes after those who wait, even if there is room for it: tasks to come would take all
+    /// that others give back. Who has something is the sooner done with it the sooner it has more.
     pub fn lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> Lease {
-        if self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
+        let comes_after = !self.waiting.is_empty() && !self.has_lease(slot);
+        if !comes_after && self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
             return Lease::Granted;
         }
         let refusal = self.refusal_of(slot, bytes);
@@ -329,8 +333,9 @@ impl Memory {
             self.waiting.pop_front();
             return Some((slot, Lease::Granted));
         }
-        // The one that asked last has done the least.
-        let (slot, bytes) = self.waiting.pop_back()?;
+        // Of those who have what others lack, the one that asked last has done the least.
+        let last = self.waiting.iter().rposition(|(slot, _)| self.has_lease(*slot)).unwrap_or(0);
+        let (slot, bytes) = self.waiting.remove(last)?;
         Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
     }
 
@@ -376,6 +381,10 @@ impl Memory {
         let holders = self.leases.iter().filter(|(_, has)| **has > 0).map(|(slot, _)| *slot);
         let mappers = self.mapped.values().flat_map(|mapped| mapped.slots.iter().copied());
         holders.chain(mappers).filter(|slot| Some(*slot) != but).any(|slot| !waits(slot))
+    }
+
+    fn has_lease(&self, slot: usize) -> bool {
+        self.leases.get(&slot).is_some_and(|has| *has > 0)
     }
 
     fn try_lease(
