@@ -425,12 +425,16 @@ impl Tenant {
     }
 
     fn room(&self) -> Size {
+        self.room_with(self.used)
+    }
+
+    fn room_with(&self, used: Size) -> Size {
         let rules = &self.rules;
         Size {
-            cores: rules.cores_max.map_or(u32::MAX, |max| max.saturating_sub(self.used.cores)),
+            cores: rules.cores_max.map_or(u32::MAX, |max| max.saturating_sub(used.cores)),
             memory_bytes: rules
                 .memory_bytes_max
-                .map_or(u64::MAX, |max| max.saturating_sub(self.used.memory_bytes)),
+                .map_or(u64::MAX, |max| max.saturating_sub(used.memory_bytes)),
         }
     }
 

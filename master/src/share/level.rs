@@ -7,12 +7,18 @@ use offshoot_proto::waiting::Size;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(u64);
 
+/// A height: who has so many cores, or so much memory, has this part of the whole.
+pub(super) struct Bar {
+    pub(super) cores: u64,
+    pub(super) memory_bytes: u64,
+}
+
 /// The larger part of the whole: 1 << 32 is all of it.
 ///
 /// Memory counts in steps, so that one division of 64 bits does: of a byte below 4 GiB, of more a
 /// step is between the whole's 2^32nd and 2^31st part.
 pub(super) fn part(used: Size, total: Size) -> u64 {
-    let shift = (u64::BITS - total.memory_bytes.leading_zeros()).saturating_sub(32);
+    let shift = step(total);
     let (memory, all_memory) = (used.memory_bytes >> shift, total.memory_bytes >> shift);
     let (cores, all_cores) = (u64::from(used.cores), u64::from(total.cores));
     if memory >> 32 == 0 && all_cores > 0 && all_memory > 0 {
@@ -22,12 +28,27 @@ pub(super) fn part(used: Size, total: Size) -> u64 {
         };
         return ((part << 32) / all).min(PART_MAX);
     }
-    let of = |used: u64, total: u64| match total {
-        0 => 0,
-        total => (u128::from(used) << 32) / u128::from(total),
-    };
-    let larger = of(cores, all_cores).max(of(memory, all_memory));
-    u64::try_from(larger).unwrap_or(u64::MAX).min(PART_MAX)
+    quotient(cores, all_cores).max(quotient(memory, all_memory)).min(PART_MAX)
+}
+
+/// The lesser part of the whole, of the cores alone if memory does not count.
+pub(super) fn least_part(size: Size, total: Size, has_memory: bool) -> u64 {
+    let shift = step(total);
+    let cores = quotient(size.cores.into(), total.cores.into());
+    match has_memory {
+        true => cores.min(quotient(size.memory_bytes >> shift, total.memory_bytes >> shift)),
+        false => cores,
+    }
+}
+
+/// Bits of a number of bytes that do not count.
+fn step(total: Size) -> u32 {
+    (u64::BITS - total.memory_bytes.leading_zeros()).saturating_sub(32)
+}
+
+fn quotient(used: u64, total: u64) -> u64 {
+    let part = (u128::from(used) << 32).checked_div(total.into()).unwrap_or(0);
+    u64::try_from(part).unwrap_or(PART_MAX).min(PART_MAX)
 }
 
 /// Of a cluster that has lost nearly all that is in use: parts times 2^10 fit 64 bits.
@@ -43,6 +64,24 @@ pub(crate) fn guarantee(rules: &TenantRules, total: Size) -> u64 {
 /// Whether who has so much has what it is guaranteed, by [`guarantee`].
 pub(crate) fn is_guaranteed(guaranteed: u64, used: Size, total: Size) -> bool {
     part(used, total) >= guaranteed
+}
+
+// === impl Bar ===
+
+impl Bar {
+    /// The least that is as much as this part.
+    pub(super) fn at(part: u64, total: Size) -> Self {
+        let shift = step(total);
+        let of = |total: u64| match total {
+            0 => u64::MAX,
+            total => u64::try_from((u128::from(part) * u128::from(total)).div_ceil(1 << 32))
+                .unwrap_or(u64::MAX),
+        };
+        Self {
+            cores: of(total.cores.into()),
+            memory_bytes: of(total.memory_bytes >> shift).saturating_mul(1 << shift),
+        }
+    }
 }
 
 // === impl Level ===

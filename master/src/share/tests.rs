@@ -121,13 +121,17 @@ fn what_one_cannot_use_others_get() {
     assert_eq!(nowhere, [Allotment { app: AppId(0), units: 8 }]);
 }
 
-fn rules() -> impl Strategy<Value = TenantRules> {
+/// Rules whose quotas and guarantees are up to so many cores and GiB.
+fn rules(most: u32) -> impl Strategy<Value = TenantRules> {
     let limit = |max| proptest::option::of(0..max);
-    let numbers = (1..5_u32, any::<bool>(), limit(20_u32), limit(20_u32), limit(3_u32), 0..6_u32);
-    numbers.prop_map(|(weight, fifo, cores_max, memory, running_max, cores_guaranteed)| {
+    let weight = prop_oneof![1..5_u32, Just(1000)];
+    let guaranteed = prop_oneof![Just(0), 0..most / 4];
+    let policy = prop_oneof![3 => Just(TenantPolicy::Fair), 1 => Just(TenantPolicy::Fifo)];
+    let numbers = (weight, policy, limit(most), limit(most), limit(4_u32), guaranteed);
+    numbers.prop_map(|(weight, policy, cores_max, memory, running_max, cores_guaranteed)| {
         TenantRules {
             weight,
-            policy: if fifo { TenantPolicy::Fifo } else { TenantPolicy::Fair },
+            policy,
             cores_max,
             memory_bytes_max: memory.map(|gib| u64::from(gib) * GIB),
             running_max,
@@ -137,13 +141,29 @@ fn rules() -> impl Strategy<Value = TenantRules> {
     })
 }
 
+/// An application that has up to so many executors and wants up to as many more, or all there is.
+fn part(most: u32) -> impl Strategy<Value = Part> {
+    let held = prop_oneof![Just(0), 0..most];
+    let wants = prop_oneof![0..most, Just(u32::MAX)];
+    (0..4_usize, (1..5_u32, 1..5_u64), held, wants, any::<bool>())
+}
+
+/// What everybody is given unit by unit, and in rounds where that can be done.
+fn both_ways(shares: &Shares, free: Size) -> (BTreeMap<AppId, u32>, Option<BTreeMap<AppId, u32>>) {
+    // One in five fits nowhere.
+    let fits = |app: AppId, _| app.0 % 5 != 3;
+    let map = |given: Vec<Allotment>| given.into_iter().map(|it| (it.app, it.units)).collect();
+    let singly = shares.allot_singly(free, fits);
+    (map(singly), shares.allot_in_rounds(free, fits).map(map))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_pass_gives_what_one_look_at_everybody_for_each_unit_gives(
-        rules in vec(rules(), 1..4),
-        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32, any::<bool>()), 1..8),
+        rules in vec(rules(20), 1..4),
+        parts in vec(part(4), 1..8),
         free in (0..40_u32, 0..40_u64),
     ) {
         let (total, free) = (size(40, 40), size(free.0, free.1));
@@ -152,9 +172,41 @@ proptest! {
     }
 
     #[test]
+    fn a_large_pass_gives_what_one_look_at_everybody_for_each_unit_gives(
+        rules in vec(rules(300), 1..4),
+        parts in vec(part(40), 1..8),
+        free in (0..600_u32, 0..600_u64),
+    ) {
+        let (total, free) = (size(600, 600), size(free.0, free.1));
+        let shares = shares(&rules, &parts, total);
+        prop_assert_eq!(allotted(&shares, free), naive(&rules, &parts, total, free));
+    }
+
+    #[test]
+    fn rounds_give_what_units_one_by_one_give(
+        rules in vec(rules(5000), 1..5),
+        parts in vec(part(400), 1..40),
+        free in (1..20_000_u32, 1..20_000_u64),
+        all_alike in any::<bool>(),
+    ) {
+        let (mut rules, mut parts) = (rules, parts);
+        if all_alike {
+            rules.iter_mut().for_each(|it| *it = TenantRules::default());
+            parts.iter_mut().for_each(|it| *it = (it.0, (1, 1), 0, it.3, false));
+        }
+        let shares = shares(&rules, &parts, size(20_000, 20_000));
+        let (singly, in_rounds) = both_ways(&shares, size(free.0, free.1));
+        if let Some(in_rounds) = in_rounds {
+            prop_assert_eq!(in_rounds, singly);
+        } else {
+            prop_assert!(!all_alike, "nobody is ahead of anybody for long");
+        }
+    }
+
+    #[test]
     fn the_queues_are_those_of_books_made_anew(
-        rules in vec(rules(), 1..4),
-        parts in vec((0..4_usize, (1..5_u32, 1..5_u64), 0..4_u32, 0..9_u32, any::<bool>()), 1..8),
+        rules in vec(rules(20), 1..4),
+        parts in vec(part(4), 1..8),
         changes in vec((0..8_u64, 0..4_u8, 0..9_u32), 0..40),
     ) {
         let total = size(40, 40);

@@ -32,6 +32,20 @@ pub(super) fn key(level: u64, name: u64) -> u128 {
     u128::from(level) << 64 | u128::from(name)
 }
 
+// === impl Ticket ===
+
+impl Ticket {
+    /// What [`key`] was made of.
+    pub(super) fn level(self) -> u64 {
+        (self.key >> 64) as u64
+    }
+
+    /// See [`Self::level`].
+    pub(super) fn name(self) -> u64 {
+        self.key as u64
+    }
+}
+
 // === impl Soonest ===
 
 impl Soonest {
