@@ -6,10 +6,11 @@
 //! 99th percentile and maximum of so many samples. `cargo bench -p offshoot-master --bench
 //! allocator -- 1000` measures so many workers, with a tenth of so many applications.
 
+#[path = "allocator/decide.rs"]
+mod decide;
+
 use offshoot_master::cluster::{Action, Cluster, Event, Leases, Origin, SessionId, Tenants};
-use offshoot_master::free::{Free, Seat};
-use offshoot_master::placement::{Policy, Request, Selection, Sharing, plan_in_order};
-use offshoot_master::share::{Shares, Unit};
+use offshoot_master::placement::Policy;
 use offshoot_net::{Authority, ClusterName, Role, Validity};
 use offshoot_proto::cluster::{
     AppSpec, FromClient, FromWorker, ResourceRequest, ToClient, ToWorker, WorkerInfo,
@@ -18,7 +19,6 @@ use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::tenant::TenantRules;
-use offshoot_proto::waiting::Size;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,7 +35,7 @@ fn main() {
     let asked = std::env::args().find_map(|argument| argument.parse().ok());
     let workers: usize = asked.unwrap_or(10_000);
     println!("{:<48} {:>8} {:>10} {:>10} {:>10}", "µs", "samples", "median", "p99", "max");
-    decide(workers);
+    decide::run(workers);
     let apps = (workers / 10).saturating_sub(20).max(2);
     let (mut firsts, mut others, mut all) = (Vec::new(), Vec::new(), Vec::new());
     let mut bench = Bench::start(workers, apps);
@@ -129,66 +129,6 @@ fn mint() {
         started.elapsed()
     });
     report("credential of one executor", credentials.collect());
-}
-
-/// The decisions of the worst pass alone: whose every executor is, and which worker gives it.
-fn decide(workers: usize) {
-    let (mut whose, mut where_from, mut both) = (Vec::new(), Vec::new(), Vec::new());
-    let worker = Size { cores: CORES, memory_bytes: u64::from(CORES) * GIB };
-    let unit = Unit { size: Size { cores: 1, memory_bytes: GIB }, elastic: false };
-    for _ in 0..20 {
-        let (mut shares, mut free) = (Shares::default(), Free::new(Selection::default()));
-        let count = workers as u32;
-        for seat in (0..count).map(Seat) {
-            free.join(seat, seat.0.checked_sub(1).map(Seat), None);
-            free.set(seat, Some(worker));
-        }
-        let total = Size {
-            cores: worker.cores * count,
-            memory_bytes: worker.memory_bytes * u64::from(count),
-        };
-        shares.set_total(total);
-        for index in 0..TENANTS {
-            shares.set_rules(&tenant(index), rules(index));
-        }
-        for index in 0..workers / 10 {
-            let id = AppId(index as u64);
-            shares.add_app(id, &tenant(index % TENANTS), unit);
-            shares.set_wants(id, u32::MAX);
-        }
-        let started = Instant::now();
-        let allotted = shares.allot(free.total(), |_, size| free.fits(size, |_| true));
-        whose.push(started.elapsed());
-        let between = Instant::now();
-        let mut granted = 0;
-        for allotment in allotted {
-            let request = Request {
-                executor_cores: Some(unit.size.cores),
-                task_cores: 1,
-                executor_memory_bytes: unit.size.memory_bytes,
-                cores_left: u32::MAX,
-                executors_left: allotment.units,
-            };
-            let grants = plan_in_order(&request, Sharing::Spread, free.offers());
-            granted += grants.len();
-            let on_one = grants.chunk_by(|a, b| a.worker == b.worker);
-            let left = on_one.map(|grants| {
-                let old = free.of(grants[0].worker).expect("it gave something");
-                let given = grants.len() as u32;
-                let cores = old.cores - given;
-                let memory_bytes = old.memory_bytes - u64::from(given) * GIB;
-                (grants[0].worker, Some(Size { cores, memory_bytes }))
-            });
-            let left: Vec<_> = left.collect();
-            free.set_all(left);
-        }
-        where_from.push(between.elapsed());
-        both.push(started.elapsed());
-        assert_eq!((granted, free.total().cores), (total.cores as usize, 0));
-    }
-    report(&format!("deciding on {} executors: whose", workers * CORES as usize), whose);
-    report("deciding on them: from which worker", where_from);
-    report("deciding on them in all", both);
 }
 
 /// A cluster, and what its peers know of it.

@@ -1,19 +1,20 @@
 //! What workers have free, in the order in which a rule looks at them.
 //!
 //! ```text
-//!   Seat ──► label, free        key of the rule ──► 64 labels a word ──► Seat
+//!   Seat ──► label, free        key of the rule ──► 256 labels a row ──► Seat
 //!   (a small number)            (shelf)             (as many bits)
 //! ```
 //!
 //! A worker is a [`Seat`] here. Seats whose rule's key is the same stand on one shelf, in the
 //! order of their labels, which is that of the workers' ids; who has no core left stands on none.
 //! Labels leave gaps: a worker that comes gets one between those of its neighbours. If there is
-//! none between them, all are labelled anew before the next look.
+//! none between them, all are labelled anew before the next look. Each shelf and each row knows
+//! the most that one of its workers has: those that have too little are passed over together.
 //!
-//! Costs: a change O(log n) of workers, and a few machine instructions for each worker of a
-//! [`Free::set_all`] that stands beside the one before; [`Free::offers`] a step a worker that is
-//! looked at; [`Free::fits`] one step unless many workers have the cores and not the memory. A
-//! labelling is O(n): ids in order bring none about, random ones few.
+//! Costs: a change O(log n) of workers and a look at those of its row; for the workers of a
+//! [`Free::set_all`] that stand beside each other little more than for one. [`Free::offers`] a step
+//! for each worker that is taken, and for each row or shelf that is passed over; [`Free::fits`]
+//! the same up to the first. A labelling is O(n): ids in order bring none about, random ones few.
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,13 @@ use crate::placement::{Offer, Selection};
 use crate::share::{covers, minus, plus};
 use offshoot_proto::waiting::Size;
 use std::collections::BTreeMap;
+
+/// 64 labels, of a row that has as many as this times more.
+const WORDS: usize = 4;
+
+/// Labels of one row. With fewer most of a pass is to take rows from shelves and put them on
+/// others.
+const ROW: u32 = 64 * WORDS as u32;
 
 /// Room between the labels of neighbours after a labelling.
 const GAP: u32 = 4;
@@ -36,9 +44,7 @@ pub struct Seat(pub u32);
 /// The free cores and memory of all workers that can be given work.
 #[derive(Debug)]
 pub struct Free {
-    places: Vec<Place>,
-    /// Whose a label is.
-    by_label: Vec<Option<Seat>>,
+    desks: Desks,
     /// Somebody has no label yet.
     stale: bool,
     /// By the key of the operator's rule.
@@ -51,27 +57,58 @@ pub struct Free {
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     label: Option<u32>,
-    free: Option<Size>,
+    /// It can be given work; if not it has nothing free.
+    is_usable: bool,
+    free: Size,
 }
+
+/// Workers by seat and by label. It is small, so that a pass finds it in the cache.
+#[derive(Debug, Default)]
+struct Desks {
+    places: Vec<Place>,
+    /// Whose a label is.
+    by_label: Vec<Seat>,
+}
+
+/// Whose a label is that is nobody's.
+const NOBODY: Seat = Seat(u32::MAX);
 
 #[derive(Debug)]
 struct Shelves {
     selection: Selection,
     shelves: BTreeMap<u64, Shelf>,
-    /// What is to be done to one word.
+    /// What is to be done to one row.
     pending: Move,
 }
 
-/// Bits of labels, by the label's multiple of 64.
-type Shelf = BTreeMap<u32, u64>;
+/// Workers with the same key.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// By the label's multiple of [`ROW`].
+    rows: BTreeMap<u32, Row>,
+    /// The most that a row has.
+    most: Size,
+}
 
-/// Labels of one word that go from shelf to shelf.
+/// Labels as bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    bits: Bits,
+    /// The most cores that one of these workers has free, and the most memory.
+    most: Size,
+}
+
+type Bits = [u64; WORDS];
+
+/// Labels of one row that go from shelf to shelf.
 #[derive(Clone, Copy, Debug, Default)]
 struct Move {
     from: Option<u64>,
     to: Option<u64>,
-    word: u32,
-    bits: u64,
+    row: u32,
+    bits: Bits,
+    /// The most that one of them has from now on.
+    most: Size,
 }
 
 // === impl Seat ===
@@ -90,8 +127,7 @@ impl Free {
     pub fn new(selection: Selection) -> Self {
         let most_first = Selection::CoresFreeDesc;
         Self {
-            places: Vec::new(),
-            by_label: Vec::new(),
+            desks: Desks::default(),
             stale: false,
             order: Shelves::new(selection),
             roomy: (selection != most_first).then(|| Shelves::new(most_first)),
@@ -102,10 +138,10 @@ impl Free {
     /// A worker comes to stand between these two, the nearest by id on each side. It has nothing
     /// free yet.
     pub fn join(&mut self, seat: Seat, before: Option<Seat>, after: Option<Seat>) {
-        if self.places.len() <= seat.index() {
-            self.places.resize(seat.index() + 1, Place::default());
+        if self.desks.places.len() <= seat.index() {
+            self.desks.places.resize(seat.index() + 1, Place::default());
         }
-        let label = |seat: Option<Seat>| seat.map(|seat| self.places[seat.index()].label);
+        let label = |seat: Option<Seat>| seat.map(|seat| self.desks.places[seat.index()].label);
         let label = match (label(before), label(after)) {
             (Some(None), _) | (_, Some(None)) => None,
             (Some(Some(before)), None) => before.checked_add(GAP),
@@ -115,9 +151,9 @@ impl Free {
             }
             (None, None) => Some(GAP),
         };
-        let limit = (self.places.len() + GAP as usize) * WASTE;
+        let limit = (self.desks.places.len() + GAP as usize) * WASTE;
         let label = label.filter(|label| (*label as usize) < limit);
-        self.places[seat.index()] = Place { label, free: None };
+        self.desks.places[seat.index()] = Place { label, ..Place::default() };
         match label {
             Some(label) => self.name(label, seat),
             None => self.stale = true,
@@ -127,8 +163,8 @@ impl Free {
     /// A worker is no more.
     pub fn leave(&mut self, seat: Seat) {
         self.set(seat, None);
-        if let Some(label) = self.places[seat.index()].label.take() {
-            self.by_label[label as usize] = None;
+        if let Some(label) = self.desks.places[seat.index()].label.take() {
+            self.desks.by_label[label as usize] = NOBODY;
         }
     }
 
@@ -140,7 +176,7 @@ impl Free {
     /// Labels all workers anew: all there are, by id.
     pub fn settle(&mut self, seats: impl Iterator<Item = Seat>) {
         self.stale = false;
-        self.by_label.clear();
+        self.desks.by_label.clear();
         self.order.shelves.clear();
         if let Some(roomy) = &mut self.roomy {
             roomy.shelves.clear();
@@ -149,10 +185,11 @@ impl Free {
         let mut all = Vec::new();
         for seat in seats {
             self.name(next, seat);
-            let place = &mut self.places[seat.index()];
+            let place = &mut self.desks.places[seat.index()];
             place.label = Some(next);
             next += GAP;
-            if let Some(free) = place.free.take() {
+            if std::mem::take(&mut place.is_usable) {
+                let free = std::mem::take(&mut place.free);
                 self.total = minus(self.total, free);
                 all.push((seat, Some(free)));
             }
@@ -161,10 +198,10 @@ impl Free {
     }
 
     fn name(&mut self, label: u32, seat: Seat) {
-        if self.by_label.len() <= label as usize {
-            self.by_label.resize(label as usize + 1, None);
+        if self.desks.by_label.len() <= label as usize {
+            self.desks.by_label.resize(label as usize + 1, NOBODY);
         }
-        self.by_label[label as usize] = Some(seat);
+        self.desks.by_label[label as usize] = seat;
     }
 
     /// What a worker has free from now on; none if it cannot be given work.
@@ -175,20 +212,21 @@ impl Free {
     /// The same for many. Those that stand beside each other are best named after each other.
     pub fn set_all(&mut self, changes: impl IntoIterator<Item = (Seat, Option<Size>)>) {
         for (seat, free) in changes {
-            let place = &mut self.places[seat.index()];
-            let old = std::mem::replace(&mut place.free, free);
-            self.total = minus(self.total, old.unwrap_or_default());
-            self.total = plus(self.total, free.unwrap_or_default());
+            let place = &mut self.desks.places[seat.index()];
+            place.is_usable = free.is_some();
+            let (old, free) = (place.free, free.unwrap_or_default());
+            place.free = free;
+            self.total = plus(minus(self.total, old), free);
             if let Some(label) = place.label {
-                self.order.shift(label, old, free);
+                self.order.shift(label, old, free, &self.desks);
                 if let Some(roomy) = &mut self.roomy {
-                    roomy.shift(label, old, free);
+                    roomy.shift(label, old, free, &self.desks);
                 }
             }
         }
-        self.order.flush();
+        self.order.flush(&self.desks);
         if let Some(roomy) = &mut self.roomy {
-            roomy.flush();
+            roomy.flush(&self.desks);
         }
     }
 
@@ -199,29 +237,48 @@ impl Free {
 
     /// What a worker has free, if it can be given work.
     pub fn of(&self, seat: Seat) -> Option<Size> {
-        self.places.get(seat.index())?.free
+        let place = self.desks.places.get(seat.index())?;
+        place.is_usable.then_some(place.free)
     }
 
     /// Whether one worker that `may` be used has so much.
     pub fn fits(&self, size: Size, may: impl Fn(Seat) -> bool) -> bool {
         // From the most cores down: where anything fits at all, it mostly fits there.
         let roomy = self.roomy.as_ref().unwrap_or(&self.order);
-        let mut offers = self.offers_of(roomy).take_while(|offer| offer.cores >= size.cores);
-        offers.any(|offer| covers(offer.size(), size) && may(offer.worker))
+        self.offers_of(roomy, size).any(|offer| may(offer.worker))
     }
 
-    /// Every worker that has a core to give, in the rule's order.
-    pub fn offers(&self) -> impl Iterator<Item = Offer<Seat>> {
-        self.offers_of(&self.order)
+    /// Every worker that has a core to give and all of this free, in the rule's order.
+    pub fn offers(&self, least: Size) -> impl Iterator<Item = Offer<Seat>> {
+        self.offers_of(&self.order, least)
     }
 
-    fn offers_of<'a>(&'a self, shelves: &'a Shelves) -> impl Iterator<Item = Offer<Seat>> + 'a {
+    fn offers_of<'a>(
+        &'a self,
+        shelves: &'a Shelves,
+        least: Size,
+    ) -> impl Iterator<Item = Offer<Seat>> + 'a {
         debug_assert!(!self.stale, "somebody has no label");
-        shelves.labels().filter_map(|label| {
-            let worker = (*self.by_label.get(label as usize)?)?;
-            let Size { cores, memory_bytes } = self.of(worker)?;
-            Some(Offer { worker, cores, memory_bytes })
+        let mut labels = shelves.labels(least);
+        // A loop of its own: adapters move an offer about in memory, which is most of the cost.
+        std::iter::from_fn(move || {
+            loop {
+                let worker = *self.desks.by_label.get(labels.next()? as usize)?;
+                let Size { cores, memory_bytes } = self.desks.places.get(worker.index())?.free;
+                if cores >= least.cores && memory_bytes >= least.memory_bytes {
+                    return Some(Offer { worker, cores, memory_bytes });
+                }
+            }
         })
+    }
+}
+
+// === impl Desks ===
+
+impl Desks {
+    fn free(&self, label: u32) -> Size {
+        let place = self.by_label.get(label as usize).and_then(|it| self.places.get(it.index()));
+        place.map_or(Size::default(), |place| place.free)
     }
 }
 
@@ -232,51 +289,100 @@ impl Shelves {
         Self { selection, shelves: BTreeMap::new(), pending: Move::default() }
     }
 
-    /// A label goes from shelf to shelf, as soon as the next is of another word or way.
-    fn shift(&mut self, label: u32, old: Option<Size>, new: Option<Size>) {
-        let key = |size: Option<Size>| {
-            let some = size.filter(|size| size.cores > 0);
-            some.map(|size| self.selection.key(size))
-        };
-        let next = Move { from: key(old), to: key(new), word: label / 64, bits: 1 << (label % 64) };
-        let Move { from, to, word, .. } = self.pending;
-        if (from, to, word) != (next.from, next.to, next.word) {
-            self.flush();
-            self.pending = next;
+    /// A label goes from shelf to shelf, as soon as the next is of another row or way.
+    fn shift(&mut self, label: u32, old: Size, new: Size, desks: &Desks) {
+        let key = |size: Size| (size.cores > 0).then(|| self.selection.key(size));
+        let next = (key(old), key(new), label / ROW);
+        if next != (self.pending.from, self.pending.to, self.pending.row) {
+            self.flush(desks);
+            (self.pending.from, self.pending.to, self.pending.row) = next;
         }
-        self.pending.bits |= next.bits;
+        self.pending.bits[(label % ROW / 64) as usize] |= 1 << (label % 64);
+        self.pending.most = most(self.pending.most, new);
     }
 
-    fn flush(&mut self) {
-        let Move { from, to, word, bits } = std::mem::take(&mut self.pending);
-        if from == to || bits == 0 {
-            return;
-        }
-        if let Some(key) = from
+    fn flush(&mut self, desks: &Desks) {
+        let Move { from, to, row, bits, most } = std::mem::take(&mut self.pending);
+        if let Some(key) = from.filter(|_| from != to)
             && let Some(shelf) = self.shelves.get_mut(&key)
-            && let Some(labels) = shelf.get_mut(&word)
         {
-            *labels &= !bits;
-            if *labels == 0 {
-                shelf.remove(&word);
-            }
-            if shelf.is_empty() {
+            let without = |old: u64, gone: u64| old & !gone;
+            shelf.change(row, bits, without, Size::default(), desks);
+            if shelf.rows.is_empty() {
                 self.shelves.remove(&key);
             }
         }
         if let Some(key) = to {
-            *self.shelves.entry(key).or_default().entry(word).or_default() |= bits;
+            let with = |old: u64, new: u64| old | new;
+            self.shelves.entry(key).or_default().change(row, bits, with, most, desks);
         }
     }
 
-    fn labels(&self) -> impl Iterator<Item = u32> {
-        let words = self.shelves.values().flatten();
-        words.flat_map(|(word, bits)| {
-            let mut left = *bits;
+    /// Those that may have so much.
+    fn labels(&self, least: Size) -> impl Iterator<Item = u32> {
+        let shelves = self.shelves.values().filter(move |shelf| covers(shelf.most, least));
+        let rows = shelves.flat_map(|shelf| &shelf.rows);
+        let rows = rows.filter(move |(_, row)| covers(row.most, least));
+        rows.flat_map(|(index, row)| row.labels(*index))
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// Changes which labels of a row are on the shelf. Who comes has no more than `comes`.
+    fn change(
+        &mut self,
+        index: u32,
+        bits: Bits,
+        change: impl Fn(u64, u64) -> u64,
+        comes: Size,
+        desks: &Desks,
+    ) {
+        let row = self.rows.entry(index).or_default();
+        let old = row.most;
+        row.bits = std::array::from_fn(|word| change(row.bits[word], bits[word]));
+        let all = row.labels(index).map(|label| desks.free(label));
+        row.most = most_of(all, most(old, comes));
+        let new = row.most;
+        if row.bits == Bits::default() {
+            self.rows.remove(&index);
+        }
+        let all = self.most;
+        self.most = most(all, new);
+        if !covers(new, old) && (old.cores == all.cores || old.memory_bytes == all.memory_bytes) {
+            self.most = most_of(self.rows.values().map(|row| row.most), self.most);
+        }
+    }
+}
+
+/// The most cores, and the most memory.
+fn most(a: Size, b: Size) -> Size {
+    Size { cores: a.cores.max(b.cores), memory_bytes: a.memory_bytes.max(b.memory_bytes) }
+}
+
+/// The same of many, which have no more than `limit`: it is mostly found early.
+fn most_of(sizes: impl IntoIterator<Item = Size>, limit: Size) -> Size {
+    let mut found = Size::default();
+    for size in sizes {
+        found = most(found, size);
+        if found == limit {
+            break;
+        }
+    }
+    found
+}
+
+// === impl Row ===
+
+impl Row {
+    fn labels(self, index: u32) -> impl Iterator<Item = u32> {
+        let words = (index * ROW..).step_by(64).zip(self.bits);
+        words.flat_map(|(first, mut left)| {
             std::iter::from_fn(move || {
                 let lowest = (left != 0).then(|| left.trailing_zeros())?;
                 left &= left - 1;
-                Some(word * 64 + lowest)
+                Some(first + lowest)
             })
         })
     }

@@ -25,6 +25,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::share::covers;
 use offshoot_proto::id::WorkerId;
 use offshoot_proto::waiting::{Shortage, Size};
 use std::time::Duration;
@@ -128,14 +129,20 @@ pub fn plan_in_order<W: Clone>(
     sharing: Sharing,
     offers: impl IntoIterator<Item = Offer<W>>,
 ) -> Vec<Grant<W>> {
-    let (usable, room) = request.usable(sharing, offers);
+    let usable = request.usable(sharing, offers);
+    let left = request.units_left();
+    if sharing == Sharing::Spread && usable.len() as u64 >= u64::from(left) {
+        // Most plans are no higher than this.
+        return usable.into_iter().flat_map(|offer| request.executors(offer.worker, 1)).collect();
+    }
+    let room: Vec<u32> = usable.iter().map(|offer| request.units_of(offer)).collect();
     let units = match sharing {
-        Sharing::Spread => spread(&room, request.units_left()),
-        Sharing::Consolidate => fill(&room, request.units_left()),
+        Sharing::Spread => spread(&room, left),
+        Sharing::Consolidate => fill(&room, left),
     };
     let mut grants = Vec::with_capacity(usable.len());
-    for (worker, units) in usable.into_iter().zip(units).filter(|(_, units)| *units > 0) {
-        grants.extend(request.executors(worker, units));
+    for (offer, units) in usable.into_iter().zip(units).filter(|(_, units)| *units > 0) {
+        grants.extend(request.executors(offer.worker, units));
     }
     grants
 }
@@ -161,10 +168,6 @@ pub fn shortage(asked: Size, have: impl IntoIterator<Item = Size>) -> Option<(Sh
 
 /// One unit to each in turn, until `left` are dealt out or nobody has room: how many each has.
 fn spread(room: &[u32], left: u32) -> Vec<u32> {
-    if left as usize <= room.len() && room.iter().all(|room| *room > 0) {
-        // Most plans are no higher than this.
-        return (0..room.len()).map(|index| u32::from(index < left as usize)).collect();
-    }
     let below = |level: u32| -> u64 { room.iter().map(|room| u64::from(*room.min(&level))).sum() };
     // The number of whole rounds: the highest level up to which there are units for everybody.
     let (mut rounds, mut too_many) =
@@ -221,6 +224,14 @@ impl<W> Offer<W> {
 // === impl Request ===
 
 impl Request {
+    /// What a worker needs to be of use.
+    pub fn unit(&self) -> Size {
+        Size {
+            cores: self.executor_cores.unwrap_or(self.task_cores),
+            memory_bytes: self.executor_memory_bytes,
+        }
+    }
+
     /// Units that it takes if it may have `cores_most` in one executor of any size.
     pub(crate) fn units(&self, cores_most: u32) -> u32 {
         match self.executor_cores {
@@ -243,36 +254,34 @@ impl Request {
         }
     }
 
-    /// The workers that units may go to, no more than can matter, and for how many each has room.
+    /// The workers that units may go to, no more than can matter.
     fn usable<W>(
         &self,
         sharing: Sharing,
         offers: impl IntoIterator<Item = Offer<W>>,
-    ) -> (Vec<W>, Vec<u32>) {
+    ) -> Vec<Offer<W>> {
         let most = match self.executor_cores {
             Some(_) => u32::MAX,
             None => self.executors_left,
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let left = u64::from(self.units_left());
-        let (mut usable, mut rooms, mut room) = (Vec::new(), Vec::new(), 0_u64);
+        let (unit, left) = (self.unit(), u64::from(self.units_left()));
+        let (mut usable, mut room) = (Vec::new(), 0_u64);
         for offer in offers {
             if usable.len() >= most || room >= left {
                 break;
             }
-            let units = self.units_of(&offer);
-            if units == 0 {
+            if !covers(offer.size(), unit) {
                 continue;
             }
             // In turn, the first unit of each comes before anybody's second.
             room += match sharing {
                 Sharing::Spread => 1,
-                Sharing::Consolidate => u64::from(units),
+                Sharing::Consolidate => u64::from(self.units_of(&offer)),
             };
-            usable.push(offer.worker);
-            rooms.push(units);
+            usable.push(offer);
         }
-        (usable, rooms)
+        usable
     }
 
     /// Units that the application may still be given.

@@ -129,7 +129,8 @@ impl Cluster {
                 request.cores_left = request.cores_left.min(cores);
             }
         }
-        let offers = self.free.offers().filter(|offer| self.may_use(id, offer.worker));
+        let offers =
+            self.free.offers(request.unit()).filter(|offer| self.may_use(id, offer.worker));
         Some((id, plan_in_order(&request, self.policy.rule.sharing, offers), 0))
     }
 

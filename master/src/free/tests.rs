@@ -41,10 +41,13 @@ impl World {
         let total = usable.iter().fold(Size::default(), |sum, (_, free)| plus(sum, *free));
         usable.retain(|(_, free)| free.cores > 0);
         usable.sort_by_key(|(_, free)| selection.key(*free));
-        let found: Vec<_> = free.offers().map(|offer| (offer.worker, offer.size())).collect();
-        assert_eq!((&found, free.total()), (&usable, total), "{selection:?}");
-        for asked in [(1, 0), (2, 1), (3, 3), (5, 2)] {
+        assert_eq!(free.total(), total);
+        for asked in [(0, 0), (1, 0), (2, 1), (3, 3), (1, 5), (5, 2)] {
             let asked = Size { cores: asked.0, memory_bytes: asked.1 };
+            let enough: Vec<_> =
+                usable.iter().copied().filter(|(_, free)| covers(*free, asked)).collect();
+            let offers = free.offers(asked).map(|offer| (offer.worker, offer.size()));
+            assert_eq!(offers.collect::<Vec<_>>(), enough, "{selection:?} {asked:?}");
             let odd = |seat: Seat| seat.0 % 2 == 1;
             let naive = usable.iter().any(|(seat, free)| covers(*free, asked) && odd(*seat));
             assert_eq!(free.fits(asked, odd), naive, "{asked:?}");
