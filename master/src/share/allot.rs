@@ -135,7 +135,7 @@ impl<'a, F: Fn(AppId, Size) -> bool> Pass<'a, F> {
         }
         if let Some(next) = self.next_tenant() {
             self.now = Place(next.level());
-            self.lacks();
+            self.lacks(Size { cores: 1, memory_bytes: 0 });
         }
         self
     }
@@ -177,7 +177,7 @@ impl<'a, F: Fn(AppId, Size) -> bool> Pass<'a, F> {
                 continue;
             }
             if !covers(self.free, unit) {
-                self.lacks();
+                self.lacks(unit);
                 continue;
             }
             let Some(fresh) = fresh else {

@@ -35,6 +35,8 @@ pub(super) struct Rounds {
     pub(super) weights: u64,
     /// The highest place that a round has brought a tenant to.
     ahead: Option<Place>,
+    /// What rounds have given, at least those to tenants that are ahead of others.
+    taken: Size,
     /// Somebody misses what a round has given to somebody else.
     pub(super) failed: bool,
 }
@@ -50,9 +52,10 @@ impl Rounds {
 // === impl Pass ===
 
 impl<F: Fn(AppId, Size) -> bool> Pass<'_, F> {
-    /// Somebody could use something that is not free any more.
-    pub(super) fn lacks(&mut self) {
-        self.rounds.failed |= Some(self.now) <= self.rounds.ahead;
+    /// Somebody could use so much, which is not free.
+    pub(super) fn lacks(&mut self, unit: Size) {
+        let is_behind = Some(self.now) <= self.rounds.ahead;
+        self.rounds.failed |= is_behind && covers(plus(self.free, self.rounds.taken), unit);
     }
 
     /// Gives a round to the tenant whose turn it is, which begins with this application. Returns
@@ -79,7 +82,13 @@ impl<F: Fn(AppId, Size) -> bool> Pass<'_, F> {
             return false;
         }
         round.into_iter().for_each(|(index, units)| self.give(tenant, index, units));
-        self.rounds.ahead = self.rounds.ahead.max(Some(place));
+        let rounds = &mut self.rounds;
+        if Some(self.now) > rounds.ahead {
+            // All others have caught up.
+            rounds.taken = Size::default();
+        }
+        rounds.taken = plus(rounds.taken, sum);
+        rounds.ahead = rounds.ahead.max(Some(place));
         true
     }
 
