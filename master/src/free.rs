@@ -1,7 +1,7 @@
 //! What workers have free, in the order in which a rule looks at them.
 //!
 //! ```text
-//!   Seat ──► label, free        key of the rule ──► 256 labels a row ──► Seat
+//!   Seat ──► label, free        key of the rule ──► 512 labels a row ──► Seat
 //!   (a small number)            (shelf)             (as many bits)
 //! ```
 //!
@@ -24,8 +24,8 @@ use crate::share::{covers, minus, plus};
 use offshoot_proto::waiting::Size;
 use std::collections::BTreeMap;
 
-/// 64 labels, of a row that has as many as this times more.
-const WORDS: usize = 4;
+/// Words of 64 labels in a row.
+const WORDS: usize = 8;
 
 /// Labels of one row. With fewer most of a pass is to take rows from shelves and put them on
 /// others.

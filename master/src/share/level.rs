@@ -31,14 +31,15 @@ pub(super) fn part(used: Size, total: Size) -> u64 {
     quotient(cores, all_cores).max(quotient(memory, all_memory)).min(PART_MAX)
 }
 
-/// The lesser part of the whole, of the cores alone if memory does not count.
+/// The lesser part of the whole, of the cores alone if memory does not count. No more than all.
 pub(super) fn least_part(size: Size, total: Size, has_memory: bool) -> u64 {
-    let shift = step(total);
-    let cores = quotient(size.cores.into(), total.cores.into());
-    match has_memory {
-        true => cores.min(quotient(size.memory_bytes >> shift, total.memory_bytes >> shift)),
-        false => cores,
+    let of = |size: u64, total: u64| (size.min(total) << 32).checked_div(total).unwrap_or(0);
+    let cores = of(size.cores.into(), total.cores.into());
+    if !has_memory {
+        return cores;
     }
+    let shift = step(total);
+    cores.min(of(size.memory_bytes >> shift, total.memory_bytes >> shift))
 }
 
 /// Bits of a number of bytes that do not count.
