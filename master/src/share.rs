@@ -15,10 +15,10 @@
 //!
 //! Nobody who wants more is kept from what nobody else can use, and nobody exceeds a quota.
 //!
-//! Costs: a change O(log n) of tenants and applications. [`Shares::allot`] looks at each application
-//! each time that what is left for it has halved; the last few units of each are O(log n) a unit,
-//! and so are all if that went wrong, and where an application's level stays as it is. Also a look
-//! at each application that comes before and cannot use what is free.
+//! Costs: a change O(log n) of tenants and applications. [`Shares::allot`] looks at each
+//! application each time that what is left for it has halved; the last units of each are O(log n)
+//! a unit, and so are all if that went wrong, and where an application's level stays as it is.
+//! Besides a look at each application that comes before and cannot use what is free.
 
 mod allot;
 mod level;

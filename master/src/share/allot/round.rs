@@ -95,8 +95,7 @@ impl<F: Fn(AppId, Size) -> bool> Pass<'_, F> {
     }
 
     /// How far each application of a tenant may climb, if that is as much as a unit, and the place
-    /// that the tenant may have then. All tenants that stand
-    /// between come into play.
+    /// that the tenant may have then. Tenants that stand in between come into play.
     fn climb(&mut self, tenant: usize, first: usize) -> Option<(u64, Place)> {
         let total = self.shares.total;
         let unit = self.given[first].size_of(1);
