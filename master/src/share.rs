@@ -16,8 +16,8 @@
 //! Nobody who wants more is kept from what nobody else can use, and nobody exceeds a quota.
 //!
 //! Costs: a change O(log n) of tenants and applications. [`Shares::allot`] looks at each
-//! application each time that what is left for it has halved; the last units of each are O(log n)
-//! a unit, and so are all if that went wrong, and where an application's level stays as it is.
+//! application each time that what is left for it is a third less; the last units of each are
+//! O(log n) a unit, and so are all if that went wrong or an application's level stays as it is.
 //! Besides a look at each application that comes before and cannot use what is free.
 
 mod allot;

@@ -10,9 +10,9 @@
 //!
 //! That is what one unit at a time would have given as long as nobody misses what a round has
 //! taken: until all other tenants stand where rounds have brought somebody, everybody who can use
-//! a unit must find one. So the rounds of all tenants together take half of what is free, and none
-//! brings its tenant much higher than they would all stand then. Should somebody miss something
-//! all the same, the pass is made anew without rounds.
+//! a unit must find one. So the rounds of all tenants together take a third of what is free, and
+//! none brings its tenant much higher than they would all stand then. Should somebody miss
+//! something all the same, the pass is made anew without rounds.
 //!
 //! Near the end, at a quota and at a guarantee rounds get small; then units are given one by one.
 
@@ -23,9 +23,9 @@ use offshoot_proto::id::AppId;
 use offshoot_proto::tenant::TenantPolicy;
 use offshoot_proto::waiting::Size;
 
-/// A round of each tenant in play takes about half of what is free: the rest is for those who catch
-/// up. With a third it takes a quarter longer to decide whose 100,000 executors are.
-const PART: u64 = 2;
+/// A round of each tenant in play takes about a third of what is free: the rest is for those who
+/// catch up. With half of it passes in which all are alike had to be made anew, if rarely.
+const PART: u64 = 3;
 
 /// What rounds have done in a pass.
 #[derive(Default)]
