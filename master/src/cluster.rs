@@ -27,13 +27,14 @@ mod give_back;
 mod leases;
 pub mod limits;
 mod placement;
+mod remembered;
 mod roster;
 mod rows;
 mod tenants;
 mod waiting;
 mod workers;
 
-pub use action::{Action, Note, Order};
+pub use action::{Action, DrainOrder, Note, Order};
 pub use event::Event;
 pub use rows::ADMIN;
 pub use tenants::Tenants;
@@ -115,6 +116,10 @@ pub struct Cluster {
     /// Before this no lease can have run out.
     lease_due: Option<Duration>,
     questions: explain::Questions,
+    /// Who was to leave before the master was restarted.
+    remembered: remembered::Remembered,
+    /// Somebody is to leave no more, which is to be written down.
+    drains_changed: bool,
     /// Applications of which it may be new that they wait, or that they do not.
     unjudged: BTreeSet<AppId>,
     /// Before this nobody who waits is to be told.
@@ -164,7 +169,8 @@ struct App {
     session: Option<SessionId>,
     heard: Duration,
     next_executor: ExecutorNumber,
-    /// Workers that have, or had, an executor of it and so may hold its files.
+    /// Workers that have, or had, an executor of it and so may hold its files: of those that were
+    /// to leave when the master was restarted, that is any.
     touched: SeatSet,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,
@@ -245,6 +251,8 @@ impl Cluster {
             give_back: Default::default(),
             lease_due: None,
             questions: Default::default(),
+            remembered: Default::default(),
+            drains_changed: false,
             unjudged: BTreeSet::new(),
             tell_at: None,
             rejected: 0,
@@ -269,11 +277,13 @@ impl Cluster {
                 self.place(out);
             }
             Event::TenantsUnsaved { tenants } => self.set_tenants(tenants),
+            Event::DrainSaved(order) => self.on_drain_saved(order, out),
             Event::LaunchFailed { executor, reason } => self.on_gone(executor, &reason, out),
             Event::CertificateRefused { session, app, reason } => {
                 self.on_certificate_refused(session, app, reason, out)
             }
         }
+        self.save_drains(out);
         self.check();
     }
 

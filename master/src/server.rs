@@ -113,6 +113,7 @@ pub async fn serve(state: State, config: Config, ports: Ports) -> Result<Master,
         counters: parts.counters,
         modules: &modules,
         tenants: parts.tenants,
+        drains: parts.drains,
         guests: guests.clone(),
     };
     let core = Core::new(known, authority.clone(), &config, &ports, receiver);

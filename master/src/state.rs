@@ -8,12 +8,14 @@
 //!     counters            format, cluster, epoch, next application
 //!     redeemed            join tokens that have been used
 //!     tenants             who shares the cluster, and by what rules
+//!     drains              workers that are to leave, and by when
 //!     modules/HASH        modules as they were uploaded
 //! ```
 //!
-//! Not here: applications, workers, leases. They register again.
+//! Not here: applications, other workers, leases. They register again.
 
 mod counters;
+mod drains;
 mod redeemed;
 mod tenants;
 
@@ -22,6 +24,7 @@ mod tests;
 
 pub(crate) use counters::Counters;
 pub use counters::FORMAT_VERSION;
+pub(crate) use drains::{Drains, DrainsFile};
 pub(crate) use redeemed::{Redeemed, Redemption, from_hex, hex};
 pub(crate) use tenants::TenantsFile;
 
@@ -53,6 +56,7 @@ pub struct State {
     redeemed: Redeemed,
     modules: ModuleStore,
     tenants: (TenantsFile, Tenants),
+    drains: (DrainsFile, Drains),
     /// Released when it is closed.
     lock: File,
 }
@@ -63,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) redeemed: Redeemed,
     pub(crate) modules: ModuleStore,
     pub(crate) tenants: (TenantsFile, Tenants),
+    pub(crate) drains: (DrainsFile, Drains),
     /// Keeps the directory locked.
     pub(crate) lock: File,
 }
@@ -159,6 +164,7 @@ impl State {
         let redeemed = Redeemed::open(directory, now)?;
         let modules = ModuleStore::open(&directory.join("modules"))?;
         let tenants = TenantsFile::open(directory)?;
+        let drains = DrainsFile::open(directory)?;
         let state = Self {
             directory: directory.to_owned(),
             authority: Arc::new(authority),
@@ -166,6 +172,7 @@ impl State {
             redeemed,
             modules,
             tenants,
+            drains,
             lock,
         };
         state.keep_admin_credential(now)?;
@@ -188,6 +195,7 @@ impl State {
             redeemed: self.redeemed,
             modules: self.modules,
             tenants: self.tenants,
+            drains: self.drains,
             lock: self.lock,
         }
     }

@@ -1,6 +1,6 @@
 //! Workers that leave while they are in use.
 
-use crate::support::{Cluster, Said, finish, guest, run};
+use crate::support::{Cluster, Daemon, Said, finish, guest, run, signal};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -69,9 +69,54 @@ fn what_is_kept_goes_elsewhere_and_is_not_computed_again() {
 
 #[test]
 fn what_is_shuffled_goes_elsewhere_and_is_not_computed_again() {
-    let (before, after, computed) = drain_between("shuffled", &["8"]);
+    let (before, after, computed) = drain_between("shuffled", &["8", "100000"]);
     assert_eq!((&before[..], &after[..]), ("keys 100", &["sum 7998000".to_owned()][..]));
     assert_eq!(computed, 8);
+}
+
+#[test]
+fn a_drain_goes_on_when_the_master_is_killed_and_started_again() {
+    let mut cluster = Cluster::start(2, 1);
+    let directory: PathBuf = cluster.directory.path().join("granted");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.to_str().unwrap();
+    let mut command = cluster.command();
+    // The other executor is there until the end: it has what is copied.
+    let stays = ["--conf", "dynamic-allocation.executor-idle-timeout=10min"];
+    command.args(["submit", "--allow-write", path]).args(stays).arg(guest("shuffled"));
+    command.args([path, "8", "1000000"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut job = command.spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = cluster.workers[0].lines_until("computes");
+    // This task does not end before it may.
+    let processes = cluster.workers[0].descendants();
+    let slot = processes.iter().find(|(_, name)| name.contains("offshoot slot app-1/")).unwrap().0;
+    signal(slot, "STOP");
+    let mut command = cluster.command();
+    command.arg("drain").arg(cluster.worker_id(0));
+    let (mut drain, _) = Daemon::start(command, ": 1 cores in use");
+    cluster.master.kill();
+    drain.wait_for("waiting: the master is gone");
+    cluster.restart_master();
+    drain.wait_for("the master is back");
+    signal(slot, "CONT");
+    drain.wait_for("has left");
+    assert_eq!(drain.wait(), Some(0));
+    said.extend(cluster.workers[0].lines_until("drained: the master lets this worker go"));
+    assert_eq!(cluster.workers[0].wait(), Some(0));
+    let left: Vec<_> = cluster.list("workers").iter().map(|row| row["state"].clone()).collect();
+    assert_eq!(left, ["alive"]);
+    let kept = fs::read_to_string(cluster.directory.path().join("master/drains")).unwrap();
+    assert_eq!(kept, "version 1\n", "it is to leave no more");
+    // What was written there is elsewhere.
+    assert_eq!(lines.next().unwrap(), "keys 100");
+    fs::write(directory.join("go"), "").unwrap();
+    assert_eq!(lines.collect::<Vec<_>>(), ["sum 7998000"]);
+    let ended = finish(job);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    cluster.workers[1].terminate();
+    said.extend(cluster.workers.iter().flat_map(|worker| worker.last_words()));
+    assert_eq!(said.iter().filter(|line| line.contains("computes")).count(), 8);
 }
 
 #[test]
@@ -100,7 +145,7 @@ fn what_does_not_end_is_stopped_at_the_deadline() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(cluster.workers[0].wait(), Some(0));
     assert_eq!(job.try_wait().unwrap(), None, "that counts as no failure");
-    crate::support::signal(job.id(), "INT");
+    signal(job.id(), "INT");
     job.wait().unwrap();
 }
 

@@ -4,6 +4,7 @@ use super::{SessionId, Tenants};
 use offshoot_proto::cluster::{AppSpec, AppState, LaunchExecutor, ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
 use offshoot_proto::settings::format_size;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,14 @@ pub enum Action {
         /// [`ToClient::TenantAdded`]; otherwise the answer is [`ToClient::Done`].
         added: Option<String>,
     },
+    /// Write down who is to leave, and with an order say [`super::Event::DrainSaved`] then. An
+    /// order that cannot be written down is refused.
+    SaveDrains {
+        /// All of them, and in how long each leaves in any case.
+        drains: BTreeMap<WorkerId, Duration>,
+        /// What was asked for; none if somebody is to leave no more.
+        order: Option<DrainOrder>,
+    },
     /// Close the connection after the frames that were sent to it.
     Close {
         /// Which.
@@ -84,6 +93,17 @@ pub struct Order {
     pub memory_bytes: u64,
     /// Its application.
     pub app: Arc<AppSpec>,
+}
+
+/// A worker that is to leave, once that is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainOrder {
+    /// Who asked.
+    pub session: SessionId,
+    /// Which.
+    pub worker: WorkerId,
+    /// How long it may take.
+    pub within: Duration,
 }
 
 /// What happened to the cluster, for the log.
@@ -114,6 +134,11 @@ pub enum Note {
     },
     /// A worker has been let go.
     WorkerLeft {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker that was to leave before the master was restarted has not come back.
+    WorkerMissing {
         /// Which.
         worker: WorkerId,
     },
@@ -159,6 +184,11 @@ impl fmt::Display for Note {
                 write!(f, "worker {worker} is to leave within {} s", within.as_secs_f64())
             }
             Self::WorkerLeft { worker } => write!(f, "worker {worker} has been let go"),
+            Self::WorkerMissing { worker } => write!(
+                f,
+                "worker {worker}, which was to leave, has not come back since the master was \
+                 restarted: it counts as lost"
+            ),
             Self::AppRegistered { app, tenant } => {
                 write!(f, "application {app} of tenant {tenant} registered")
             }

@@ -6,19 +6,20 @@
 //!   no executor is left and every driver is done, or the deadline ──► Leave
 //! ```
 //!
-//! A master that is restarted has forgotten it: the operator says it again.
+//! The order is written down before anything comes of it, so that a master that is restarted goes
+//! on with it ([`super::remembered`]). It is forgotten when the worker has left or is lost.
 
 use super::rows::ADMIN;
 use super::workers::to_worker;
-use super::{Action, App, Cluster, Life, Note, SessionId};
+use super::{Action, App, Cluster, DrainOrder, Life, Note, SessionId};
 use crate::free::Seat;
 use offshoot_proto::cluster::{ToClient, ToWorker};
 use offshoot_proto::id::{AppId, ExecutorId, WorkerId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The longest that a worker may take to leave.
-const WITHIN_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(super) const WITHIN_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A worker that is to leave.
 #[derive(Debug)]
@@ -29,6 +30,17 @@ pub(super) struct Drain {
     done: BTreeSet<AppId>,
     /// The deadline is over: what runs is stopped.
     is_over: bool,
+    /// It was ordered in an earlier life of the master: nobody knows whose files are there.
+    is_inherited: bool,
+}
+
+// === impl Drain ===
+
+impl Drain {
+    /// One of an earlier life.
+    pub(super) fn inherited(deadline: Duration) -> Self {
+        Self { deadline, done: BTreeSet::new(), is_over: false, is_inherited: true }
+    }
 }
 
 // === impl Cluster ===
@@ -41,26 +53,98 @@ impl Cluster {
         (id, within): (WorkerId, Duration),
         out: &mut Vec<Action>,
     ) {
-        let seat = match self.check_drain(tenant, &id, within) {
+        if let Err(reason) = self.check_drain(tenant, &id, within) {
+            return self.refuse_client(session, reason, out);
+        }
+        let mut drains = self.drains();
+        drains.insert(id.clone(), within);
+        let order = Some(DrainOrder { session, worker: id, within });
+        out.push(Action::SaveDrains { drains, order });
+    }
+
+    /// Nothing comes of an order before this.
+    pub(super) fn on_drain_saved(&mut self, order: DrainOrder, out: &mut Vec<Action>) {
+        let DrainOrder { session, worker: id, within } = order;
+        let seat = match self.check_drain(ADMIN, &id, within) {
             Ok(seat) => seat,
-            Err(reason) => return self.refuse_client(session, reason, out),
+            Err(reason) => {
+                self.drains_changed = true;
+                return self.refuse_client(session, reason, out);
+            }
         };
         let deadline = self.now + within;
         self.workers.change(seat, |worker| {
-            let done = worker.drain.take().map(|drain| drain.done).unwrap_or_default();
-            worker.drain = Some(Drain { deadline, done, is_over: false });
+            let drain = worker.drain.get_or_insert_with(|| Drain {
+                deadline,
+                done: BTreeSet::new(),
+                is_over: false,
+                is_inherited: false,
+            });
+            (drain.deadline, drain.is_over) = (deadline, false);
         });
         out.push(Action::Note(Note::WorkerDrains { worker: id, within }));
         out.push(Action::ToClient { session, message: ToClient::Done });
         self.recount_free(seat);
         self.recount_total();
-        let apps = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
-        for app in apps.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for app in self.apps_with_files(seat) {
             self.refresh(app);
             self.tell_draining(app, out);
         }
         self.leave_if_empty(seat, out);
         self.place(out);
+    }
+
+    fn apps_with_files(&self, seat: Seat) -> Vec<AppId> {
+        let apps = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
+        apps.map(|(id, _)| *id).collect()
+    }
+
+    /// A worker registers that was to leave before the master was restarted: any application of
+    /// the life before may have files there.
+    pub(super) fn go_on_draining(&mut self, seat: Seat, out: &mut Vec<Action>) {
+        let worker = self.workers.get(seat);
+        let Some((worker, drain)) = worker.and_then(|it| Some((it, it.drain.as_ref()?))) else {
+            return;
+        };
+        if !drain.is_inherited {
+            return;
+        }
+        let (id, within) = (worker.id.clone(), drain.deadline.saturating_sub(self.now));
+        out.push(Action::Note(Note::WorkerDrains { worker: id, within }));
+        for app in self.apps.values_mut() {
+            app.touched.insert(seat);
+        }
+        for app in self.apps_with_files(seat) {
+            self.say_draining(app, [seat], out);
+        }
+    }
+
+    /// Tells an application of the workers that were to leave before the master was restarted.
+    pub(super) fn hear_of_inherited(&mut self, id: AppId, out: &mut Vec<Action>) {
+        let is_inherited = |seat: &Seat| {
+            let drain = self.workers.get(*seat).and_then(|worker| worker.drain.as_ref());
+            drain.is_some_and(|drain| drain.is_inherited)
+        };
+        let seats: Vec<_> = self.workers.draining().filter(is_inherited).collect();
+        if let Some(app) = self.apps.get_mut(&id).filter(|_| !seats.is_empty()) {
+            seats.into_iter().for_each(|seat| app.touched.insert(seat));
+            self.tell_draining(id, out);
+        }
+    }
+
+    /// Who is to leave, and in how long each leaves in any case.
+    fn drains(&self) -> BTreeMap<WorkerId, Duration> {
+        let workers = self.workers.draining().filter_map(|seat| self.workers.get(seat));
+        let drains = workers.filter_map(|it| Some((it.id.clone(), it.drain.as_ref()?.deadline)));
+        let all = drains.chain(self.remembered.awaited());
+        all.map(|(id, deadline)| (id, deadline.saturating_sub(self.now))).collect()
+    }
+
+    /// At the end of a step: has it written down if somebody is to leave no more.
+    pub(super) fn save_drains(&mut self, out: &mut Vec<Action>) {
+        if std::mem::take(&mut self.drains_changed) {
+            out.push(Action::SaveDrains { drains: self.drains(), order: None });
+        }
     }
 
     fn check_drain(&self, tenant: &str, id: &WorkerId, within: Duration) -> Result<Seat, String> {
@@ -87,12 +171,23 @@ impl Cluster {
 
     /// Tells a driver which of its workers are to leave, and that their executors are asked back.
     pub(super) fn tell_draining(&self, id: AppId, out: &mut Vec<Action>) {
-        let Some((app, session)) = self.apps.get(&id).and_then(|app| Some((app, app.session?)))
-        else {
+        let Some(app) = self.apps.get(&id) else {
             return;
         };
         let draining = self.workers.draining().filter(|seat| app.touched.contains(*seat));
-        let draining = draining.filter_map(|seat| self.workers.get(seat));
+        self.say_draining(id, draining, out);
+    }
+
+    fn say_draining(
+        &self,
+        id: AppId,
+        seats: impl IntoIterator<Item = Seat>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(session) = self.apps.get(&id).and_then(|app| app.session) else {
+            return;
+        };
+        let draining = seats.into_iter().filter_map(|seat| self.workers.get(seat));
         let draining = draining.filter_map(|worker| Some((&worker.id, worker.drain.as_ref()?)));
         let draining: Vec<_> = draining.collect();
         for (worker, drain) in &draining {
@@ -127,13 +222,16 @@ impl Cluster {
             return;
         };
         let mut needed = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
-        let is_needed = !drain.is_over && needed.any(|(app, _)| !drain.done.contains(app));
+        let is_early = drain.is_inherited && self.remembered.is_recovering();
+        let is_needed =
+            !drain.is_over && (is_early || needed.any(|(app, _)| !drain.done.contains(app)));
         if is_needed || !worker.executors.is_empty() {
             return;
         }
         to_worker(session, ToWorker::Leave, out);
         self.close(session, out);
         let (worker, _) = self.remove_worker(seat);
+        self.drains_changed = true;
         self.recount_total();
         out.push(Action::Note(Note::WorkerLeft { worker }));
     }
@@ -166,6 +264,20 @@ impl Cluster {
                 self.end_on_drained(executor, seat, out);
             }
             self.leave_if_empty(seat, out);
+        }
+    }
+
+    /// A worker that was to leave is lost. Who counts on the time that it had hears that it is
+    /// over: what is granted there, should it come back, is not too late.
+    pub(super) fn end_drain_of_lost(&mut self, seat: Seat, out: &mut Vec<Action>) {
+        self.drains_changed = true;
+        let worker = self.name(seat);
+        for app in self.apps_with_files(seat) {
+            if let Some(session) = self.apps.get(&app).and_then(|app| app.session) {
+                let message = ToClient::Draining { worker: worker.clone(), left_millis: 0 };
+                out.push(Action::ToClient { session, message });
+            }
+            self.refresh(app);
         }
     }
 

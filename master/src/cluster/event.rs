@@ -1,6 +1,6 @@
 //! What the state machine is told.
 
-use super::{SessionId, Tenants};
+use super::{DrainOrder, SessionId, Tenants};
 use offshoot_proto::cluster::{FromClient, FromWorker};
 use offshoot_proto::id::{AppId, ExecutorId, ModuleHash, WorkerId};
 
@@ -40,6 +40,8 @@ pub enum Event {
         /// Those of before.
         tenants: Tenants,
     },
+    /// An order of [`super::Action::SaveDrains`] is written down: no restart forgets it.
+    DrainSaved(DrainOrder),
     /// An executor was not launched: its order could not be completed or delivered.
     LaunchFailed {
         /// Which.

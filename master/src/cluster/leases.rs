@@ -10,8 +10,9 @@ impl Cluster {
     pub fn next_timeout(&self) -> Option<Duration> {
         let due = [self.lease_due, self.tell_at, self.give_back.due(self.policy.preemption)];
         let pass = self.pass.is_open().then_some(self.now);
-        let others = [self.questions.due(), self.next_drained(), pass];
-        due.into_iter().chain(others).flatten().min()
+        let drains = [self.next_drained(), self.remembered.due()];
+        let others = [self.questions.due(), pass];
+        due.into_iter().chain(others).chain(drains).flatten().min()
     }
 
     /// Ends the leases that have run out, tells who has waited for long enough, and takes what was
@@ -21,6 +22,7 @@ impl Cluster {
         if self.lease_due.is_some_and(|due| due <= now) {
             self.end_leases(out);
         }
+        self.end_recovery(out);
         self.end_drains(out);
         self.take_back_due(out);
         self.tell_due(out);
@@ -28,6 +30,7 @@ impl Cluster {
         if self.pass.is_open() {
             self.go_on(out);
         }
+        self.save_drains(out);
         self.check();
     }
 

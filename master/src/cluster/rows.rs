@@ -19,7 +19,7 @@ const ROWS_BYTES_MAX: usize = CONTROL_FRAME_BYTES_MAX - 64;
 impl Cluster {
     /// All workers by id, lost ones too.
     pub fn worker_rows(&self) -> Vec<WorkerRow> {
-        let rows = self.workers.iter().map(|(_, worker)| WorkerRow {
+        let known = self.workers.iter().map(|(_, worker)| WorkerRow {
             id: worker.id.clone(),
             address: worker.address,
             state: match worker.link {
@@ -32,7 +32,9 @@ impl Cluster {
             memory_bytes: worker.memory_bytes,
             memory_used_bytes: worker.memory_used_bytes,
         });
-        fitting(rows)
+        let mut rows: Vec<_> = known.chain(self.remembered.rows()).collect();
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        fitting(rows.into_iter())
     }
 
     /// The applications that `tenant` may see by id, ended ones too; the newest, if not all fit.

@@ -277,7 +277,8 @@ impl World {
                         driver.spec = None;
                     }
                 }
-                Action::Renew { .. } | Action::Note(_) | Action::SaveTenants { .. } => {}
+                Action::Renew { .. } | Action::Note(_) => {}
+                Action::SaveTenants { .. } | Action::SaveDrains { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ mod large;
 mod leases;
 mod limits;
 mod placement;
+mod restarts;
 mod rows;
 mod sharing;
 mod waiting;

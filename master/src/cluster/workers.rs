@@ -96,6 +96,7 @@ impl Cluster {
             cores: info.cores,
             memory_bytes: info.memory_bytes,
         }));
+        self.go_on_draining(seat, out);
         self.leave_if_empty(seat, out);
         self.place(out);
     }
@@ -132,7 +133,7 @@ impl Cluster {
             memory_used_bytes: 0,
             stopping: Size::default(),
             executors: Vec::new(),
-            drain: None,
+            drain: self.remembered.come_back(&info.id),
             link,
             forgets: Default::default(),
         };
@@ -337,20 +338,24 @@ impl Cluster {
         let (id, executors) = (self.name(seat), self.executors_on(seat));
         out.push(Action::Note(Note::WorkerLost { worker: id.clone(), executors: executors.len() }));
         let since = self.now;
-        let session = self.workers.change(seat, |worker| {
+        let change = |worker: &mut Worker| {
             let session = worker.session();
             worker.link = Link::Lost { since };
-            session
-        });
+            (session, worker.drain.take().is_some())
+        };
+        let (session, drained) = self.workers.change(seat, change).unwrap_or_default();
         self.recount_free(seat);
         self.recount_total();
-        if let Some(session) = session.flatten() {
+        if let Some(session) = session {
             self.close(session, out);
         }
         let seconds = self.leases.worker.as_secs_f64();
         let reason = format!("worker {id} is lost: nothing heard from it for {seconds} s");
         for executor in executors {
             self.strike(executor, &reason, out);
+        }
+        if drained {
+            self.end_drain_of_lost(seat, out);
         }
         self.drop_oldest_lost();
     }

@@ -4,10 +4,10 @@ use super::Config;
 use super::guests::Guests;
 use super::launches::Launches;
 use super::outbox::{Outbox, Overflow};
-use crate::cluster::{Action, Cluster, Event, Order, Origin, SessionId, Tenants};
+use crate::cluster::{Action, Cluster, DrainOrder, Event, Order, Origin, SessionId, Tenants};
 use crate::modules::ModuleStore;
 use crate::ports::{Clock, Ports};
-use crate::state::{Counters, TenantsFile};
+use crate::state::{Counters, Drains, DrainsFile, TenantsFile};
 use offshoot_net::{Authority, AuthorityError, Role, Validity};
 use offshoot_proto::cluster::{ToClient, ToWorker};
 use offshoot_proto::frame;
@@ -52,6 +52,7 @@ pub(super) struct Known<'a> {
     pub(super) counters: Counters,
     pub(super) modules: &'a ModuleStore,
     pub(super) tenants: (TenantsFile, Tenants),
+    pub(super) drains: (DrainsFile, Drains),
     pub(super) guests: Guests,
 }
 
@@ -62,6 +63,7 @@ pub(super) struct Core {
     outboxes: BTreeMap<SessionId, Outbox>,
     counters: Counters,
     tenants: TenantsFile,
+    drains: DrainsFile,
     guests: Guests,
     authority: Arc<Authority>,
     wall: Arc<dyn Clock>,
@@ -88,19 +90,24 @@ impl Core {
         ports: &Ports,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
-        let Known { counters, modules, tenants: (tenants_file, tenants), guests } = known;
-        let since_epoch = ports.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Known { counters, modules, tenants, drains, guests } = known;
+        let ((tenants_file, tenants), (drains_file, drains)) = (tenants, drains);
+        let wall = ports.clock.now();
+        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin = Origin {
             epoch: counters.epoch(),
             first_app: counters.next_app(),
             unix_millis: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
+        let Config { leases, policy, .. } = *config;
+        let cluster = Cluster::new(origin, leases, policy, modules.hashes(), tenants);
         Self {
-            cluster: Cluster::new(origin, config.leases, config.policy, modules.hashes(), tenants),
+            cluster: cluster.with_drains(drains.left(wall)),
             clock: LeaseClock::start(Instant::now()),
             outboxes: BTreeMap::new(),
             counters,
             tenants: tenants_file,
+            drains: drains_file,
             guests,
             authority,
             wall: ports.clock.clone(),
@@ -219,6 +226,7 @@ impl Core {
             Action::SaveTenants { session, tenants, before, added } => {
                 self.run_save_tenants(session, &tenants, before, added)
             }
+            Action::SaveDrains { drains, order } => self.run_save_drains(drains, order),
             Action::Close { session } => {
                 if let Some(outbox) = self.outboxes.remove(&session) {
                     outbox.finish();
@@ -340,6 +348,21 @@ impl Core {
             ToClient::Refused { reason: format!("the tenants stay as they were: {reason}") }
         });
         self.say(session, &message);
+    }
+
+    fn run_save_drains(&mut self, left: BTreeMap<WorkerId, Duration>, order: Option<DrainOrder>) {
+        let saved = self.drains.save(&Drains::until(left, self.wall.now()));
+        match (saved, order) {
+            (Ok(()), Some(order)) => self.consequences.push_back(Event::DrainSaved(order)),
+            (Ok(()), None) => {}
+            (Err(error), Some(DrainOrder { session, worker, .. })) => {
+                let reason = format!("worker {worker} is not drained: {error}");
+                self.say(session, &ToClient::Refused { reason });
+            }
+            (Err(error), None) => tracing::error!(
+                "{error}; a master that is restarted now has workers leave that have left before"
+            ),
+        }
     }
 
     fn app_validity(&self) -> Validity {

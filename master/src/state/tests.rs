@@ -140,3 +140,32 @@ fn a_line_that_a_crash_cut_short_is_dropped_and_a_damaged_one_is_not() {
     let error = open(directory.path()).unwrap_err();
     assert!(matches!(error, StateError::Damaged { line: 2, .. }), "{error}");
 }
+
+#[test]
+fn who_is_to_leave_is_remembered_and_a_file_that_is_not_understood_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("drains");
+    let now = UNIX_EPOCH + Duration::from_secs(1_000);
+    let (worker, minute) = (WorkerId("w-1".to_owned()), Duration::from_secs(60));
+    let state = open(directory.path()).unwrap();
+    assert_eq!(state.drains.1, Drains::default(), "nobody, without a file");
+    state.drains.0.save(&Drains::until([(worker.clone(), minute)].into(), now)).unwrap();
+    drop(state);
+    assert_eq!(mode(&path), 0o600);
+    let state = open(directory.path()).unwrap();
+    assert_eq!(state.drains.1.clone().left(now).collect::<Vec<_>>(), [(worker, minute)]);
+    drop(state);
+    let refused = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let error = open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("/drains"), "{error}");
+        error
+    };
+    let newer = refused("version 2\n");
+    assert!(matches!(newer, StateError::Version { found: 2, supported: 1, .. }), "{newer}");
+    let short = refused("version 1\ndrain w-1 until 106").to_string();
+    assert!(short.contains("line 2: it is cut short"), "{short}");
+    assert!(short.contains("restore the file from a backup"), "{short}");
+    let garbage = refused("version 1\ndrain nobody\n");
+    assert!(matches!(garbage, StateError::Damaged { line: 2, .. }), "{garbage}");
+}

@@ -9,25 +9,25 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-fn drain(worker: &str) -> FromClient {
+pub(super) fn drain(worker: &str) -> FromClient {
     FromClient::Drain { worker: worker_id(worker), within_millis: WITHIN.as_millis() as u64 }
 }
 
-fn drained(worker: &str) -> FromClient {
+pub(super) fn drained(worker: &str) -> FromClient {
     FromClient::Drained { worker: worker_id(worker) }
 }
 
-fn draining(session: u64, worker: &str) -> Action {
+pub(super) fn draining(session: u64, worker: &str) -> Action {
     let left_millis = WITHIN.as_millis() as u64;
     to_client(session, ToClient::Draining { worker: worker_id(worker), left_millis })
 }
 
-fn leaves(session: u64, worker: &str) -> [Action; 3] {
+pub(super) fn leaves(session: u64, worker: &str) -> [Action; 3] {
     let left = Action::Note(Note::WorkerLeft { worker: worker_id(worker) });
     [to_worker(session, ToWorker::Leave), close(session), left]
 }
 
-fn drain_note(worker: &str) -> Action {
+pub(super) fn drain_note(worker: &str) -> Action {
     Action::Note(Note::WorkerDrains { worker: worker_id(worker), within: WITHIN })
 }
 

@@ -10,6 +10,7 @@ use offshoot_proto::grants::Grants;
 use offshoot_proto::id::{AppId, Epoch, ExecutorId, ExecutorNumber, ModuleHash, WorkerId};
 use offshoot_proto::settings::Settings;
 use offshoot_proto::tenant::TenantRules;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) const CSR: &[u8] = b"signing request";
 pub(crate) struct Env {
     pub(crate) cluster: Cluster,
     pub(crate) now: Duration,
+    /// What is written down of those that are to leave: by when.
+    pub(crate) drains: BTreeMap<WorkerId, Duration>,
 }
 
 impl Env {
@@ -35,7 +38,20 @@ impl Env {
                 tenants(),
             ),
             now: Duration::from_secs(100),
+            drains: BTreeMap::new(),
         }
+    }
+
+    /// The master is killed, and started again on what it has written down after so long.
+    pub(crate) fn restart(&mut self, after: Duration) {
+        let now = self.now + after;
+        let left = std::mem::take(&mut self.drains).into_iter();
+        let left: Vec<_> = left.map(|(id, until)| (id, until.saturating_sub(now))).collect();
+        self.drains = left.iter().cloned().collect();
+        let origin = Origin { epoch: Epoch(4), first_app: AppId(100), ..origin() };
+        let cluster =
+            Cluster::new(origin, Leases::default(), Policy::default(), [MODULE], tenants());
+        (self.cluster, self.now) = (cluster.with_drains(left), Duration::ZERO);
     }
 
     /// The same under an operator's policy.
@@ -48,6 +64,23 @@ impl Env {
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         self.cluster.handle(self.now, event, &mut out);
+        self.save(out)
+    }
+
+    /// Writes down what is to be: what comes of it stands where it was said.
+    pub(crate) fn save(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let mut out = Vec::new();
+        for action in actions {
+            let Action::SaveDrains { drains, order } = action else {
+                out.push(action);
+                continue;
+            };
+            let until = drains.into_iter().map(|(id, left)| (id, self.now + left));
+            self.drains = until.collect();
+            if let Some(order) = order {
+                out.extend(self.handle(Event::DrainSaved(order)));
+            }
+        }
         out
     }
 
@@ -113,6 +146,7 @@ impl Env {
             let due = self.cluster.next_timeout().expect("something is due");
             self.now = self.now.max(due);
             self.cluster.handle_timeout(self.now, &mut out);
+            out = self.save(out);
         }
         (self.now - from, out)
     }

@@ -41,6 +41,7 @@ impl Env {
             }
             let now = self.now;
             self.cluster.handle_timeout(now, &mut all);
+            all = self.save(all);
             let next = self.cluster.next_timeout();
             assert!(next.is_none_or(|due| due > now), "{next:?} is due at {now:?} already");
         }
