@@ -169,8 +169,8 @@ struct App {
     session: Option<SessionId>,
     heard: Duration,
     next_executor: ExecutorNumber,
-    /// Workers that have, or had, an executor of it and so may hold its files: of those that were
-    /// to leave when the master was restarted, that is any.
+    /// Workers that have, or had, an executor of it and so may hold its files. After a
+    /// restart of the master those that are to leave are among them, for all applications.
     touched: SeatSet,
     /// Executors that were gone before they listened, since the last one that did.
     failures: u32,

@@ -144,7 +144,7 @@ impl Cluster {
         });
         out.push(Action::Note(note));
         self.apps.insert(id, app);
-        self.hear_of_inherited(id, out);
+        self.hear_of_drains(id, out);
         self.lease(self.leases.driver);
         self.refresh(id);
         self.place(out);

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! The order is written down before anything comes of it, so that a master that is restarted goes
-//! on with it ([`super::remembered`]). It is forgotten when the worker has left or is lost.
+//! on with it ([`super::remembered`]). It is forgotten when the worker has left or is lost. In each
+//! life of the master but the first every application is asked: it may be one of an earlier life
+//! under another name, and have files there.
 
 use super::rows::ADMIN;
 use super::workers::to_worker;
@@ -30,8 +32,8 @@ pub(super) struct Drain {
     done: BTreeSet<AppId>,
     /// The deadline is over: what runs is stopped.
     is_over: bool,
-    /// It was ordered in an earlier life of the master: nobody knows whose files are there.
-    is_inherited: bool,
+    /// The master was restarted once: nobody knows whose files are there, and all are asked.
+    asks_all: bool,
 }
 
 // === impl Drain ===
@@ -39,7 +41,7 @@ pub(super) struct Drain {
 impl Drain {
     /// One of an earlier life.
     pub(super) fn inherited(deadline: Duration) -> Self {
-        Self { deadline, done: BTreeSet::new(), is_over: false, is_inherited: true }
+        Self { deadline, done: BTreeSet::new(), is_over: false, asks_all: true }
     }
 }
 
@@ -72,13 +74,14 @@ impl Cluster {
                 return self.refuse_client(session, reason, out);
             }
         };
-        let deadline = self.now + within;
+        let (deadline, asks_all) = (self.now + within, self.origin.epoch.0 > 1);
+        self.remembered.begin_drain(asks_all, self.now);
         self.workers.change(seat, |worker| {
             let drain = worker.drain.get_or_insert_with(|| Drain {
                 deadline,
                 done: BTreeSet::new(),
                 is_over: false,
-                is_inherited: false,
+                asks_all,
             });
             (drain.deadline, drain.is_over) = (deadline, false);
         });
@@ -86,6 +89,9 @@ impl Cluster {
         out.push(Action::ToClient { session, message: ToClient::Done });
         self.recount_free(seat);
         self.recount_total();
+        if asks_all {
+            self.ask_all(seat);
+        }
         for app in self.apps_with_files(seat) {
             self.refresh(app);
             self.tell_draining(app, out);
@@ -106,26 +112,31 @@ impl Cluster {
         let Some((worker, drain)) = worker.and_then(|it| Some((it, it.drain.as_ref()?))) else {
             return;
         };
-        if !drain.is_inherited {
+        if !drain.asks_all {
             return;
         }
         let (id, within) = (worker.id.clone(), drain.deadline.saturating_sub(self.now));
         out.push(Action::Note(Note::WorkerDrains { worker: id, within }));
-        for app in self.apps.values_mut() {
-            app.touched.insert(seat);
-        }
+        self.ask_all(seat);
         for app in self.apps_with_files(seat) {
             self.say_draining(app, [seat], out);
         }
     }
 
-    /// Tells an application of the workers that were to leave before the master was restarted.
-    pub(super) fn hear_of_inherited(&mut self, id: AppId, out: &mut Vec<Action>) {
-        let is_inherited = |seat: &Seat| {
+    /// Any application may be one of an earlier life, under another name then, with files there.
+    fn ask_all(&mut self, seat: Seat) {
+        for app in self.apps.values_mut() {
+            app.touched.insert(seat);
+        }
+    }
+
+    /// Tells an application that is new to this life of the master of workers that are to leave.
+    pub(super) fn hear_of_drains(&mut self, id: AppId, out: &mut Vec<Action>) {
+        let asks_all = |seat: &Seat| {
             let drain = self.workers.get(*seat).and_then(|worker| worker.drain.as_ref());
-            drain.is_some_and(|drain| drain.is_inherited)
+            drain.is_some_and(|drain| drain.asks_all)
         };
-        let seats: Vec<_> = self.workers.draining().filter(is_inherited).collect();
+        let seats: Vec<_> = self.workers.draining().filter(asks_all).collect();
         if let Some(app) = self.apps.get_mut(&id).filter(|_| !seats.is_empty()) {
             seats.into_iter().for_each(|seat| app.touched.insert(seat));
             self.tell_draining(id, out);
@@ -222,7 +233,7 @@ impl Cluster {
             return;
         };
         let mut needed = self.apps.iter().filter(|(_, app)| app.touched.contains(seat));
-        let is_early = drain.is_inherited && self.remembered.is_recovering();
+        let is_early = drain.asks_all && self.remembered.is_recovering();
         let is_needed =
             !drain.is_over && (is_early || needed.any(|(app, _)| !drain.done.contains(app)));
         if is_needed || !worker.executors.is_empty() {
@@ -251,6 +262,7 @@ impl Cluster {
 
     /// Stops what still runs on workers whose time is over.
     pub(super) fn end_drains(&mut self, out: &mut Vec<Action>) {
+        let mut any = false;
         for seat in self.draining() {
             let worker = self.workers.get_mut(seat);
             let Some(drain) = worker.and_then(|it| it.drain.as_mut()) else {
@@ -259,11 +271,16 @@ impl Cluster {
             if drain.is_over || drain.deadline > self.now {
                 continue;
             }
-            drain.is_over = true;
+            (drain.is_over, any) = (true, true);
             for executor in self.executors_on(seat) {
                 self.end_on_drained(executor, seat, out);
             }
             self.leave_if_empty(seat, out);
+        }
+        if any {
+            // Who lost something there may keep what it was asked for elsewhere.
+            self.give_back.reconsider();
+            self.place(out);
         }
     }
 

@@ -213,8 +213,9 @@ impl Cluster {
                 continue;
             };
             let (size, leaves) = (executor.size(), self.is_draining(executor.worker));
-            if self.give_back.take(id).is_none() && !leaves {
-                instead |= self.instead(app, size);
+            if self.give_back.take(id).is_none() {
+                // Where a worker leaves it was asked for, too, and no other may stay for it.
+                instead |= !leaves && self.instead(app, size);
                 self.give_back.reconsider();
             }
             self.stop(id, out);

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! None of them leaves before the drivers of the life before can have registered again: until then
-//! nobody knows whose files are there. A deadline that is over earlier is put off for so long.
+//! nobody knows whose files are there. A deadline that is over earlier is put off for so long. Nor
+//! does one that is drained meanwhile, unless its own deadline is over.
 
 use super::drain::{Drain, WITHIN_MAX};
 use super::limits::RECOVERY;
@@ -33,6 +34,11 @@ impl Remembered {
     /// Whether drivers of the life before may still be on their way.
     pub(super) fn is_recovering(&self) -> bool {
         self.is_recovering
+    }
+
+    /// Somebody is to leave, in the first life of the master or a later one.
+    pub(super) fn begin_drain(&mut self, is_later: bool, now: Duration) {
+        self.is_recovering |= is_later && now < RECOVERY;
     }
 
     /// When that is over.

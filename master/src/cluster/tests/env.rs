@@ -48,7 +48,8 @@ impl Env {
         let left = std::mem::take(&mut self.drains).into_iter();
         let left: Vec<_> = left.map(|(id, until)| (id, until.saturating_sub(now))).collect();
         self.drains = left.iter().cloned().collect();
-        let origin = Origin { epoch: Epoch(4), first_app: AppId(100), ..origin() };
+        let epoch = Epoch(self.cluster.origin.epoch.0 + 1);
+        let origin = Origin { epoch, first_app: self.cluster.next_app, ..origin() };
         let cluster =
             Cluster::new(origin, Leases::default(), Policy::default(), [MODULE], tenants());
         (self.cluster, self.now) = (cluster.with_drains(left), Duration::ZERO);

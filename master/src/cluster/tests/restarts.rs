@@ -187,6 +187,23 @@ fn what_is_to_leave_is_written_down_until_it_has_left() {
     assert!(env.drains.is_empty(), "one has left, one has not come back");
 }
 
+#[test]
+fn who_is_drained_after_a_restart_waits_for_what_others_have_there_from_before() {
+    let mut env = Env::new();
+    env.register_worker(1, worker("w1", 1));
+    env.register_app(3, 1, app(Some(1), None));
+    env.restart(SECOND);
+    come_back(&mut env, false);
+    let actions = env.client_says(15, "admin", drain("w1"));
+    assert_eq!(actions, [drain_note("w1"), to_client(15, ToClient::Done)], "not yet");
+    // The same driver under another name: it hears of it, and has files there.
+    let actions = env.register_app(13, 1, app(Some(1), None));
+    assert!(actions.contains(&draining(13, "w1")), "{actions:?}");
+    let late = env.pass_quietly(RECOVERY);
+    assert!(!late.contains(&to_worker(11, ToWorker::Leave)), "{late:?}");
+    assert_eq!(env.client_says(13, "ada", drained("w1")), leaves(11, "w1"));
+}
+
 impl Env {
     /// Time passes; who waits is told nothing that matters here.
     fn pass_quietly(&mut self, time: Duration) -> Vec<Action> {
