@@ -15,19 +15,20 @@
 //! mapped therefore frees nothing for now: blocks that are not go first, and a task waits for
 //! those that map the others; but none is refused because of them. What it waits for is gone from
 //! the moment on in which nothing else is lacking: if tasks to come mapped it too, the wait could
-//! last as long as there are any. For the same reason tasks that have nothing yet come after those
-//! that wait.
+//! last as long as there are any. For the same reason what the first one that waits has asked for
+//! is kept for it: tasks to come get what is left beside that, those before it all that is free.
 //!
 //! This decides what is kept and when a task waits, never what a task may use: that is fixed by its
 //! job, so that every attempt computes the same.
 
+mod refusal;
 #[cfg(test)]
 mod tests;
 
-use core::fmt;
+pub use refusal::Refusal;
+
 use core::ops::RangeInclusive;
 use offshoot_proto::id::{AttemptId, NodeId, Partition};
-use offshoot_proto::settings::format_size;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One part in so many of what snapshots leave is the blocks' own: tasks do not drive them out
@@ -55,6 +56,8 @@ pub struct Memory {
     leased: u64,
     /// Slots whose tasks stand still until there is room, the first one first.
     waiting: VecDeque<(usize, u64)>,
+    /// Slots that had nothing when the first one began to wait, and have something now.
+    late: BTreeSet<usize>,
     blocks: BTreeMap<BlockId, Block>,
     kept: u64,
     /// By when they were used last.
@@ -105,21 +108,6 @@ pub enum Lease {
     Refused(Refusal),
 }
 
-/// Why there is no room, with the numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What was asked for, in all.
-    pub asked: u64,
-    /// `executor-memory`.
-    pub total: u64,
-    /// Of it, what snapshots take.
-    pub snapshots: u64,
-    /// What other tasks have.
-    pub tasks: u64,
-    /// What blocks have that do not make room.
-    pub blocks: u64,
-}
-
 // === impl BlockId ===
 
 impl BlockId {
@@ -141,6 +129,7 @@ impl Memory {
             leases: BTreeMap::new(),
             leased: 0,
             waiting: VecDeque::new(),
+            late: BTreeSet::new(),
             blocks: BTreeMap::new(),
             kept: 0,
             uses: BTreeMap::new(),
@@ -275,19 +264,17 @@ impl Memory {
         self.readers = readers;
     }
 
-    /// A slot is to have `bytes` in all. Blocks above the immune share make room. Who has nothing
-    /// yet comes after those who wait, even if there is room for it: tasks to come would take all
-    /// that others give back. Who has something is the sooner done with it the sooner it has more.
+    /// A slot is to have `bytes` in all. Blocks above the immune share make room.
     pub fn lease(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> Lease {
-        let comes_after = !self.waiting.is_empty() && !self.has_lease(slot);
-        if !comes_after && self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
+        let passes = self.may_pass(slot, bytes);
+        if passes && self.pass(slot, bytes, evicted) {
             return Lease::Granted;
         }
         let refusal = self.refusal_of(slot, bytes);
         if refusal.is_hopeless() {
             return Lease::Refused(refusal);
         }
-        if self.goes_on(Some(slot)) {
+        if !passes || self.goes_on(Some(slot)) {
             self.waiting.push_back((slot, bytes));
             self.make_way(evicted);
             return Lease::Waits;
@@ -300,12 +287,16 @@ impl Memory {
 
     /// A slot gives back all but `bytes`, or its process is gone.
     pub fn give_back(&mut self, slot: usize, bytes: u64) {
-        self.waiting.retain(|(other, _)| *other != slot);
+        if let Some(index) = self.waiting.iter().position(|(other, _)| *other == slot) {
+            self.leave_queue(index);
+        }
         let has = self.leases.remove(&slot).unwrap_or(0);
         let left = has.min(bytes);
         self.leased -= has - left;
         if left > 0 {
             self.leases.insert(slot, left);
+        } else {
+            self.late.remove(&slot);
         }
     }
 
@@ -315,12 +306,19 @@ impl Memory {
     pub fn decided(&mut self, evicted: &mut Vec<BlockId>) -> Option<(usize, Lease)> {
         let (slot, bytes) = *self.waiting.front()?;
         if self.try_lease(slot, bytes, Evict::Unmapped, evicted) {
-            self.waiting.pop_front();
+            self.leave_queue(0);
             return Some((slot, Lease::Granted));
+        }
+        for index in 1..self.waiting.len() {
+            let (slot, bytes) = self.waiting[index];
+            if self.may_pass(slot, bytes) && self.pass(slot, bytes, evicted) {
+                self.leave_queue(index);
+                return Some((slot, Lease::Granted));
+            }
         }
         let refusal = self.refusal_of(slot, bytes);
         if refusal.is_hopeless() {
-            self.waiting.pop_front();
+            self.leave_queue(0);
             return Some((slot, Lease::Refused(refusal)));
         }
         if self.goes_on(None) {
@@ -330,13 +328,53 @@ impl Memory {
             }
         }
         if self.try_lease(slot, bytes, Evict::All, evicted) {
-            self.waiting.pop_front();
+            self.leave_queue(0);
             return Some((slot, Lease::Granted));
         }
         // Of those who have what others lack, the one that asked last has done the least.
         let last = self.waiting.iter().rposition(|(slot, _)| self.has_lease(*slot)).unwrap_or(0);
-        let (slot, bytes) = self.waiting.remove(last)?;
+        let (slot, bytes) = self.leave_queue(last)?;
         Some((slot, Lease::Refused(self.refusal_of(slot, bytes))))
+    }
+
+    fn leave_queue(&mut self, index: usize) -> Option<(usize, u64)> {
+        if index == 0 {
+            self.late.clear();
+        }
+        self.waiting.remove(index)
+    }
+
+    /// Whether a slot need not wait behind others: it has something of what the first one waits
+    /// for, and is the sooner done the sooner it has more; or there is enough beside what that one
+    /// will have, and what they have who wait behind it or passed it before.
+    fn may_pass(&self, slot: usize, bytes: u64) -> bool {
+        let Some(&(first, asked)) = self.waiting.front() else { return true };
+        let stays = |other: usize| {
+            let waits = self.waiting.iter().any(|(waiting, _)| *waiting == other);
+            other != slot && other != first && (waits || self.late.contains(&other))
+        };
+        let others = self.leases.iter().filter(|(other, _)| stays(**other));
+        let others: u64 = others.map(|(_, has)| *has).sum();
+        let taken = self.snapshots + self.kept.min(self.immune()) + asked + others;
+        self.was_there(slot) || bytes <= self.total.saturating_sub(taken)
+    }
+
+    /// Grants a slot what it asks for, if it is free, before those who wait.
+    fn pass(&mut self, slot: usize, bytes: u64, evicted: &mut Vec<BlockId>) -> bool {
+        let is_late = !self.waiting.is_empty() && !self.was_there(slot);
+        let granted = self.try_lease(slot, bytes, Evict::Unmapped, evicted);
+        if granted && is_late {
+            self.late.insert(slot);
+        }
+        granted
+    }
+
+    /// Whether the first one that waits waits for what this slot has, too.
+    fn was_there(&self, slot: usize) -> bool {
+        let is_gone = |((id, keeping), mapped): (&(BlockId, Keeping), &Mapped)| {
+            mapped.slots.contains(&slot) && !self.is_kept(*id, *keeping)
+        };
+        !self.late.contains(&slot) && (self.has_lease(slot) || self.mapped.iter().any(is_gone))
     }
 
     /// If blocks are all that the slot lacks whose turn is next, takes them from what is kept:
@@ -448,29 +486,5 @@ impl Memory {
     fn refusal(&self, asked: u64, has: u64, blocks: u64) -> Refusal {
         let (total, snapshots) = (self.total, self.snapshots);
         Refusal { asked, total, snapshots, tasks: self.leased - has, blocks }
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    /// Whether it would not fit if no other task were there.
-    pub fn is_hopeless(&self) -> bool {
-        self.asked > self.total.saturating_sub(self.snapshots + self.blocks)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no room for {} in the executor's memory of {}: snapshots take {}, other tasks {}, \
-             kept blocks {} (raise --executor-memory, or use fewer cores an executor)",
-            format_size(self.asked),
-            format_size(self.total),
-            format_size(self.snapshots),
-            format_size(self.tasks),
-            format_size(self.blocks),
-        )
     }
 }

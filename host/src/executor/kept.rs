@@ -163,6 +163,8 @@ impl Kept {
             tracing::debug!(%refusal, "partition {} of {} goes to disk", id.map, id.writer);
         }
         self.leave(state, &evicted);
+        // What is forgotten may be more than what is kept.
+        self.settle(self.state());
         kept.is_ok()
     }
 

@@ -114,15 +114,63 @@ fn when_the_last_who_could_give_back_has_ended_the_youngest_is_refused() {
 }
 
 #[test]
-fn tasks_to_come_do_not_take_what_somebody_waits_for() {
+fn tasks_to_come_take_what_is_left_beside_what_the_first_waits_for() {
     let mut memory = Memory::new(100);
-    assert_eq!(leased(&mut memory, 0, 40).0, Lease::Granted);
-    assert_eq!(leased(&mut memory, 1, 70).0, Lease::Waits);
-    assert_eq!(leased(&mut memory, 2, 10).0, Lease::Waits, "there would be room for it");
-    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted, "it has something");
+    assert_eq!(leased(&mut memory, 0, 30).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 75).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 2, 15).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 3, 15).0, Lease::Waits, "there is room, but not beside it");
+    assert_eq!(leased(&mut memory, 2, 26).0, Lease::Waits, "nor is there for more");
+    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted, "it was there before");
+    assert_eq!(memory.decided(&mut Vec::new()), None);
     memory.give_back(0, 0);
     assert_eq!(memory.decided(&mut Vec::new()), Some((1, Lease::Granted)));
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    memory.give_back(1, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((3, Lease::Granted)));
     assert_eq!(memory.decided(&mut Vec::new()), Some((2, Lease::Granted)));
+}
+
+#[test]
+fn who_passed_one_was_there_before_the_next() {
+    let mut memory = Memory::new(100);
+    assert_eq!(leased(&mut memory, 0, 30).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 75).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 2, 15).0, Lease::Granted);
+    memory.give_back(0, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((1, Lease::Granted)));
+    assert_eq!(leased(&mut memory, 3, 85).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 2, 20).0, Lease::Granted);
+}
+
+#[test]
+fn who_has_something_does_not_wait_for_who_has_nothing() {
+    let mut memory = Memory::new(100);
+    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 2, 60).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 0, 70).0, Lease::Waits);
+    memory.give_back(1, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+    memory.give_back(0, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((2, Lease::Granted)));
+}
+
+#[test]
+fn who_maps_what_made_room_does_not_wait_for_who_waits_for_it() {
+    let mut memory = Memory::new(100);
+    for map in 0..8 {
+        kept(&mut memory, block(1, map), 10);
+        assert!(memory.map(1 + map as usize / 4, block(1, map)));
+    }
+    let (lease, evicted) = leased(&mut memory, 0, 50);
+    assert_eq!((lease, evicted.len()), (Lease::Waits, 3));
+    assert_eq!(leased(&mut memory, 1, 16).0, Lease::Granted, "nobody goes over the limit");
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    memory.give_back(1, 0);
+    memory.unmap(1);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+    assert_eq!(memory.free(), 0);
 }
 
 #[test]
@@ -133,13 +181,33 @@ fn who_has_nothing_is_not_refused_for_others() {
     }
     assert_eq!(leased(&mut memory, 0, 80).0, Lease::Waits);
     assert_eq!(leased(&mut memory, 1, 80).0, Lease::Waits);
-    assert_eq!(leased(&mut memory, 3, 5).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 3, 25).0, Lease::Waits);
     memory.give_back(2, 0);
     let (slot, lease) = memory.decided(&mut Vec::new()).unwrap();
     assert!(slot == 1 && matches!(lease, Lease::Refused(_)), "{slot}: {lease:?}");
     memory.give_back(1, 0);
     assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    memory.give_back(0, 0);
     assert_eq!(memory.decided(&mut Vec::new()), Some((3, Lease::Granted)));
+}
+
+#[test]
+fn a_mapper_that_comes_after_those_who_wait_is_not_refused_either() {
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 10);
+    assert!(memory.map(2, block(1, 0)));
+    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 0, 60).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 1, 50).0, Lease::Waits);
+    assert_eq!(memory.decided(&mut Vec::new()), None);
+    assert_eq!(leased(&mut memory, 2, 16).0, Lease::Waits);
+    let (slot, lease) = memory.decided(&mut Vec::new()).unwrap();
+    assert!(slot == 1 && matches!(lease, Lease::Refused(_)), "{slot}: {lease:?}");
+    memory.give_back(1, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+    assert_eq!(memory.decided(&mut Vec::new()), Some((2, Lease::Granted)));
 }
 
 #[test]
@@ -252,8 +320,8 @@ fn blocks_go_as_soon_as_nothing_else_is_lacking_and_not_before() {
     let mut evicted = Vec::new();
     assert_eq!(memory.decided(&mut evicted), None);
     assert_eq!(evicted, [block(1, 0)]);
+    assert_eq!(leased(&mut memory, 0, 15).0, Lease::Granted);
     assert!(!memory.map(0, block(1, 0)));
-    assert_eq!(leased(&mut memory, 0, 15).0, Lease::Waits);
     memory.give_back(2, 0);
     memory.unmap(2);
     assert_eq!(memory.decided(&mut Vec::new()), Some((1, Lease::Granted)));
