@@ -64,7 +64,9 @@ struct Pass<'a, F> {
 
 impl Shares {
     /// Divides `free`. `fits` says whether some worker has room for a unit of an application;
-    /// a pass trusts the sum for the rest, so what it allots may still not fit in the end.
+    /// a pass trusts the sum for the rest, so what it allots may still not fit in the end. The
+    /// units are those that one at a time would give; who comes first in the list has come into
+    /// play first, which is not always who was given the first unit.
     pub fn allot(&self, free: Size, fits: impl Fn(AppId, Size) -> bool) -> Vec<Allotment> {
         let in_rounds = self.allot_in_rounds(free, &fits);
         in_rounds.unwrap_or_else(|| self.allot_singly(free, fits))

@@ -45,6 +45,14 @@ fn shares(rules: &[TenantRules], parts: &[Part], total: Size) -> Shares {
     shares
 }
 
+#[test]
+fn who_has_far_more_than_there_is_left_can_be_given_the_rest() {
+    let mut shares = shares(&[TenantRules::default()], &[(0, (1, 0), 0, 4, false)], size(4, 1));
+    // On workers that are to leave, and count for nothing.
+    shares.hold(AppId(0), 1, size(1_280_000, 0));
+    assert_eq!(allotted(&shares, size(4, 1)), BTreeMap::from([(AppId(0), 4)]));
+}
+
 fn allotted(shares: &Shares, free: Size) -> BTreeMap<AppId, u32> {
     let allotted = shares.allot(free, |_, _| true);
     allotted.into_iter().map(|it| (it.app, it.units)).collect()

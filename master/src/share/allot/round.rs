@@ -78,7 +78,9 @@ impl<F: Fn(AppId, Size) -> bool> Pass<'_, F> {
         let turn = &mut self.turns[tenant];
         let used = plus(turn.used, sum);
         let place = turn.tenant.place_with(used, self.shares.total);
-        if !covers(self.free, plus(sum, sum)) || !turn.allows(sum, true) || place > place_max {
+        // Nothing: who has very much more than all there is stands where levels end.
+        let is_wrong = sum == Size::default() || !covers(self.free, plus(sum, sum));
+        if is_wrong || !turn.allows(sum, true) || place > place_max {
             turn.singly = round.len();
             round[1..].iter().for_each(|(index, _)| self.wait(tenant, *index));
             return false;
