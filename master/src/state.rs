@@ -127,6 +127,20 @@ pub enum StateError {
         /// What is wrong.
         reason: String,
     },
+    /// The file with those that are to leave is not what was written. What is true by now no
+    /// backup knows.
+    #[error(
+        "{}, line {line}: {reason}; delete the file: then no worker is to leave, and `offshoot drain` \
+         may say it again", path.display()
+    )]
+    DamagedDrains {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {

@@ -2,6 +2,7 @@
 //!
 //! Sentences that came from a peer are cut and escaped before they get into an error.
 
+use crate::connection::CloseCode;
 use crate::credential::CredentialError;
 use crate::role::{Expected, Role};
 use crate::tls::Rejection;
@@ -313,10 +314,15 @@ impl ConnectError {
     pub(crate) fn ended(address: SocketAddr, closed: Closed) -> Self {
         let refused = |reason: &str| Self::Refused { address, reason: reason.to_owned() };
         match closed {
-            Closed::ByPeer { reason, .. } => Self::Refused { address, reason },
-            Closed::Transport { code: QUIC_CONNECTION_REFUSED, .. } => {
-                refused("it takes no more connections")
+            // One that ends may be started again, one with too many guests has fewer later.
+            Closed::ByPeer { code, reason } if code == CloseCode::Shutdown as u64 => {
+                Self::Unreachable { address, reason }
             }
+            Closed::Transport { code: QUIC_CONNECTION_REFUSED, .. } => {
+                let reason = "it takes no more connections now, or none of this kind".to_owned();
+                Self::Unreachable { address, reason }
+            }
+            Closed::ByPeer { reason, .. } => Self::Refused { address, reason },
             Closed::Transport { code: QUIC_NO_COMMON_PROTOCOL, .. } => {
                 refused("it speaks another version of the protocol, or does not serve this request")
             }
@@ -386,6 +392,20 @@ impl StreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_ends_or_has_no_room_may_be_dialled_again() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let by_peer = |code: CloseCode| Closed::ByPeer { code: code as u64, reason: String::new() };
+        let ended = |closed| ConnectError::ended(address, closed);
+        let no_room = Closed::Transport { code: QUIC_CONNECTION_REFUSED, reason: String::new() };
+        for closed in [by_peer(CloseCode::Shutdown), no_room] {
+            assert!(matches!(ended(closed), ConnectError::Unreachable { .. }));
+        }
+        for code in [CloseCode::Refused, CloseCode::Protocol, CloseCode::Revoked] {
+            assert!(matches!(ended(by_peer(code)), ConnectError::Refused { .. }));
+        }
+    }
 
     #[test]
     fn a_peers_text_cannot_move_the_cursor_or_fill_the_log() {

@@ -90,7 +90,9 @@ fn a_slot_waits_for_others_and_is_refused_when_all_wait() {
     assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted);
     assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
     assert_eq!(leased(&mut memory, 0, 70).0, Lease::Waits);
-    let (lease, _) = leased(&mut memory, 1, 80);
+    assert_eq!(leased(&mut memory, 1, 80).0, Lease::Waits);
+    let (slot, lease) = memory.decided(&mut Vec::new()).unwrap();
+    assert_eq!(slot, 1);
     assert!(matches!(lease, Lease::Refused(refusal) if refusal.tasks == 50), "{lease:?}");
     assert_eq!(memory.decided(&mut Vec::new()), None);
     memory.give_back(1, 0);
@@ -208,6 +210,45 @@ fn a_mapper_that_comes_after_those_who_wait_is_not_refused_either() {
     memory.give_back(1, 0);
     assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
     assert_eq!(memory.decided(&mut Vec::new()), Some((2, Lease::Granted)));
+}
+
+#[test]
+fn nobody_is_refused_who_lacks_only_what_was_mapped() {
+    // By who asks last.
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 10);
+    assert!(memory.map(2, block(1, 0)));
+    assert_eq!(leased(&mut memory, 0, 50).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 40).0, Lease::Granted);
+    memory.forget(block(1, 0));
+    assert_eq!(leased(&mut memory, 0, 60).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 1, 50).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 2, 16).0, Lease::Waits);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((0, Lease::Granted)));
+
+    // By who waits second.
+    let mut memory = Memory::new(100);
+    kept(&mut memory, block(1, 0), 20);
+    assert!(memory.map(1, block(1, 0)));
+    for (slot, bytes) in [(0, 40), (1, 30), (2, 10)] {
+        assert_eq!(leased(&mut memory, slot, bytes).0, Lease::Granted);
+    }
+    memory.forget(block(1, 0));
+    assert_eq!(leased(&mut memory, 0, 85).0, Lease::Waits);
+    assert_eq!(leased(&mut memory, 1, 45).0, Lease::Waits);
+    memory.give_back(2, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((1, Lease::Granted)));
+}
+
+#[test]
+fn no_block_takes_what_somebody_waits_for() {
+    let mut memory = Memory::new(100);
+    assert_eq!(leased(&mut memory, 0, 45).0, Lease::Granted);
+    assert_eq!(leased(&mut memory, 1, 60).0, Lease::Waits);
+    assert_eq!(kept(&mut memory, block(1, 0), 50), None);
+    assert_eq!(kept(&mut memory, block(1, 0), 40), Some(vec![]));
+    memory.give_back(0, 0);
+    assert_eq!(memory.decided(&mut Vec::new()), Some((1, Lease::Granted)));
 }
 
 #[test]

@@ -68,7 +68,11 @@ impl Cluster {
     pub(super) fn on_drain_saved(&mut self, order: DrainOrder, out: &mut Vec<Action>) {
         let DrainOrder { session, worker: id, within } = order;
         let seat = match self.check_drain(ADMIN, &id, within) {
-            Ok(seat) => seat,
+            Ok(Some(seat)) => seat,
+            Ok(None) => {
+                self.remembered.set_deadline(id, self.now + within);
+                return out.push(Action::ToClient { session, message: ToClient::Done });
+            }
             Err(reason) => {
                 self.drains_changed = true;
                 return self.refuse_client(session, reason, out);
@@ -144,7 +148,7 @@ impl Cluster {
     }
 
     /// Who is to leave, and in how long each leaves in any case.
-    fn drains(&self) -> BTreeMap<WorkerId, Duration> {
+    pub(crate) fn drains(&self) -> BTreeMap<WorkerId, Duration> {
         let workers = self.workers.draining().filter_map(|seat| self.workers.get(seat));
         let drains = workers.filter_map(|it| Some((it.id.clone(), it.drain.as_ref()?.deadline)));
         let all = drains.chain(self.remembered.awaited());
@@ -158,7 +162,13 @@ impl Cluster {
         }
     }
 
-    fn check_drain(&self, tenant: &str, id: &WorkerId, within: Duration) -> Result<Seat, String> {
+    /// Where the worker stands; none if it has not come back since the master was restarted.
+    fn check_drain(
+        &self,
+        tenant: &str,
+        id: &WorkerId,
+        within: Duration,
+    ) -> Result<Option<Seat>, String> {
         if tenant != ADMIN {
             let tenant = tenant.escape_debug();
             return Err(format!(
@@ -171,8 +181,10 @@ impl Cluster {
         }
         let seat = self.workers.seat(id);
         match seat.and_then(|seat| Some((seat, self.workers.get(seat)?))) {
-            Some((seat, worker)) if worker.is_alive() => Ok(seat),
+            Some((seat, worker)) if worker.is_alive() => Ok(Some(seat)),
             Some(_) => Err(format!("worker {id} is lost")),
+            None if self.remembered.awaits(id) => Ok(None),
+            None if self.remembered.misses(id) => Err(format!("worker {id} is lost")),
             None => {
                 let id = id.0.escape_debug();
                 Err(format!("there is no worker {id}; see `offshoot workers`"))

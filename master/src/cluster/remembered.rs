@@ -52,6 +52,21 @@ impl Remembered {
         self.awaited.remove(id).map(Drain::inherited)
     }
 
+    /// Whether a worker has not registered yet that was to leave.
+    pub(super) fn awaits(&self, id: &WorkerId) -> bool {
+        self.awaited.contains_key(id)
+    }
+
+    /// Whether a worker that was to leave has not come back in time.
+    pub(super) fn misses(&self, id: &WorkerId) -> bool {
+        self.missing.contains(id)
+    }
+
+    /// A worker that has not registered yet is to leave by another time.
+    pub(super) fn set_deadline(&mut self, id: WorkerId, deadline: Duration) {
+        self.awaited.insert(id, deadline.max(RECOVERY));
+    }
+
     /// Those that have not registered yet, with their deadlines.
     pub(super) fn awaited(&self) -> impl Iterator<Item = (WorkerId, Duration)> {
         self.awaited.iter().map(|(id, deadline)| (id.clone(), *deadline))

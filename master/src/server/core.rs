@@ -26,6 +26,9 @@ const APP_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The core wakes up at least this often, to notice when the process has stood still.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What could not be written is written again after so long.
+const SAVE_AGAIN: Duration = Duration::from_secs(10);
+
 /// Inputs that are taken before executors are launched again.
 const INPUTS_A_TURN: usize = 256;
 
@@ -64,6 +67,8 @@ pub(super) struct Core {
     counters: Counters,
     tenants: TenantsFile,
     drains: DrainsFile,
+    /// Who is to leave, if the file says something else, and when that is to be mended.
+    drains_unsaved: Option<(Instant, Drains)>,
     guests: Guests,
     authority: Arc<Authority>,
     wall: Arc<dyn Clock>,
@@ -108,6 +113,7 @@ impl Core {
             counters,
             tenants: tenants_file,
             drains: drains_file,
+            drains_unsaved: None,
             guests,
             authority,
             wall: ports.clock.clone(),
@@ -135,6 +141,7 @@ impl Core {
                 () = sleep_until(due) => {}
             }
             self.run_timeouts();
+            self.save_drains();
             self.run_launches();
         }
     }
@@ -350,18 +357,43 @@ impl Core {
         self.say(session, &message);
     }
 
+    /// An order is written before anything comes of it. That somebody is to leave no more is said
+    /// to nobody, and many may leave at once: it is written at the end of the turn.
     fn run_save_drains(&mut self, left: BTreeMap<WorkerId, Duration>, order: Option<DrainOrder>) {
-        let saved = self.drains.save(&Drains::until(left, self.wall.now()));
-        match (saved, order) {
-            (Ok(()), Some(order)) => self.consequences.push_back(Event::DrainSaved(order)),
-            (Ok(()), None) => {}
-            (Err(error), Some(DrainOrder { session, worker, .. })) => {
+        let drains = Drains::until(left, self.wall.now());
+        let Some(order) = order else {
+            self.drains_unsaved = Some((Instant::now(), drains));
+            return;
+        };
+        match self.drains.save(&drains) {
+            Ok(()) => {
+                self.drains_unsaved = None;
+                self.consequences.push_back(Event::DrainSaved(order));
+            }
+            Err(error) => {
+                let DrainOrder { session, worker, .. } = order;
+                // It may have been written all the same.
+                let drains = Drains::until(self.cluster.drains(), self.wall.now());
+                self.drains_unsaved = Some((Instant::now(), drains));
                 let reason = format!("worker {worker} is not drained: {error}");
                 self.say(session, &ToClient::Refused { reason });
             }
-            (Err(error), None) => tracing::error!(
-                "{error}; a master that is restarted now has workers leave that have left before"
-            ),
+        }
+    }
+
+    /// Writes what is not written yet.
+    fn save_drains(&mut self) {
+        let now = Instant::now();
+        let Some((_, drains)) = self.drains_unsaved.take_if(|(due, _)| *due <= now) else {
+            return;
+        };
+        if let Err(error) = self.drains.save(&drains) {
+            tracing::error!(
+                "{error}; until that succeeds (tried again in {} s) a master that is restarted has \
+                 workers leave that have left before",
+                SAVE_AGAIN.as_secs()
+            );
+            self.drains_unsaved = Some((now + SAVE_AGAIN, drains));
         }
     }
 

@@ -50,8 +50,7 @@ impl DrainsFile {
                 Err(StateError::Version { path, found, supported: VERSION })
             }
             Err(Fault::Damage(line, reason)) => {
-                let reason = format!("{reason} (without this file no worker is to leave)");
-                Err(StateError::Damaged { path, line, reason })
+                Err(StateError::DamagedDrains { path, line, reason })
             }
         }
     }

@@ -165,7 +165,7 @@ fn who_is_to_leave_is_remembered_and_a_file_that_is_not_understood_is_refused() 
     assert!(matches!(newer, StateError::Version { found: 2, supported: 1, .. }), "{newer}");
     let short = refused("version 1\ndrain w-1 until 106").to_string();
     assert!(short.contains("line 2: it is cut short"), "{short}");
-    assert!(short.contains("restore the file from a backup"), "{short}");
+    assert!(short.contains("delete the file: then no worker is to leave"), "{short}");
     let garbage = refused("version 1\ndrain nobody\n");
-    assert!(matches!(garbage, StateError::Damaged { line: 2, .. }), "{garbage}");
+    assert!(matches!(garbage, StateError::DamagedDrains { line: 2, .. }), "{garbage}");
 }

@@ -1,7 +1,9 @@
 //! Hello and welcome: versions, clusters, purposes, and peers that never say anything.
 
 use crate::support::*;
-use offshoot_net::{BindFuture, ConnectError, Endpoint, HandshakeError, Network, Role, UdpNetwork};
+use offshoot_net::{
+    Accepts, BindFuture, ConnectError, Endpoint, HandshakeError, Network, Role, UdpNetwork,
+};
 use offshoot_proto::hello::{Hello, PROTOCOL_VERSION, Purpose, Welcome};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, UdpPoller};
@@ -181,4 +183,20 @@ async fn a_peer_that_never_finishes_tls_is_cut_and_hinders_nobody() {
     };
     let ((), result) = tokio::join!(stuck, other);
     assert!(matches!(result, Err(HandshakeError::Deadline { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_while_it_is_dialled_may_be_dialled_again() {
+    let authority = authority();
+    let listener = bind(mint(&authority, Role::Master), Accepts::Members).await;
+    let address = listener.local_address().unwrap();
+    let dialler = dialler(&authority, worker("w1")).await;
+    let dial = dialler.connect(address, Role::Master, Purpose::Control);
+    let end = async {
+        let _dialled = listener.accept().await;
+        listener.close("it stops").await;
+    };
+    let (dialled, ()) = tokio::join!(dial, end);
+    let error = dialled.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
 }

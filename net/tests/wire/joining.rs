@@ -144,8 +144,11 @@ async fn only_the_master_serves_joins() {
     let authority = authority();
     let token = JoinToken::mint(&authority, RoleKind::Worker, now(), TOKEN_LIFETIME).unwrap();
     let listener = listen(&authority, worker("w1")).await;
-    let reason = refusal(join(&UdpNetwork, listener.address, &token).await);
-    assert!(!reason.is_empty());
+    let error = join(&UdpNetwork, listener.address, &token).await.unwrap_err();
+    let JoinError::Connect(ConnectError::Unreachable { reason, .. }) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(reason, "it takes no more connections now, or none of this kind");
 }
 
 #[tokio::test]

@@ -204,6 +204,20 @@ fn who_is_drained_after_a_restart_waits_for_what_others_have_there_from_before()
     assert_eq!(env.client_says(13, "ada", drained("w1")), leaves(11, "w1"));
 }
 
+#[test]
+fn who_has_not_come_back_can_be_told_another_time() {
+    let mut env = restarted(10 * 60 * SECOND);
+    env.register_app(13, 1, app(Some(1), None));
+    assert_eq!(env.client_says(15, "admin", drain("w1")), [to_client(15, ToClient::Done)]);
+    assert_eq!(env.drains[&worker_id("w1")], env.now + 30 * SECOND);
+    assert!(come_back(&mut env, true).contains(&told(13, 30 * SECOND)));
+
+    let mut env = restarted(SECOND);
+    env.pass_quietly(RECOVERY);
+    let refused = ToClient::Refused { reason: "worker w1 is lost".to_owned() };
+    assert_eq!(env.client_says(15, "admin", drain("w1"))[..1], [to_client(15, refused)]);
+}
+
 impl Env {
     /// Time passes; who waits is told nothing that matters here.
     fn pass_quietly(&mut self, time: Duration) -> Vec<Action> {
