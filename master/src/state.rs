@@ -130,8 +130,8 @@ pub enum StateError {
     /// The file with those that are to leave is not what was written. What is true by now no
     /// backup knows.
     #[error(
-        "{}, line {line}: {reason}; delete the file: then no worker is to leave, and `offshoot drain` \
-         may say it again", path.display()
+        "{}, line {line}: {reason}; delete the file: then no worker is to leave, and \
+         `offshoot drain` may say it again", path.display()
     )]
     DamagedDrains {
         /// The file.

@@ -1,8 +1,9 @@
 //! Who waits for memory, and who need not.
 //!
-//! Who was there when the first one began to wait has some of what it lacks, and is the sooner done
-//! the sooner it has more: it passes. Who has nothing yet passes only if there is enough beside what
-//! the first one has asked for, the immune blocks, and what those have who wait or passed before.
+//! Who was there when the first one began to wait has some of what it lacks, and is the sooner
+//! done the sooner it has more: it passes. Who has nothing yet passes only if there is enough
+//! beside what the first one has asked for, the immune blocks, and what those have who wait or
+//! passed before.
 
 use super::{BlockId, Evict, Keeping, Lease, Mapped, Memory};
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apps;
+mod drains;
 mod joining;
 mod launches;
 mod modules;
